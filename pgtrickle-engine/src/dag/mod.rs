@@ -1,0 +1,1 @@
+//! The graph of stream tables: levels, cycles, schedules and due times.

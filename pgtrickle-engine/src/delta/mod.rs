@@ -1,0 +1,1 @@
+//! Z-set algebra: stages and the delta rule of each operator.

@@ -1,0 +1,1 @@
+//! Decisions as pure functions: full or differential, how long to back off.

@@ -1,0 +1,1 @@
+//! Bottom-up facts about a tree, one per file.

@@ -1,0 +1,42 @@
+//! Columns and the facts about their types that maintenance depends on.
+
+use serde::{Deserialize, Serialize};
+
+/// How a type's default equality relates to the image of its values (`record_image_eq`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Equality {
+    /// Equal values have equal images: the default btree operator class says so with its `equalimage` support
+    /// function (nbtree `BTEQUALIMAGE_PROC`) and the collation is deterministic. `GROUP BY` is then exact.
+    Image,
+    /// Values may be equal and differ in image: numeric 1.0 and 1.00, citext, float -0, arrays.
+    Coarse,
+    /// The type has no equality at all: json, xml, point.
+    None,
+}
+
+/// A type as a column has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataType {
+    pub oid: u32,
+    /// -1 when absent.
+    pub typmod: i32,
+    /// 0 when the type is not collatable.
+    pub collation: u32,
+    /// `format_type_extended(oid, typmod, TYPEMOD_GIVEN | FORCE_QUALIFY)`: valid SQL under any search_path.
+    pub sql: String,
+    pub equality: Equality,
+    /// The default equality operator as SQL, `OPERATOR(pg_catalog.=)`; `None` without equality.
+    pub eq: Option<String>,
+    /// There is a default btree operator class.
+    pub btree: bool,
+    /// There is a default hash operator class with an extended hash function.
+    pub hash: bool,
+}
+
+/// A column of a relation: its name as the user sees it, its type, and whether NULL can occur.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub ty: DataType,
+    pub nullable: bool,
+}

@@ -1,0 +1,1 @@
+//! The tree as indented text, for `explain_st` and golden tests.

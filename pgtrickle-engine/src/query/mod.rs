@@ -1,0 +1,13 @@
+//! The relational tree of a defining query: [`rel`] its operators, [`scalar`] its expressions, [`column`] the types;
+//! [`analysis`] bottom-up facts, [`rewrite`] tree-to-tree passes, [`explain`] the tree as text.
+
+pub mod analysis;
+pub mod column;
+pub mod explain;
+pub mod rel;
+pub mod rewrite;
+pub mod scalar;
+
+pub use column::{Column, DataType, Equality};
+pub use rel::{AggregateCall, AggregateFunction, Rel, Scan};
+pub use scalar::{Fragment, Scalar, Volatility};

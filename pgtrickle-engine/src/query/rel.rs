@@ -1,0 +1,139 @@
+//! Operators of the relational tree. Columns are positions; names occur only where the user sees them.
+
+use super::column::Column;
+use super::scalar::Scalar;
+use crate::sql::{Ident, QualifiedName};
+use serde::{Deserialize, Serialize};
+
+/// One column that a scan reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanColumn {
+    /// `pg_attribute.attnum`; the change buffer names the column `c<attnum>`.
+    pub attnum: i16,
+    /// `pg_attribute.attname`.
+    pub name: Ident,
+    pub column: Column,
+}
+
+/// Reads the rows of a source, only the columns that the query uses, in attnum order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// `pg_class.oid`.
+    pub relid: u32,
+    pub name: QualifiedName,
+    pub columns: Vec<ScanColumn>,
+    /// Candidate keys as positions in `columns`: unique, immediate, non-partial, on NOT NULL columns, and wholly
+    /// among `columns`.
+    pub keys: Vec<Vec<usize>>,
+}
+
+/// What an aggregate call computes, as far as maintenance distinguishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AggregateFunction {
+    /// `count(*)`
+    CountStar,
+    /// `count(x)`
+    Count,
+    /// `sum(x)` of int2, int4 or int8
+    SumInteger,
+    /// `sum(x)` of numeric
+    SumNumeric,
+    /// `avg(x)` of int2, int4 or int8
+    AvgInteger,
+    /// `avg(x)` of numeric
+    AvgNumeric,
+    /// `min(x)` over a type with a default btree operator class
+    Min,
+    /// `max(x)`, likewise
+    Max,
+    /// Any other: its touched groups are computed anew.
+    Recompute,
+}
+
+/// One aggregate call of an [`Rel::Aggregate`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregateCall {
+    pub function: AggregateFunction,
+    /// The argument; `None` for `count(*)` and for [`AggregateFunction::Recompute`].
+    pub argument: Option<Scalar>,
+    /// The FILTER condition.
+    pub filter: Option<Scalar>,
+    /// The whole call as PostgreSQL prints it, FILTER included; gives the result type as well.
+    pub call: Scalar,
+}
+
+/// A relational operator. Every variant says what it yields; its columns are [`Rel::columns`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rel {
+    /// The rows of a source.
+    Scan(Scan),
+    /// The stored result of an earlier stage; only staging makes it. Yields the state's columns.
+    Stage { stage: usize, columns: Vec<Column>, keys: Vec<Vec<usize>> },
+    /// The rows of `input` for which every predicate is true.
+    Filter { input: Box<Rel>, predicates: Vec<Scalar> },
+    /// One row per row of `input`, its columns computed.
+    Project { input: Box<Rel>, outputs: Vec<(String, Scalar)> },
+    /// The inner join of two or more inputs: rows of the cross product for which every predicate is true. Yields the
+    /// inputs' columns one after the other; predicates count through all of them.
+    Join { inputs: Vec<Rel>, predicates: Vec<Scalar> },
+    /// The rows of all inputs. Inputs agree in number and types of columns; `columns` gives the result's.
+    UnionAll { inputs: Vec<Rel>, columns: Vec<Column> },
+    /// One row per group of equal `keys`, or exactly one row when there are none. Yields keys, then calls.
+    Aggregate { input: Box<Rel>, keys: Vec<(String, Scalar)>, calls: Vec<(String, AggregateCall)> },
+    /// Each different row once. Yields the columns of `input`.
+    Distinct { input: Box<Rel> },
+}
+
+impl Rel {
+    /// The columns that the operator yields.
+    pub fn columns(&self) -> Vec<Column> {
+        let computed = |name: &String, scalar: &Scalar, input: &[Column]| Column {
+            name: name.clone(),
+            ty: scalar.ty.clone(),
+            nullable: match scalar.as_column() {
+                Some(position) => input[position].nullable,
+                None => scalar.nullable || scalar.columns().iter().any(|position| input[*position].nullable),
+            },
+        };
+        match self {
+            Rel::Scan(scan) => scan.columns.iter().map(|scanned| scanned.column.clone()).collect(),
+            Rel::Stage { columns, .. } | Rel::UnionAll { columns, .. } => columns.clone(),
+            Rel::Filter { input, .. } | Rel::Distinct { input } => input.columns(),
+            Rel::Project { input, outputs } => {
+                let below = input.columns();
+                outputs.iter().map(|(name, scalar)| computed(name, scalar, &below)).collect()
+            }
+            Rel::Join { inputs, .. } => inputs.iter().flat_map(Rel::columns).collect(),
+            Rel::Aggregate { input, keys, calls } => {
+                let below = input.columns();
+                let keys = keys.iter().map(|(name, scalar)| computed(name, scalar, &below));
+                let calls = calls.iter().map(|(name, aggregate)| Column {
+                    name: name.clone(),
+                    ty: aggregate.call.ty.clone(),
+                    nullable: !matches!(aggregate.function, AggregateFunction::CountStar | AggregateFunction::Count),
+                });
+                keys.chain(calls).collect()
+            }
+        }
+    }
+
+    /// The operator's inputs, in order.
+    pub fn inputs(&self) -> Vec<&Rel> {
+        match self {
+            Rel::Scan(_) | Rel::Stage { .. } => Vec::new(),
+            Rel::Filter { input, .. }
+            | Rel::Project { input, .. }
+            | Rel::Aggregate { input, .. }
+            | Rel::Distinct { input } => vec![input],
+            Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => inputs.iter().collect(),
+        }
+    }
+
+    /// Every scan in the tree, left to right.
+    pub fn scans(&self) -> Vec<&Scan> {
+        match self {
+            Rel::Scan(scan) => vec![scan],
+            _ => self.inputs().into_iter().flat_map(Rel::scans).collect(),
+        }
+    }
+}

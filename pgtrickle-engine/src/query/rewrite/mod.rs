@@ -1,0 +1,1 @@
+//! Tree-to-tree passes, one per file.

@@ -1,0 +1,96 @@
+//! Scalar expressions: PostgreSQL's own text with holes where columns stand.
+//!
+//! An expression is never parsed or edited here. It is rendered by filling its holes with whatever the surrounding
+//! statement calls the columns of the input.
+
+use super::column::DataType;
+use serde::{Deserialize, Serialize};
+
+/// A piece of an expression's text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fragment {
+    /// Literal SQL; every name in it is schema-qualified.
+    Text(String),
+    /// The column of the operator's input at this position (0-based; a join counts through its inputs in order).
+    Column(usize),
+}
+
+/// `pg_proc.provolatile` of the most volatile function inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+/// A scalar expression over the columns of one input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scalar {
+    pub fragments: Vec<Fragment>,
+    pub ty: DataType,
+    pub volatility: Volatility,
+    /// False only when the value is proven not to be NULL whenever no column that it uses is NULL-able.
+    pub nullable: bool,
+    /// The value is numeric (or an integer) and every non-NULL value of it prints with the same number of
+    /// fractional digits; sums of it can be undone by subtraction digit for digit.
+    pub fixed_scale: bool,
+}
+
+impl Scalar {
+    /// The column at `position`, unchanged.
+    pub fn column(position: usize, ty: DataType, nullable: bool) -> Self {
+        Scalar {
+            fragments: vec![Fragment::Column(position)],
+            ty,
+            volatility: Volatility::Immutable,
+            nullable,
+            fixed_scale: false,
+        }
+    }
+
+    /// `Some(position)` when the expression is nothing but a column.
+    pub fn as_column(&self) -> Option<usize> {
+        match self.fragments.as_slice() {
+            [Fragment::Column(position)] => Some(*position),
+            _ => None,
+        }
+    }
+
+    /// Positions of the input's columns that the expression reads, each once, ascending.
+    pub fn columns(&self) -> Vec<usize> {
+        let mut used: Vec<usize> = self
+            .fragments
+            .iter()
+            .filter_map(|fragment| match fragment {
+                Fragment::Column(position) => Some(*position),
+                Fragment::Text(_) => None,
+            })
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+
+    /// The text with each column printed by `name`.
+    pub fn render(&self, mut name: impl FnMut(usize) -> String) -> String {
+        let mut text = String::new();
+        for fragment in &self.fragments {
+            match fragment {
+                Fragment::Text(literal) => text.push_str(literal),
+                Fragment::Column(position) => text.push_str(&name(*position)),
+            }
+        }
+        text
+    }
+
+    /// The same expression over an input whose column `i` moved to `place(i)`.
+    pub fn remap(&self, mut place: impl FnMut(usize) -> usize) -> Self {
+        let mut moved = self.clone();
+        for fragment in &mut moved.fragments {
+            if let Fragment::Column(position) = fragment {
+                *position = place(*position);
+            }
+        }
+        moved
+    }
+}

@@ -1,0 +1,132 @@
+-- The extension's own tables. Columns and names are a public surface: drivers and dashboards read them.
+
+CREATE SCHEMA pgtrickle_changes;
+REVOKE ALL ON SCHEMA pgtrickle_changes FROM PUBLIC;
+COMMENT ON SCHEMA pgtrickle_changes IS 'change buffers of pg_trickle';
+
+CREATE SCHEMA pgtrickle_state;
+REVOKE ALL ON SCHEMA pgtrickle_state FROM PUBLIC;
+COMMENT ON SCHEMA pgtrickle_state IS 'inner results of stream tables';
+
+CREATE TABLE pgtrickle.pgt_stream_tables (
+    pgt_id                  bigserial PRIMARY KEY,
+    pgt_relid               oid NOT NULL UNIQUE,
+    pgt_name                text NOT NULL,
+    pgt_schema              text NOT NULL,
+    defining_query          text NOT NULL,
+    original_query          text,
+    schedule                text,
+    refresh_mode            text NOT NULL DEFAULT 'DIFFERENTIAL'
+        CHECK (refresh_mode IN ('FULL', 'DIFFERENTIAL', 'IMMEDIATE')),
+    status                  text NOT NULL DEFAULT 'INITIALIZING'
+        CHECK (status IN ('INITIALIZING', 'ACTIVE', 'SUSPENDED', 'ERROR')),
+    is_populated            boolean NOT NULL DEFAULT false,
+    data_timestamp          timestamptz,
+    frontier                jsonb,
+    last_refresh_at         timestamptz,
+    consecutive_errors      int NOT NULL DEFAULT 0,
+    needs_reinit            boolean NOT NULL DEFAULT false,
+    auto_threshold          float8,
+    last_full_ms            float8,
+    functions_used          text[],
+    topk_limit              int,
+    topk_order_by           text,
+    topk_offset             int,
+    diamond_consistency     text NOT NULL DEFAULT 'atomic' CHECK (diamond_consistency IN ('none', 'atomic')),
+    diamond_schedule_policy text NOT NULL DEFAULT 'fastest' CHECK (diamond_schedule_policy IN ('fastest', 'slowest')),
+    has_keyless_source      boolean NOT NULL DEFAULT false,
+    function_hashes         text,
+    requested_cdc_mode      text CHECK (requested_cdc_mode IN ('auto', 'trigger', 'wal')),
+    is_append_only          boolean NOT NULL DEFAULT false,
+    scc_id                  int,
+    last_fixpoint_iterations int,
+    max_differential_joins  int,
+    max_delta_fraction      float8,
+    pooler_compatibility_mode boolean NOT NULL DEFAULT false,
+    refresh_tier            text NOT NULL DEFAULT 'hot' CHECK (refresh_tier IN ('hot', 'warm', 'cold', 'frozen')),
+    effective_refresh_mode  text,
+    fuse_mode               text NOT NULL DEFAULT 'off' CHECK (fuse_mode IN ('off', 'on', 'auto')),
+    fuse_state              text NOT NULL DEFAULT 'armed' CHECK (fuse_state IN ('armed', 'blown', 'disabled')),
+    fuse_ceiling            bigint,
+    fuse_sensitivity        int,
+    blown_at                timestamptz,
+    blow_reason             text,
+    last_error_message      text,
+    last_error_at           timestamptz,
+    downstream_publication_name text,
+    freshness_deadline_ms   bigint,
+    st_partition_key        text,
+    created_at              timestamptz NOT NULL DEFAULT now(),
+    updated_at              timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX idx_pgt_name ON pgtrickle.pgt_stream_tables (pgt_schema, pgt_name);
+CREATE INDEX idx_pgt_status ON pgtrickle.pgt_stream_tables (status);
+
+-- What a backend needs to refresh a stream table without parsing its query again: the compiled stages, the requested
+-- mode as the user wrote it, and the state tables that belong to it.
+CREATE TABLE pgtrickle.pgt_programs (
+    pgt_id                  bigint PRIMARY KEY REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
+    program                 text NOT NULL,
+    requested_mode          text NOT NULL CHECK (requested_mode IN ('AUTO', 'FULL', 'DIFFERENTIAL', 'IMMEDIATE')),
+    refusal                 text,
+    state_relids            oid[] NOT NULL DEFAULT '{}'
+);
+
+CREATE TABLE pgtrickle.pgt_dependencies (
+    pgt_id                  bigint NOT NULL REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
+    source_relid            oid NOT NULL,
+    source_type             text NOT NULL
+        CHECK (source_type IN ('TABLE', 'STREAM_TABLE', 'VIEW', 'MATVIEW', 'FOREIGN_TABLE')),
+    columns_used            text[],
+    column_snapshot         jsonb,
+    schema_fingerprint      text,
+    cdc_mode                text NOT NULL DEFAULT 'TRIGGER' CHECK (cdc_mode IN ('TRIGGER', 'TRANSITIONING', 'WAL')),
+    slot_name               text,
+    decoder_confirmed_lsn   pg_lsn,
+    transition_started_at   timestamptz,
+    PRIMARY KEY (pgt_id, source_relid)
+);
+CREATE INDEX idx_deps_source ON pgtrickle.pgt_dependencies (source_relid);
+CREATE INDEX idx_deps_pgt_id ON pgtrickle.pgt_dependencies (pgt_id);
+
+CREATE TABLE pgtrickle.pgt_refresh_history (
+    refresh_id              bigserial PRIMARY KEY,
+    pgt_id                  bigint NOT NULL REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
+    data_timestamp          timestamptz NOT NULL,
+    start_time              timestamptz NOT NULL,
+    end_time                timestamptz,
+    action                  text NOT NULL CHECK (action IN ('NO_DATA', 'FULL', 'DIFFERENTIAL', 'REINITIALIZE', 'SKIP')),
+    rows_inserted           bigint DEFAULT 0,
+    rows_deleted            bigint DEFAULT 0,
+    delta_row_count         bigint DEFAULT 0,
+    merge_strategy_used     text,
+    was_full_fallback       boolean NOT NULL DEFAULT false,
+    error_message           text,
+    status                  text NOT NULL CHECK (status IN ('RUNNING', 'COMPLETED', 'FAILED', 'SKIPPED')),
+    initiated_by            text CHECK (initiated_by IN ('SCHEDULER', 'MANUAL', 'INITIAL', 'SELF_MONITOR')),
+    freshness_deadline      timestamptz,
+    tick_watermark_lsn      pg_lsn,
+    fixpoint_iteration      int
+);
+CREATE INDEX idx_hist_pgt_ts ON pgtrickle.pgt_refresh_history (pgt_id, data_timestamp);
+CREATE INDEX idx_hist_pgt_start ON pgtrickle.pgt_refresh_history (pgt_id, start_time);
+
+-- One row per captured source; `columns` are the attribute numbers that its buffer holds.
+CREATE TABLE pgtrickle.pgt_change_tracking (
+    source_relid            oid PRIMARY KEY,
+    slot_name               text NOT NULL,
+    last_consumed_lsn       pg_lsn,
+    tracked_by_pgt_ids      bigint[],
+    buffer_relid            oid NOT NULL,
+    columns                 int2[] NOT NULL
+);
+
+CREATE TABLE pgtrickle.pgt_schema_version (
+    version                 text PRIMARY KEY,
+    applied_at              timestamptz NOT NULL DEFAULT now(),
+    description             text
+);
+
+SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_stream_tables', '');
+SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_dependencies', '');
+SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_programs', '');

@@ -1,0 +1,141 @@
+//! The one error table: a variant is a condition; its SQLSTATE, DETAIL and HINT stand beside it.
+
+use pgrx::pg_sys::elog::PgLogLevel;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as State;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// Result of everything that can fail below the SQL boundary.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A condition that a user can meet.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("stream table not found: {0}")]
+    NotFound(String),
+    #[error("stream table already exists: {0}")]
+    AlreadyExists(String),
+    #[error("relation \"{0}\" already exists")]
+    NameTaken(String),
+    #[error("schema \"{0}\" does not exist")]
+    SchemaNotFound(String),
+    #[error("invalid argument: {message}")]
+    InvalidArgument { message: String, hint: String },
+    #[error("query parse error: {message}")]
+    QueryParse { message: String, detail: String, hint: String },
+    /// `construct` names what the query uses, `reason` says why it cannot be maintained incrementally.
+    #[error("unsupported operator for DIFFERENTIAL mode: {construct}")]
+    Unsupported { construct: String, reason: String },
+    /// A construct that no mode can maintain.
+    #[error("{construct} cannot be used in a stream table")]
+    Refused { construct: String, reason: String, hint: String },
+    #[error("permission denied: must be owner of stream table {0}")]
+    NotOwner(String),
+    #[error("cannot change stream table \"{0}\" directly")]
+    DirectWrite(String),
+    #[error("row-level security applies to \"{0}\"")]
+    RowSecurity(String),
+    #[error("cycle detected in dependency graph: {0}")]
+    Cycle(String),
+    #[error("query too complex: {0}")]
+    TooComplex(String),
+    #[error("stream table {name} is {status}")]
+    NotActive { name: String, status: String },
+    #[error("upstream table dropped: {0}")]
+    SourceDropped(String),
+    #[error("upstream table schema changed: {0}")]
+    SourceChanged(String),
+    #[error("cannot refresh a stream table during recovery")]
+    InRecovery,
+    #[error("pg_trickle is not in shared_preload_libraries")]
+    NotPreloaded,
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The SQLSTATE; see the table in `docs/SQL_REFERENCE.md`.
+    pub fn sqlstate(&self) -> State {
+        match self {
+            Error::NotFound(_) | Error::SourceDropped(_) => State::ERRCODE_UNDEFINED_TABLE,
+            Error::AlreadyExists(_) | Error::NameTaken(_) => State::ERRCODE_DUPLICATE_TABLE,
+            Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
+            Error::InvalidArgument { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
+            Error::Unsupported { .. } | Error::Refused { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::NotOwner(_) | Error::RowSecurity(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded => {
+                State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Error::Cycle(_) => State::ERRCODE_INVALID_OBJECT_DEFINITION,
+            Error::TooComplex(_) => State::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
+            Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    /// DETAIL, where there is more to say than the message does.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Error::Unsupported { reason, .. } | Error::Refused { reason, .. } => Some(reason.clone()),
+            Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
+            Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
+            Error::RowSecurity(_) => Some("The owner of the stream table would see only some rows of it.".into()),
+            _ => None,
+        }
+    }
+
+    /// HINT: what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NotFound(_) => "pgtrickle.pgt_status() lists the stream tables.".into(),
+            Error::AlreadyExists(_) => {
+                "Use create_stream_table_if_not_exists(), or drop it first with drop_stream_table().".into()
+            }
+            Error::NameTaken(_) => "Choose another name, or drop that relation first.".into(),
+            Error::SchemaNotFound(_) => "Create the schema first; stream tables are made in existing schemas.".into(),
+            Error::InvalidArgument { hint, .. } | Error::QueryParse { hint, .. } | Error::Refused { hint, .. } => {
+                if hint.is_empty() {
+                    return None;
+                }
+                hint.clone()
+            }
+            Error::Unsupported { .. } => {
+                "Use refresh_mode => 'AUTO' or 'FULL' to maintain this query by recomputation.".into()
+            }
+            Error::NotOwner(_) => "Ask its owner, or become a member of the owning role.".into(),
+            Error::DirectWrite(_) => "Change the tables that it reads; drop_stream_table() removes it.".into(),
+            Error::RowSecurity(_) => "Create the stream table as a role that the policies do not apply to.".into(),
+            Error::Cycle(_) => "A stream table cannot read itself, directly or through others.".into(),
+            Error::TooComplex(_) => "Split the query into several stream tables.".into(),
+            Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
+            Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
+            Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),
+            Error::InRecovery => "Refresh on the primary server.".into(),
+            Error::NotPreloaded => "Add pg_trickle to shared_preload_libraries and restart the server.".into(),
+            Error::Internal(_) => "This is a bug in pg_trickle; please report it with the defining query.".into(),
+        })
+    }
+}
+
+impl From<Error> for ErrorReport {
+    #[track_caller]
+    fn from(error: Error) -> Self {
+        let mut report = ErrorReport::new(error.sqlstate(), error.to_string(), "pg_trickle");
+        if let Some(detail) = error.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+impl Error {
+    /// Raises the condition as a PostgreSQL ERROR; for the places that PostgreSQL calls, where no `?` reaches.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(PgLogLevel::ERROR);
+        unreachable!("an ERROR report does not return")
+    }
+}

@@ -1,0 +1,24 @@
+//! pg_trickle: tables that stay equal to their defining queries.
+//!
+//! A stream table is an ordinary table plus a defining query. Triggers on the sources write every change as a row with
+//! a signed weight into a change buffer, stamped with the writer's transaction id; a refresh takes one snapshot, reads
+//! the buffer rows that the stream table's last snapshot did not see, and runs the query's delta over them. The algebra
+//! is that of Z-sets (Budiu et al., *DBSP*, VLDB 2023).
+//!
+//! Data flows down this list and never back up:
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`error`], [`names`], [`config`] | the error table, every object name, the settings |
+//! | [`pg`] | the only `unsafe` code: everything that touches the server's internals |
+//! | [`import`] | PostgreSQL's analysed query → the engine's tree |
+//! | [`catalog`] | the extension's own tables |
+//! | [`cdc`] | change buffers, capture triggers, frontiers |
+//! | [`refresh`] | one refresh: choose, compute, apply; storage and state tables |
+//! | [`scheduler`], [`monitor`] | background work; status and explanations |
+//! | [`api`] | the SQL functions |
+
+pub mod error;
+pub mod names;
+
+::pgrx::pg_module_magic!(name, version);

@@ -1,0 +1,30 @@
+//! Every name of an object that the extension owns.
+
+use pgtrickle_engine::sql::QualifiedName;
+
+/// Schema of the catalog and the SQL functions.
+pub const SCHEMA: &str = "pgtrickle";
+/// Schema of the change buffers.
+pub const CHANGES_SCHEMA: &str = "pgtrickle_changes";
+/// Schema of the state tables of inner stages.
+pub const STATE_SCHEMA: &str = "pgtrickle_state";
+
+/// The change buffer of a source: columns `xid xid8`, `cid int4`, `w int4`, then `c<attnum>` for each captured column.
+pub fn buffer(source: u32) -> QualifiedName {
+    QualifiedName::new(CHANGES_SCHEMA, format!("changes_{source}"))
+}
+
+/// The stored result of an inner stage of a stream table.
+pub fn state_table(pgt_id: i64, stage: usize) -> QualifiedName {
+    QualifiedName::new(STATE_SCHEMA, format!("state_{pgt_id}_{stage}"))
+}
+
+/// The capture triggers of a source: `kind` is `ins`, `upd`, `del`, `truncate` or `row` (replica sessions).
+pub fn capture_trigger(source: u32, kind: &str) -> String {
+    format!("pg_trickle_cdc_{kind}_{source}")
+}
+
+/// The trigger that refuses direct writes to a stream table.
+pub const GUARD_TRIGGER: &str = "pgt_dml_guard";
+/// The trigger that refuses TRUNCATE of a stream table.
+pub const TRUNCATE_GUARD_TRIGGER: &str = "pgt_truncate_guard";
