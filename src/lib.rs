@@ -20,5 +20,6 @@
 
 pub mod error;
 pub mod names;
+pub mod pg;
 
 ::pgrx::pg_module_magic!(name, version);

@@ -1,0 +1,4 @@
+//! The only `unsafe` code: everything that touches the server's internals. Pointers in, owned values out, a guard for
+//! whatever is acquired.
+
+pub mod transaction;
