@@ -18,6 +18,7 @@
 //! | [`scheduler`], [`monitor`] | background work; status and explanations |
 //! | [`api`] | the SQL functions |
 
+pub mod cdc;
 pub mod error;
 pub mod import;
 pub mod names;
