@@ -18,10 +18,12 @@
 //! | [`scheduler`], [`monitor`] | background work; status and explanations |
 //! | [`api`] | the SQL functions |
 
+pub mod catalog;
 pub mod cdc;
 pub mod error;
 pub mod import;
 pub mod names;
 pub mod pg;
+pub mod refresh;
 
 ::pgrx::pg_module_magic!(name, version);

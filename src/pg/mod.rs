@@ -2,8 +2,12 @@
 //! whatever is acquired.
 
 pub mod buffer;
+pub mod clock;
+pub mod executor;
+pub mod object;
 pub mod security;
 pub mod settings;
 pub mod snapshot;
 pub mod transaction;
 pub mod tuplestore;
+pub mod utility;
