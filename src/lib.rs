@@ -19,6 +19,7 @@
 //! | [`api`] | the SQL functions |
 
 pub mod cdc;
+pub mod config;
 pub mod error;
 pub mod import;
 pub mod names;

@@ -2,8 +2,13 @@
 //! whatever is acquired.
 
 pub mod buffer;
+pub mod commit;
+mod hooks;
 pub mod security;
 pub mod settings;
+pub mod shmem;
+pub mod slots;
 pub mod snapshot;
 pub mod transaction;
 pub mod tuplestore;
+pub mod worker;
