@@ -20,6 +20,7 @@
 
 pub mod catalog;
 pub mod cdc;
+pub mod config;
 pub mod error;
 pub mod import;
 pub mod names;

@@ -3,11 +3,16 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod commit;
 pub mod executor;
 pub mod object;
 pub mod security;
 pub mod settings;
+pub mod shmem;
+pub mod slots;
 pub mod snapshot;
 pub mod transaction;
 pub mod tuplestore;
 pub mod utility;
+pub mod worker;
+mod hooks;
