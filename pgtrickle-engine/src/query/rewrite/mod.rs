@@ -2,6 +2,7 @@
 
 pub mod distinct;
 pub mod merge_filters;
+pub mod prune;
 
 use crate::query::Rel;
 
