@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::Oid;
+use pgrx::{Spi, pg_guard, pg_sys};
 
 use super::slots::{Seat, SlotNumber};
 use super::transaction::{Caught, transaction};
@@ -88,7 +90,7 @@ pub extern "C-unwind" fn pg_trickle_scheduler_main(slot: pg_sys::Datum) {
     let Some(seat) = Seat::enter(slot.value()) else { return };
     handle_signals();
     // SAFETY: once per worker, outside of a transaction. InvalidOid is the bootstrap superuser.
-    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(seat.db.into(), pg_sys::InvalidOid, 0) };
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(seat.db, pg_sys::InvalidOid, 0) };
     if let Some(mains) = MAINS.get() {
         (mains.scheduler)(&seat);
     }
@@ -185,16 +187,38 @@ fn wait_event() -> u32 {
 
 /// The server's clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
-    /// Between the epochs of Unix and PostgreSQL.
-    const EPOCH_MS: i64 = 946_684_800_000;
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }.div_euclid(1_000) + EPOCH_MS
+    from_server_time(unsafe { pg_sys::GetCurrentTimestamp() })
+}
+
+/// A timestamp in milliseconds since the Unix epoch.
+pub fn unix_ms(timestamp: TimestampWithTimeZone) -> i64 {
+    from_server_time(timestamp.into())
+}
+
+/// PostgreSQL counts microseconds since the year 2000.
+fn from_server_time(time: pg_sys::TimestampTz) -> i64 {
+    const EPOCH_MS: i64 = 946_684_800_000;
+    time.div_euclid(1_000) + EPOCH_MS
+}
+
+/// Whether there are prepared transactions in this server; inside a transaction.
+pub fn prepared_transactions() -> bool {
+    let found = Spi::get_one::<bool>("SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts)");
+    // Not knowing means having to expect some.
+    !matches!(found, Ok(Some(false)))
 }
 
 /// The database that this process is connected to.
-pub fn current_database() -> u32 {
+pub fn current_database() -> Oid {
     // SAFETY: constant once the process is connected.
-    unsafe { pg_sys::MyDatabaseId }.to_u32()
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Whether the extension exists in this process's database; inside a transaction.
+pub fn extension_installed() -> bool {
+    // SAFETY: looks up pg_extension.
+    unsafe { pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), true) != Oid::INVALID }
 }
 
 /// A scheduler that the launcher has started.
@@ -238,7 +262,7 @@ impl Drop for Scheduler {
 }
 
 /// The databases that can have stream tables: those that accept connections and are no templates.
-pub fn databases() -> Result<Vec<u32>, Caught> {
+pub fn databases() -> Result<Vec<Oid>, Caught> {
     transaction(|| {
         // SAFETY: as the autovacuum launcher reads pg_database without being connected to a database. The scan ends
         // before the transaction does.
@@ -255,7 +279,7 @@ pub fn databases() -> Result<Vec<u32>, Caught> {
                 let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
                 // A negative other than -1 marks a database whose DROP was interrupted.
                 if database.datallowconn && !database.datistemplate && database.datconnlimit >= -1 {
-                    found.push(database.oid.to_u32());
+                    found.push(database.oid);
                 }
             }
             pg_sys::table_endscan(scan);
