@@ -18,12 +18,14 @@
 //! | [`scheduler`], [`monitor`] | background work; status and explanations |
 //! | [`api`] | the SQL functions |
 
+pub mod catalog;
 pub mod cdc;
 pub mod config;
 pub mod error;
 pub mod import;
 pub mod names;
 pub mod pg;
+pub mod refresh;
 pub mod scheduler;
 
 ::pgrx::pg_module_magic!(name, version);

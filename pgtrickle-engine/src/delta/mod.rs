@@ -92,7 +92,7 @@ impl Program {
 fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {
     match rel {
         Rel::Scan(scan) => change(scan),
-        Rel::Stage { .. } => {}
+        Rel::Stage { .. } | Rel::Opaque { .. } => {}
         Rel::Filter { input, .. }
         | Rel::Project { input, .. }
         | Rel::Aggregate { input, .. }

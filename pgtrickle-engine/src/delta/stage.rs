@@ -6,10 +6,12 @@
 //! the stream table.
 
 use super::operator::aggregate::{Accumulator, State};
+use crate::delta::Leaf;
 use crate::query::analysis::keys::keys;
 use crate::query::rewrite::map_inputs;
 use crate::query::{Column, Rel};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One unit of maintenance: linear and join operators under at most one stateful operator, with one stored result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,11 +63,30 @@ impl Stage {
         }
     }
 
+    /// What the stage reads, each once.
+    pub fn leaves(&self) -> BTreeSet<Leaf> {
+        let mut found = BTreeSet::new();
+        leaves(&self.body, &mut found);
+        found
+    }
+
     /// How each aggregate of the stage is maintained, for `explain_st`.
     pub fn strategies(&self) -> Vec<&'static str> {
         match &self.kind {
             StageKind::Aggregate(state) => state.accumulators.iter().map(Accumulator::strategy).collect(),
             StageKind::Output => Vec::new(),
         }
+    }
+}
+
+fn leaves(rel: &Rel, found: &mut BTreeSet<Leaf>) {
+    match rel {
+        Rel::Scan(scan) => {
+            found.insert(Leaf::Source(scan.relid));
+        }
+        Rel::Stage { stage, .. } => {
+            found.insert(Leaf::Stage(*stage));
+        }
+        _ => rel.inputs().into_iter().for_each(|input| leaves(input, found)),
     }
 }

@@ -31,6 +31,7 @@ fn line(rel: &Rel) -> String {
             let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
             format!("Stage {stage} ({})", columns.join(", "))
         }
+        Rel::Opaque { .. } => "Query".into(),
         Rel::Filter { predicates, .. } => format!("Filter {}", scalars(predicates)),
         Rel::Project { outputs, .. } => {
             format!("Project {}", outputs.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", "))

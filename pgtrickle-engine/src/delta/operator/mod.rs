@@ -26,6 +26,7 @@ pub fn now(rel: &Rel, context: &Context) -> String {
     match rel {
         Rel::Scan(scan) => scan::now(scan),
         Rel::Stage { stage, columns, .. } => scan::stage_now(*stage, columns, context),
+        Rel::Opaque { query, columns } => scan::opaque_now(query, columns),
         Rel::Filter { input, predicates } => filter::now(input, predicates, context),
         Rel::Project { input, outputs } => project::now(input, outputs, context),
         Rel::Join { inputs, predicates } => join::now(inputs, predicates, context),
@@ -39,6 +40,7 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
     match rel {
         Rel::Scan(scan) => scan::delta(scan, context),
         Rel::Stage { stage, columns, .. } => scan::stage_delta(*stage, columns, context),
+        Rel::Opaque { .. } => None,
         Rel::Filter { input, predicates } => filter::delta(input, predicates, context),
         Rel::Project { input, outputs } => project::delta(input, outputs, context),
         Rel::Join { inputs, predicates } => join::delta(inputs, predicates, context),

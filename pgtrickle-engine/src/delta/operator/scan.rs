@@ -32,6 +32,10 @@ pub(super) fn stage_delta(stage: usize, columns: &[Column], context: &Context) -
     })
 }
 
+pub(super) fn opaque_now(query: &str, columns: &[Column]) -> String {
+    format!("SELECT {} FROM ({query}) AS t", list(state_columns(columns)))
+}
+
 fn state_columns(columns: &[Column]) -> impl Iterator<Item = String> {
     columns.iter().enumerate().map(|(i, c)| format!("t.{} AS {}", Ident::new(&c.name), column(i)))
 }

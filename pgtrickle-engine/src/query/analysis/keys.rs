@@ -19,7 +19,7 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         Rel::Filter { input, .. } => keys(input),
         Rel::Project { input, outputs } => projected(&keys(input), outputs.iter().map(|(_, scalar)| scalar)),
         Rel::Join { inputs, predicates } => joined(inputs, predicates),
-        Rel::UnionAll { .. } => Vec::new(),
+        Rel::UnionAll { .. } | Rel::Opaque { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
     }

@@ -2,6 +2,7 @@
 
 pub mod distinct;
 pub mod merge_filters;
+pub mod prune;
 
 use crate::query::Rel;
 
@@ -15,7 +16,7 @@ pub fn all(rel: Rel) -> Rel {
 pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
     let mut boxed = |input: Box<Rel>| Box::new(change(*input));
     match rel {
-        Rel::Scan(_) | Rel::Stage { .. } => rel,
+        Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => rel,
         Rel::Filter { input, predicates } => Rel::Filter { input: boxed(input), predicates },
         Rel::Project { input, outputs } => Rel::Project { input: boxed(input), outputs },
         Rel::Aggregate { input, keys, calls } => Rel::Aggregate { input: boxed(input), keys, calls },
