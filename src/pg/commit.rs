@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 
-use pgrx::pg_sys::Oid;
 use pgrx::{pg_guard, pg_sys};
 
 use super::slots::DatabaseHold;
@@ -19,7 +18,7 @@ struct Pending {
     /// A prepared transaction was committed.
     prepared: bool,
     /// Databases whose settings were altered.
-    settings: Vec<Oid>,
+    settings: Vec<u32>,
     holds: Vec<DatabaseHold>,
 }
 
@@ -33,7 +32,7 @@ pub fn catalog_changed_at_commit() {
     PENDING.with_borrow_mut(|pending| pending.catalog = true);
 }
 
-pub(super) fn settings_changed_at_commit(db: Oid) {
+pub(super) fn settings_changed_at_commit(db: u32) {
     PENDING.with_borrow_mut(|pending| pending.settings.push(db));
 }
 
@@ -46,7 +45,7 @@ pub(super) fn prepared_committed_at_commit() {
 }
 
 /// Keeps schedulers out of the database until the current transaction ends, however it ends.
-pub(super) fn hold_until_end(db: Oid) {
+pub(super) fn hold_until_end(db: u32) {
     if let Some(hold) = DatabaseHold::acquire(db) {
         PENDING.with_borrow_mut(|pending| pending.holds.push(hold));
         slots::evict(db);
@@ -73,7 +72,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         return;
     }
     // SAFETY: constant once the session is connected.
-    let db = unsafe { pg_sys::MyDatabaseId };
+    let db = unsafe { pg_sys::MyDatabaseId }.to_u32();
     if pending.catalog {
         shmem::catalog_changed(db);
     }

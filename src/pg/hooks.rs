@@ -92,7 +92,7 @@ unsafe extern "C-unwind" fn note_statement(node: *mut pg_sys::Node) {
             }
             NodeTag::T_AlterDatabaseSetStmt => {
                 let name = (*node.cast::<pg_sys::AlterDatabaseSetStmt>()).dbname;
-                commit::settings_changed_at_commit(pg_sys::get_database_oid(name, true));
+                commit::settings_changed_at_commit(pg_sys::get_database_oid(name, true).to_u32());
             }
             NodeTag::T_TransactionStmt => {
                 let kind = (*node.cast::<pg_sys::TransactionStmt>()).kind;
@@ -119,7 +119,7 @@ unsafe fn vacate(name: *const c_char) {
         }
         db
     };
-    commit::hold_until_end(db);
+    commit::hold_until_end(db.to_u32());
 }
 
 /// The string value of a DefElem; None when absent or not a string.

@@ -18,7 +18,6 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-use pgrx::pg_sys::Oid;
 use pgrx::{pg_guard, pg_sys};
 
 /// Cells are 16 bytes; 4096 of them keep collisions rare for thousands of sources.
@@ -149,15 +148,15 @@ pub(super) fn wake(proc_number: i32) {
     }
 }
 
-fn cell(db: Oid, source: Oid) -> usize {
-    let key = (u64::from(db.to_u32()) << 32) | u64::from(source.to_u32());
+fn cell(db: u32, source: u32) -> usize {
+    let key = (u64::from(db) << 32) | u64::from(source);
     // Fibonacci hashing: the upper bits of the product are well mixed.
     (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - CELLS.ilog2())) as usize
 }
 
 impl Shared {
-    pub(super) fn slot_of(&self, db: Oid) -> Option<(usize, &Slot)> {
-        self.slots.iter().enumerate().find(|(_, slot)| slot.db.load(SeqCst) == db.to_u32())
+    pub(super) fn slot_of(&self, db: u32) -> Option<(usize, &Slot)> {
+        self.slots.iter().enumerate().find(|(_, slot)| slot.db.load(SeqCst) == db)
     }
 
     fn touch(&self, index: usize, scheduler: Option<(usize, &Slot)>) {
@@ -178,7 +177,7 @@ impl Shared {
 }
 
 /// A transaction that wrote these sources has committed, and its commit is visible.
-pub fn announce(db: Oid, sources: &[Oid]) {
+pub fn announce(db: u32, sources: &[u32]) {
     let Some(shared) = shared() else { return };
     let scheduler = shared.slot_of(db);
     for source in sources {
@@ -187,7 +186,7 @@ pub fn announce(db: Oid, sources: &[Oid]) {
 }
 
 /// A transaction that wrote these sources was prepared: whoever finishes it announces them.
-pub fn announce_prepared(db: Oid, sources: &[Oid]) {
+pub fn announce_prepared(db: u32, sources: &[u32]) {
     let Some(shared) = shared() else { return };
     for source in sources {
         shared.prepared[cell(db, *source)].store(1, SeqCst);
@@ -202,7 +201,7 @@ pub(super) fn catalog_prepared() {
 }
 
 /// A prepared transaction of this database was committed: announces what prepared transactions wrote.
-pub(super) fn prepared_committed(db: Oid) {
+pub(super) fn prepared_committed(db: u32) {
     let Some(shared) = shared() else { return };
     let unknown = shared.prepared_unknown.load(SeqCst);
     let scheduler = shared.slot_of(db);
@@ -224,13 +223,13 @@ pub fn forget_unknown_prepared() {
 }
 
 /// The extension's catalog in this database changed, or the extension came or went; committed and visible.
-pub fn catalog_changed(db: Oid) {
+pub fn catalog_changed(db: u32) {
     let Some(shared) = shared() else { return };
     if let Some((_, slot)) = shared.slot_of(db) {
         slot.catalog.fetch_add(1, SeqCst);
         wake(slot.proc_number.load(SeqCst));
         // The launcher frees a slot before it reads the count a last time, so one of the two sees the other.
-        if slot.db.load(SeqCst) == db.to_u32() {
+        if slot.db.load(SeqCst) == db {
             return;
         }
     }
@@ -238,9 +237,9 @@ pub fn catalog_changed(db: Oid) {
 }
 
 /// Makes the launcher look again at once: at one database, or at all.
-pub fn signal_rescan(db: Option<Oid>) {
+pub fn signal_rescan(db: Option<u32>) {
     let Some(shared) = shared() else { return };
-    let wanted = db.map_or(EVERY_DATABASE, Oid::to_u32);
+    let wanted = db.unwrap_or(EVERY_DATABASE);
     if let Err(current) = shared.rescan.compare_exchange(0, wanted, SeqCst, SeqCst)
         && current != wanted
     {
@@ -253,7 +252,7 @@ pub fn signal_rescan(db: Option<Oid>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescan {
     Nothing,
-    Database(Oid),
+    Database(u32),
     All,
 }
 
@@ -262,7 +261,7 @@ pub fn take_rescan() -> Rescan {
     match shared().map_or(0, |shared| shared.rescan.swap(0, SeqCst)) {
         0 => Rescan::Nothing,
         EVERY_DATABASE => Rescan::All,
-        db => Rescan::Database(db.into()),
+        db => Rescan::Database(db),
     }
 }
 
@@ -277,12 +276,12 @@ pub(super) fn enter_launcher() {
 }
 
 /// Commits that wrote the source, since the server's start. Meaningful only compared with an earlier value.
-pub fn counter(db: Oid, source: Oid) -> u64 {
+pub fn counter(db: u32, source: u32) -> u64 {
     shared().map_or(0, |shared| shared.cells[cell(db, source)].count.load(SeqCst))
 }
 
 /// Asks that the next [`announce`] of this source wakes the scheduler in slot `slot`; then reads the counter.
-pub(super) fn arm(slot: usize, db: Oid, source: Oid) -> u64 {
+pub(super) fn arm(slot: usize, db: u32, source: u32) -> u64 {
     let Some(shared) = shared() else { return 0 };
     let cell = &shared.cells[cell(db, source)];
     let bit = 1u64 << slot;
@@ -317,7 +316,7 @@ pub struct OwnChanges(HashMap<usize, u64>);
 
 impl OwnChanges {
     /// By how much this process moved the counter of the source.
-    pub fn count(&self, db: Oid, source: Oid) -> u64 {
+    pub fn count(&self, db: u32, source: u32) -> u64 {
         self.0.get(&cell(db, source)).copied().unwrap_or(0)
     }
 }

@@ -10,7 +10,6 @@ use std::ffi::{c_int, c_long};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys::Oid;
 use pgrx::{pg_guard, pg_sys};
 
 use super::shmem::{self, Slot, shared};
@@ -40,12 +39,12 @@ fn slot(number: SlotNumber) -> Option<&'static Slot> {
 
 /// Frees all slots: a new launcher knows nothing of the workers of an earlier one, which have ended or will be asked to.
 /// Returns those that still run.
-pub fn adopt() -> Vec<(SlotNumber, Oid)> {
+pub fn adopt() -> Vec<(SlotNumber, u32)> {
     let Some(shared) = shared() else { return Vec::new() };
     let mut running = Vec::new();
     for (number, slot) in shared.slots.iter().enumerate() {
         if slot.pid.load(SeqCst) != 0 {
-            running.push((SlotNumber(number), slot.db.load(SeqCst).into()));
+            running.push((SlotNumber(number), slot.db.load(SeqCst)));
         } else {
             slot.db.store(0, SeqCst);
         }
@@ -54,7 +53,7 @@ pub fn adopt() -> Vec<(SlotNumber, Oid)> {
 }
 
 /// A free slot for a database; None when all are taken.
-pub fn allocate(db: Oid) -> Option<SlotNumber> {
+pub fn allocate(db: u32) -> Option<SlotNumber> {
     let shared = shared()?;
     let (number, slot) = shared.slots.iter().enumerate().find(|(_, slot)| slot.db.load(SeqCst) == 0)?;
     shmem::disarm_all(number);
@@ -65,7 +64,7 @@ pub fn allocate(db: Oid) -> Option<SlotNumber> {
     slot.catalog_seen.store(0, SeqCst);
     slot.stream_tables.store(0, SeqCst);
     slot.heartbeat.store(0, SeqCst);
-    slot.db.store(db.to_u32(), SeqCst);
+    slot.db.store(db, SeqCst);
     Some(SlotNumber(number))
 }
 
@@ -87,7 +86,7 @@ pub fn free(number: SlotNumber) -> Left {
 #[derive(Debug)]
 pub struct Seat {
     number: usize,
-    pub db: Oid,
+    pub db: u32,
 }
 
 impl Seat {
@@ -104,9 +103,9 @@ impl Seat {
         slot.pid.compare_exchange(0, pid, SeqCst, SeqCst).ok()?;
         // SAFETY: as above.
         slot.proc_number.store(unsafe { pg_sys::MyProcNumber }, SeqCst);
-        let db = Oid::from(slot.db.load(SeqCst));
+        let db = slot.db.load(SeqCst);
         shmem::watch_own();
-        (db != Oid::INVALID && !held(db)).then_some(Seat { number, db })
+        (db != 0 && !held(db)).then_some(Seat { number, db })
     }
 
     fn slot(&self) -> Option<&'static Slot> {
@@ -114,7 +113,7 @@ impl Seat {
     }
 
     /// Asks to be woken by the next change of the source, then reads its counter.
-    pub fn arm(&self, source: Oid) -> u64 {
+    pub fn arm(&self, source: u32) -> u64 {
         shmem::arm(self.number, self.db, source)
     }
 
@@ -172,7 +171,7 @@ pub struct SchedulerState {
 }
 
 /// The running scheduler of a database.
-pub fn scheduler(db: Oid) -> Option<SchedulerState> {
+pub fn scheduler(db: u32) -> Option<SchedulerState> {
     let (_, slot) = shared()?.slot_of(db)?;
     let pid = slot.pid.load(SeqCst);
     (pid != 0).then(|| SchedulerState {
@@ -183,7 +182,7 @@ pub fn scheduler(db: Oid) -> Option<SchedulerState> {
 }
 
 /// Lets the database's scheduler, if any, start anew with the settings as they are now.
-pub(super) fn restart_scheduler(db: Oid) {
+pub(super) fn restart_scheduler(db: u32) {
     let Some(shared) = shared() else { return };
     if let Some((_, slot)) = shared.slot_of(db) {
         slot.restart.store(true, SeqCst);
@@ -192,13 +191,13 @@ pub(super) fn restart_scheduler(db: Oid) {
     shmem::signal_rescan(Some(db));
 }
 
-fn held(db: Oid) -> bool {
+fn held(db: u32) -> bool {
     shared().is_some_and(|shared| {
         shared.holds.iter().any(|hold| {
             let pid = hold.pid.load(SeqCst);
             // A holder that died left its hold behind.
             // SAFETY: looks the process up in shared memory under its own lock.
-            hold.db.load(SeqCst) == db.to_u32() && pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+            hold.db.load(SeqCst) == db && pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
         })
     })
 }
@@ -207,14 +206,14 @@ fn held(db: Oid) -> bool {
 #[derive(Debug)]
 pub(super) struct DatabaseHold {
     number: usize,
-    db: Oid,
+    db: u32,
 }
 
 /// How long to wait for a scheduler to leave; PostgreSQL itself waits as long for other sessions.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl DatabaseHold {
-    pub(super) fn acquire(db: Oid) -> Option<DatabaseHold> {
+    pub(super) fn acquire(db: u32) -> Option<DatabaseHold> {
         let shared = shared()?;
         // SAFETY: constant for the life of the process.
         let me = unsafe { pg_sys::MyProcPid };
@@ -224,13 +223,13 @@ impl DatabaseHold {
             let abandoned = pid == 0 || unsafe { pg_sys::BackendPidGetProc(pid).is_null() };
             abandoned && hold.pid.compare_exchange(pid, me, SeqCst, SeqCst).is_ok()
         })?;
-        shared.holds[number].db.store(db.to_u32(), SeqCst);
+        shared.holds[number].db.store(db, SeqCst);
         Some(DatabaseHold { number, db })
     }
 }
 
 /// Ends the scheduler that is in the database and waits until it is gone; under a hold, so that no other one comes.
-pub(super) fn evict(db: Oid) {
+pub(super) fn evict(db: u32) {
     let Some(shared) = shared() else { return };
     let started = Instant::now();
     let mut asked = 0;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::Oid;
 use pgrx::{Spi, pg_guard, pg_sys};
 
 use super::slots::{Seat, SlotNumber};
@@ -90,7 +89,7 @@ pub extern "C-unwind" fn pg_trickle_scheduler_main(slot: pg_sys::Datum) {
     let Some(seat) = Seat::enter(slot.value()) else { return };
     handle_signals();
     // SAFETY: once per worker, outside of a transaction. InvalidOid is the bootstrap superuser.
-    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(seat.db, pg_sys::InvalidOid, 0) };
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(seat.db.into(), pg_sys::InvalidOid, 0) };
     if let Some(mains) = MAINS.get() {
         (mains.scheduler)(&seat);
     }
@@ -210,15 +209,15 @@ pub fn prepared_transactions() -> bool {
 }
 
 /// The database that this process is connected to.
-pub fn current_database() -> Oid {
+pub fn current_database() -> u32 {
     // SAFETY: constant once the process is connected.
-    unsafe { pg_sys::MyDatabaseId }
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
 /// Whether the extension exists in this process's database; inside a transaction.
 pub fn extension_installed() -> bool {
     // SAFETY: looks up pg_extension.
-    unsafe { pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), true) != Oid::INVALID }
+    unsafe { pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), true) != pg_sys::InvalidOid }
 }
 
 /// A scheduler that the launcher has started.
@@ -262,7 +261,7 @@ impl Drop for Scheduler {
 }
 
 /// The databases that can have stream tables: those that accept connections and are no templates.
-pub fn databases() -> Result<Vec<Oid>, Caught> {
+pub fn databases() -> Result<Vec<u32>, Caught> {
     transaction(|| {
         // SAFETY: as the autovacuum launcher reads pg_database without being connected to a database. The scan ends
         // before the transaction does.
@@ -279,7 +278,7 @@ pub fn databases() -> Result<Vec<Oid>, Caught> {
                 let database = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
                 // A negative other than -1 marks a database whose DROP was interrupted.
                 if database.datallowconn && !database.datistemplate && database.datconnlimit >= -1 {
-                    found.push(database.oid);
+                    found.push(database.oid.to_u32());
                 }
             }
             pg_sys::table_endscan(scan);

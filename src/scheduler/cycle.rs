@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use pgrx::PgLogLevel;
+use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::dag::plan;
 use pgtrickle_engine::policy::{self, Failure, Verdict};
 
 use super::tables::{Counters, Tables};
 use crate::catalog::{self, Initiator, Status};
 use crate::config;
+use crate::pg::clock;
 use crate::pg::shmem;
 use crate::pg::slots::Seat;
 use crate::pg::transaction::{Caught, transaction};
@@ -103,36 +105,38 @@ impl Scheduler<'_> {
     /// Refreshes a group in one transaction; if that fails as a whole, each member in its own.
     fn refresh(&mut self, group: &[i64]) {
         worker::report_running(c"refreshing stream tables");
-        let before = self.tables.begin(group, self.seat.db, worker::now_ms());
+        let started = clock::now();
+        let before = self.tables.begin(group, self.seat.db, worker::unix_ms(started));
         match transaction(|| refresh::refresh_group(group, Initiator::Scheduler)) {
             Ok(results) => {
                 let own = shmem::take_own();
                 for (id, result) in results {
-                    self.settle(id, result, &before, &own);
+                    match result {
+                        Ok(outcome) => self.settle(id, outcome, &before, &own),
+                        Err(error) => self.failed(id, started, &error),
+                    }
                 }
             }
-            Err(error) if group.len() == 1 => self.failed(group[0], &error),
+            Err(error) if group.len() == 1 => self.failed(group[0], started, &error),
             Err(_) => group.iter().for_each(|id| self.refresh(&[*id])),
         }
     }
 
-    fn settle(&mut self, id: i64, result: Result<Outcome, Caught>, before: &Counters, own: &shmem::OwnChanges) {
-        match result {
+    fn settle(&mut self, id: i64, outcome: Outcome, before: &Counters, own: &shmem::OwnChanges) {
+        if outcome == Outcome::Busy {
             // Whoever refreshes it may have begun before the latest changes: it stays changed.
-            Ok(Outcome::Busy) => {}
-            Ok(outcome) => {
-                let erred = self.tables.get_mut(id).is_some_and(|entry| entry.consecutive_errors > 0);
-                if erred && outcome == Outcome::Unchanged {
-                    self.record(id, || catalog::set_status(id, Status::Active));
-                }
-                self.tables.succeeded(id, self.seat.db, before, own);
-            }
-            Err(error) => self.failed(id, &error),
+            return;
         }
+        let erred = self.tables.get_mut(id).is_some_and(|entry| entry.consecutive_errors > 0);
+        if erred && outcome == Outcome::Unchanged {
+            // A refresh that writes clears past errors itself.
+            self.record(id, || catalog::set_status(id, Status::Active));
+        }
+        self.tables.succeeded(id, self.seat.db, before, own);
     }
 
     /// Records a failure in a transaction of its own and decides what becomes of the stream table.
-    fn failed(&mut self, id: i64, error: &Caught) {
+    fn failed(&mut self, id: i64, started: TimestampWithTimeZone, error: &Caught) {
         let Some(entry) = self.tables.get_mut(id) else { return };
         let failure = policy::classify(&error.sqlstate_text());
         let counted = failure != Failure::NotCounted;
@@ -140,14 +144,22 @@ impl Scheduler<'_> {
         let failures = entry.failed(counted);
         entry.retry_at(now.saturating_add_unsigned(policy::backoff_ms(failures, fraction(id, now))));
         pgrx::warning!("refresh of stream table {} failed: {}", entry.name, error.message);
-        let verdict = policy::verdict(failure, entry.consecutive_errors, config::max_consecutive_errors());
-        let status = match verdict {
-            Verdict::Retry => Status::Active,
-            Verdict::Suspend => Status::Suspended,
-            Verdict::Fail => Status::Error,
+        let status = match policy::verdict(failure, entry.consecutive_errors, config::max_consecutive_errors()) {
+            Verdict::Retry => None,
+            Verdict::Suspend => Some(Status::Suspended),
+            Verdict::Fail => Some(Status::Error),
         };
-        self.record(id, || catalog::record_failure(id, &error.message, status, counted, Initiator::Scheduler));
-        if verdict != Verdict::Retry {
+        self.record(id, || {
+            catalog::record_failure(&catalog::Failure {
+                pgt_id: id,
+                started,
+                message: &error.message,
+                status,
+                counted,
+                initiator: Initiator::Scheduler,
+            });
+        });
+        if status.is_some() {
             self.tables.remove(id);
         }
     }
@@ -168,11 +180,11 @@ impl Scheduler<'_> {
         if days == 0 || now < self.purged_at.saturating_add(PURGE_EVERY_MS) {
             return Ok(());
         }
-        self.purged_at = now;
-        transaction(|| {
-            catalog::purge_history(days);
-            Ok::<_, Caught>(())
-        })
+        let purged = transaction(|| Ok::<_, Caught>(catalog::purge_history(days)))?;
+        if purged < catalog::PURGE_BATCH {
+            self.purged_at = now;
+        }
+        Ok(())
     }
 
     /// Commits of prepared transactions from before the server's start would have to announce every source.

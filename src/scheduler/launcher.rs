@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys::Oid;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
 use crate::pg::shmem::{self, Rescan};
@@ -43,10 +42,10 @@ struct Running {
 }
 
 struct Launcher {
-    running: HashMap<Oid, Running>,
-    skipped: HashMap<Oid, Instant>,
+    running: HashMap<u32, Running>,
+    skipped: HashMap<u32, Instant>,
     /// Asked for while their scheduler was still ending: started again without a pause.
-    eager: HashSet<Oid>,
+    eager: HashSet<u32>,
     /// The lack of workers was reported.
     reported: bool,
 }
@@ -59,7 +58,7 @@ impl Launcher {
 
     /// Frees the slots of the schedulers that have ended and decides when their databases are looked at again.
     fn reap(&mut self) {
-        let ended: Vec<Oid> = self
+        let ended: Vec<u32> = self
             .running
             .iter()
             .filter(|(_, running)| match &running.worker {
@@ -111,7 +110,7 @@ impl Launcher {
         }
     }
 
-    fn start(&mut self, db: Oid) {
+    fn start(&mut self, db: u32) {
         let Some(slot) = slots::allocate(db) else {
             return self.postpone(db, "no free scheduler slot", "A server schedules up to 64 databases.");
         };
@@ -127,13 +126,13 @@ impl Launcher {
         }
     }
 
-    fn postpone(&mut self, db: Oid, reason: &str, hint: &str) {
+    fn postpone(&mut self, db: u32, reason: &str, hint: &str) {
         self.skipped.insert(db, Instant::now() + NO_WORKER);
         if !self.reported {
             self.reported = true;
             let warning = Caught {
                 sqlstate: PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                message: format!("could not start a pg_trickle scheduler for database {}: {reason}", db.to_u32()),
+                message: format!("could not start a pg_trickle scheduler for database {}: {reason}", db),
                 detail: None,
                 hint: Some(hint.to_owned()),
             };

@@ -11,3 +11,9 @@ mod tables;
 
 pub use cycle::run;
 pub use launcher::launch;
+
+/// The current transaction changes which stream tables there are, or how they are scheduled: at its commit the scheduler
+/// reads the catalog again.
+pub fn catalog_changed() {
+    crate::pg::commit::catalog_changed_at_commit();
+}

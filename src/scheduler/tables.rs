@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgrx::pg_sys::Oid;
 use pgtrickle_engine::dag::{Candidate, Graph, Node, Schedule, Timing, intervals};
 
 use crate::catalog::{Dependency, SourceType, Status, StreamTable};
@@ -19,7 +18,7 @@ pub(super) struct Entry {
     /// Reads something whose changes nobody announces, or has a cron schedule: refreshed at its time in any case.
     unconditional: bool,
     /// Its captured sources, with the counters that its contents include; None: unknown, so it counts as changed.
-    seen: HashMap<Oid, Option<u64>>,
+    seen: HashMap<u32, Option<u64>>,
     changed: bool,
     last_start: Option<i64>,
     pub(super) consecutive_errors: i32,
@@ -60,7 +59,7 @@ impl Entry {
 }
 
 /// The counters of a group's sources from before its transaction took a snapshot.
-pub(super) type Counters = HashMap<Oid, u64>;
+pub(super) type Counters = HashMap<u32, u64>;
 
 /// All stream tables of the database.
 #[derive(Debug, Default)]
@@ -122,7 +121,7 @@ impl Tables {
     }
 
     /// A refresh of these begins: reads their counters, which must happen before its transaction takes a snapshot.
-    pub(super) fn begin(&mut self, group: &[i64], db: Oid, now: i64) -> Counters {
+    pub(super) fn begin(&mut self, group: &[i64], db: u32, now: i64) -> Counters {
         let mut counters = Counters::new();
         for id in group {
             if let Some(entry) = self.entries.get_mut(id) {
@@ -135,7 +134,7 @@ impl Tables {
 
     /// The refresh of one member is committed. Within the group each member saw what those before it wrote, so the
     /// transaction's own announcements are no changes to it.
-    pub(super) fn succeeded(&mut self, id: i64, db: Oid, before: &Counters, own: &OwnChanges) {
+    pub(super) fn succeeded(&mut self, id: i64, db: u32, before: &Counters, own: &OwnChanges) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         for (source, seen) in &mut entry.seen {
             *seen = before.get(source).map(|count| count + own.count(db, *source));
@@ -148,8 +147,8 @@ impl Tables {
 }
 
 fn node(row: &StreamTable, edges: &[Dependency]) -> Node {
-    let sources = edges.iter().filter(|edge| edge.pgt_id == row.id).map(|edge| edge.source.to_u32()).collect();
-    Node { id: row.id, relid: row.relid.to_u32(), sources }
+    let sources = edges.iter().filter(|edge| edge.pgt_id == row.id).map(|edge| edge.source).collect();
+    Node { id: row.id, relid: row.relid, sources }
 }
 
 fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bool, old: Option<Entry>) -> Entry {
@@ -157,7 +156,7 @@ fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bo
     let unannounced = reads().any(|edge| matches!(edge.kind, SourceType::Matview | SourceType::ForeignTable));
     // Resumed or refreshed by somebody else: the catalog has forgotten the failures, so they are forgotten here.
     let forgiven = row.consecutive_errors == 0;
-    let known = |source: Oid| old.as_ref().and_then(|old| old.seen.get(&source).copied().flatten());
+    let known = |source: u32| old.as_ref().and_then(|old| old.seen.get(&source).copied().flatten());
     let last_refresh = row.last_refresh_at.map(unix_ms);
     Entry {
         name: row.name.to_string(),
