@@ -18,11 +18,13 @@
 //! | [`scheduler`], [`monitor`] | background work; status and explanations |
 //! | [`api`] | the SQL functions |
 
+mod api;
 pub mod catalog;
 pub mod cdc;
 pub mod config;
 pub mod error;
 pub mod import;
+pub mod monitor;
 pub mod names;
 pub mod pg;
 pub mod refresh;

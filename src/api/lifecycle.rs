@@ -4,9 +4,10 @@ use super::arguments::{absent, existing, name as parse_name, only, owned, requir
 use crate::catalog::{self, Initiator, Mode, Status};
 use crate::error::{Error, Report, Result};
 use crate::import::import;
+use crate::pg::commit::catalog_changed_at_commit;
 use crate::pg::object;
 use crate::refresh::{self, Definition, Outcome};
-use crate::scheduler;
+
 use pgrx::prelude::*;
 
 /// Options of the create functions that this version has one behaviour for.
@@ -127,7 +128,7 @@ fn create(
         pgrx::notice!("stream table {shown} will be refreshed in FULL mode: {construct}: {reason}");
     }
     refresh::create(Definition { name, query, imported, schedule, mode, initialize })?;
-    scheduler::catalog_changed();
+    catalog_changed_at_commit();
     pgrx::info!("stream table {shown} created");
     Ok(())
 }
@@ -212,7 +213,7 @@ fn alter(name: Option<&str>, schedule: Option<&str>, mode: Option<&str>, status:
         None if table.status == Status::Error => catalog::set_status(table.id, Status::Active),
         None => {}
     }
-    scheduler::catalog_changed();
+    catalog_changed_at_commit();
     Ok(())
 }
 
@@ -229,7 +230,7 @@ fn resume_stream_table(name: &str) -> std::result::Result<(), Report> {
         .into());
     }
     catalog::set_status(table.id, Status::Active);
-    scheduler::catalog_changed();
+    catalog_changed_at_commit();
     Ok(())
 }
 
@@ -244,7 +245,7 @@ fn drop_stream_table(name: &str, cascade: default!(bool, "false")) -> std::resul
         return Err(Error::HasDependents { name: table.shown(), dependents }.into());
     }
     drop_with_readers(table.id, table.relid)?;
-    scheduler::catalog_changed();
+    catalog_changed_at_commit();
     Ok(())
 }
 

@@ -7,4 +7,5 @@ mod reports;
 use pgrx::prelude::*;
 
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
+extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
 extension_sql_file!("../../sql/install/monitor.sql", name = "monitor", requires = ["catalog"]);

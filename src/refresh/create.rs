@@ -127,7 +127,7 @@ fn fill(id: i64) -> Result<()> {
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
         let _settings = PinnedSettings::new();
-        let _writes = InternalWrites::allow();
+        let _writes = InternalWrites::allow(table.relid);
         full::recompute(&table, &snapshot)?
     };
     let prepared = load(&table)?;

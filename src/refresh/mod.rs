@@ -144,7 +144,7 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
         let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
         let _rights = RunAs::owner(owner);
         let _settings = PinnedSettings::new();
-        let _writes = InternalWrites::allow();
+        let _writes = InternalWrites::allow(table.relid);
         match choice {
             Choice::Differential => stages::differential(table, &changes, snapshot)?,
             Choice::Full => full::recompute(table, snapshot)?,
