@@ -69,7 +69,9 @@ impl Error {
             Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
             Error::InvalidArgument { .. } | Error::HasDependents { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
-            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => {
+                State::ERRCODE_FEATURE_NOT_SUPPORTED
+            }
             Error::NotOwner(_) | Error::RowSecurity(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE

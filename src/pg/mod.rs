@@ -48,6 +48,6 @@ macro_rules! c_function {
 }
 use c_function;
 
+mod hooks;
 mod layout;
 mod trigger;
-mod hooks;
