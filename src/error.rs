@@ -4,6 +4,9 @@ use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as State;
 use pgrx::pg_sys::panic::ErrorReport;
 
+/// What a SQL function returns as its error: pgrx turns any other type into DATA_EXCEPTION without a hint.
+pub type Report = ErrorReport;
+
 /// Result of everything that can fail below the SQL boundary.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -28,6 +31,9 @@ pub enum Error {
     /// A construct that no mode can maintain.
     #[error("{construct} cannot be used in a stream table")]
     Refused { construct: String, reason: String, hint: String },
+    /// An argument value that the SQL surface names and this version does not act on.
+    #[error("{argument} => {value} is not available")]
+    NotAvailable { argument: String, value: String },
     #[error("permission denied: must be owner of stream table {0}")]
     NotOwner(String),
     #[error("cannot change stream table \"{0}\" directly")]
@@ -38,6 +44,8 @@ pub enum Error {
     Cycle(String),
     #[error("query too complex: {0}")]
     TooComplex(String),
+    #[error("cannot drop stream table {name} because other stream tables read it")]
+    HasDependents { name: String, dependents: String },
     #[error("stream table {name} is {status}")]
     NotActive { name: String, status: String },
     #[error("upstream table dropped: {0}")]
@@ -59,9 +67,9 @@ impl Error {
             Error::NotFound(_) | Error::SourceDropped(_) => State::ERRCODE_UNDEFINED_TABLE,
             Error::AlreadyExists(_) | Error::NameTaken(_) => State::ERRCODE_DUPLICATE_TABLE,
             Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
-            Error::InvalidArgument { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::InvalidArgument { .. } | Error::HasDependents { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
-            Error::Unsupported { .. } | Error::Refused { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::NotOwner(_) | Error::RowSecurity(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -79,6 +87,7 @@ impl Error {
         match self {
             Error::Unsupported { reason, .. } | Error::Refused { reason, .. } => Some(reason.clone()),
             Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
+            Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
             Error::RowSecurity(_) => Some("The owner of the stream table would see only some rows of it.".into()),
             _ => None,
@@ -103,11 +112,13 @@ impl Error {
             Error::Unsupported { .. } => {
                 "Use refresh_mode => 'AUTO' or 'FULL' to maintain this query by recomputation.".into()
             }
+            Error::NotAvailable { argument, .. } => format!("Leave {argument} out."),
             Error::NotOwner(_) => "Ask its owner, or become a member of the owning role.".into(),
             Error::DirectWrite(_) => "Change the tables that it reads; drop_stream_table() removes it.".into(),
             Error::RowSecurity(_) => "Create the stream table as a role that the policies do not apply to.".into(),
             Error::Cycle(_) => "A stream table cannot read itself, directly or through others.".into(),
             Error::TooComplex(_) => "Split the query into several stream tables.".into(),
+            Error::HasDependents { .. } => "Use cascade => true to drop them too.".into(),
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),

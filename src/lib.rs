@@ -18,8 +18,15 @@
 //! | [`scheduler`], [`monitor`] | background work; status and explanations |
 //! | [`api`] | the SQL functions |
 
+mod api;
+pub mod catalog;
+pub mod cdc;
+pub mod config;
 pub mod error;
+pub mod import;
+pub mod monitor;
 pub mod names;
 pub mod pg;
+pub mod refresh;
 
 ::pgrx::pg_module_magic!(name, version);

@@ -9,11 +9,13 @@
 //! | [`sql`] | SQL text that cannot be misquoted |
 //! | [`query`] | the tree, facts about it (`analysis`), changes of it (`rewrite`) |
 //! | [`delta`] | Z-sets, stages and the delta rule of each operator |
+//! | [`frontier`] | which changes a stream table's contents already hold |
 //! | [`dag`] | which stream table reads which, schedules and due times |
 //! | [`policy`] | choices: full or differential, how long to back off |
 
 pub mod dag;
 pub mod delta;
+pub mod frontier;
 pub mod policy;
 pub mod query;
 pub mod sql;

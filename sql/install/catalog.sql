@@ -5,7 +5,7 @@ REVOKE ALL ON SCHEMA pgtrickle_changes FROM PUBLIC;
 COMMENT ON SCHEMA pgtrickle_changes IS 'change buffers of pg_trickle';
 
 CREATE SCHEMA pgtrickle_state;
-REVOKE ALL ON SCHEMA pgtrickle_state FROM PUBLIC;
+GRANT USAGE ON SCHEMA pgtrickle_state TO PUBLIC;
 COMMENT ON SCHEMA pgtrickle_state IS 'inner results of stream tables';
 
 CREATE TABLE pgtrickle.pgt_stream_tables (
@@ -126,6 +126,10 @@ CREATE TABLE pgtrickle.pgt_schema_version (
     applied_at              timestamptz NOT NULL DEFAULT now(),
     description             text
 );
+
+-- What is maintained, and how it goes, is for everybody to see, as pg_matviews is; contents have their own rights.
+GRANT USAGE ON SCHEMA pgtrickle TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA pgtrickle TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_stream_tables', '');
 SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_dependencies', '');

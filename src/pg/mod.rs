@@ -1,4 +1,53 @@
 //! The only `unsafe` code: everything that touches the server's internals. Pointers in, owned values out, a guard for
 //! whatever is acquired.
 
+pub mod analyze;
+pub mod buffer;
+pub mod capture;
+pub mod clock;
+pub mod commit;
+pub mod deparse;
+pub mod executor;
+pub mod facts;
+pub mod grouping;
+pub mod guard;
+pub mod image;
+pub mod nodes;
+pub mod object;
+pub mod relation;
+pub mod scalar;
+pub mod security;
+pub mod settings;
+pub mod shmem;
+pub mod slots;
+pub mod snapshot;
 pub mod transaction;
+pub mod tuplestore;
+pub mod types;
+pub mod utility;
+pub mod worker;
+pub mod xact;
+/// A C-language function of the extension: the entry point that PostgreSQL looks up by name, and the record by which it
+/// recognises the calling convention, around a Rust function. pgrx would also write the SQL declaration, but has no
+/// spelling for trigger functions and `record` arguments as they are wanted here; see `sql/install/capture.sql`.
+macro_rules! c_function {
+    ($symbol:ident => $function:path) => {
+        const _: () = {
+            #[unsafe(no_mangle)]
+            unsafe extern "C-unwind" fn $symbol(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
+                // SAFETY: fmgr passes a valid call frame, and what it points to is valid during the call.
+                unsafe { pgrx::pg_sys::panic::pgrx_extern_c_guard(|| $function(fcinfo)) }
+            }
+
+            #[unsafe(export_name = concat!("pg_finfo_", stringify!($symbol)))]
+            extern "C" fn calling_convention() -> &'static pgrx::pg_sys::Pg_finfo_record {
+                &pgrx::pg_sys::Pg_finfo_record { api_version: 1 }
+            }
+        };
+    };
+}
+use c_function;
+
+mod layout;
+mod trigger;
+mod hooks;

@@ -54,7 +54,8 @@ fn source(db: &mut Database) {
 
 fn unknown_mode(db: &mut Database) {
     source(db);
-    let call = "SELECT pgtrickle.create_stream_table('st', 'SELECT a FROM t', schedule => '1m', refresh_mode => 'SOMETIMES')";
+    let call =
+        "SELECT pgtrickle.create_stream_table('st', 'SELECT a FROM t', schedule => '1m', refresh_mode => 'SOMETIMES')";
     let failure = refused(db, call, "22023");
     assert!(failure.message.contains("SOMETIMES"), "{failure:?}");
     assert!(failure.hint.contains("DIFFERENTIAL"), "{failure:?}");
@@ -66,8 +67,7 @@ fn bad_schedules(db: &mut Database) {
     source(db);
     db.stream("other", "SELECT a FROM t");
     for schedule in ["", " ", "soon", "5x", "-5s", "1h30", "5 s", "1.5h", "* * *", "99 * * * *", "@sometimes", "0s"] {
-        let call =
-            format!("SELECT pgtrickle.create_stream_table('st', 'SELECT a FROM t', schedule => '{schedule}')");
+        let call = format!("SELECT pgtrickle.create_stream_table('st', 'SELECT a FROM t', schedule => '{schedule}')");
         refused(db, &call, "22023");
         refused(db, &format!("SELECT pgtrickle.alter_stream_table('other', schedule => '{schedule}')"), "22023");
     }
@@ -154,7 +154,9 @@ fn temporary_source(db: &mut Database) {
 
 fn name_taken(db: &mut Database) {
     source(db);
-    db.run("CREATE VIEW taken_view AS SELECT 1 AS one; CREATE SEQUENCE taken_sequence; CREATE INDEX taken_index ON t (a)");
+    db.run(
+        "CREATE VIEW taken_view AS SELECT 1 AS one; CREATE SEQUENCE taken_sequence; CREATE INDEX taken_index ON t (a)",
+    );
     for name in ["t", "public.t", "taken_view", "taken_sequence", "taken_index"] {
         let call = format!("SELECT pgtrickle.create_stream_table('{name}', 'SELECT a FROM t', schedule => '1m')");
         refused(db, &call, "42P07");
@@ -247,7 +249,9 @@ fn null_arguments(db: &mut Database) {
     let before = db.fingerprint();
     for call in ["create_stream_table(NULL, 'SELECT a FROM t')", "create_stream_table('st', NULL)"] {
         let outcome = db.attempt(&format!("SELECT pgtrickle.{call}"));
-        assert!(outcome.is_ok() || outcome.is_err_and(|failure| failure.sqlstate == "22004" || failure.sqlstate == "22023"));
+        assert!(
+            outcome.is_ok() || outcome.is_err_and(|failure| failure.sqlstate == "22004" || failure.sqlstate == "22023")
+        );
         assert_eq!(db.fingerprint(), before);
     }
 }

@@ -29,7 +29,10 @@ const CHANGES: [&str; 5] = [
 fn changes_travel_down_a_chain(db: &mut Database) {
     orders(db);
     db.stream("one", "SELECT id, region, amount FROM orders WHERE amount > 1");
-    db.stream("two", "SELECT region, count(*) AS n, sum(amount) AS total, max(amount) AS most FROM one GROUP BY region");
+    db.stream(
+        "two",
+        "SELECT region, count(*) AS n, sum(amount) AS total, max(amount) AS most FROM one GROUP BY region",
+    );
     db.stream("three", "SELECT n, total FROM two WHERE total > 10");
     db.stream("four", "SELECT sum(total) AS total, count(*) AS regions FROM three");
     for change in CHANGES {

@@ -4,7 +4,12 @@ use pgtrickle_tests::{Database, Failure, Options, Server, Session, refresh, test
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-tests![killed_while_writing_and_refreshing, killed_in_the_middle_of_a_refresh, killed_in_the_middle_of_creation, without_preload];
+tests![
+    killed_while_writing_and_refreshing,
+    killed_in_the_middle_of_a_refresh,
+    killed_in_the_middle_of_creation,
+    without_preload
+];
 
 /// A server of the test's own, with a database on it.
 fn durable() -> (Server, String) {
@@ -31,7 +36,10 @@ fn bank(session: &mut Session) {
 }
 
 /// Runs `step` until the connection is lost.
-fn until_killed(mut session: Session, mut step: impl FnMut(&mut Session, u32) -> Result<(), Failure> + Send + 'static) -> JoinHandle<u32> {
+fn until_killed(
+    mut session: Session,
+    mut step: impl FnMut(&mut Session, u32) -> Result<(), Failure> + Send + 'static,
+) -> JoinHandle<u32> {
     thread::spawn(move || {
         for count in 0.. {
             match step(&mut session, count) {
@@ -66,21 +74,26 @@ fn killed_while_writing_and_refreshing(_: &mut Database) {
     let (mut server, name) = durable();
     bank(&mut server.connect(&name));
     for round in 0..4_u32 {
-        let writers: Vec<_> = (0..2_u32).map(|who| {
-            until_killed(server.connect(&name), move |session, step| {
-                let (from, to) = ((step * 7 + who * 100 + round) % 100 + who * 100 + 1, (step * 13) % 100 + who * 100 + 1);
-                session.attempt(&format!(
-                    "UPDATE accounts SET balance = balance - 5 WHERE id = {from}; \
+        let writers: Vec<_> = (0..2_u32)
+            .map(|who| {
+                until_killed(server.connect(&name), move |session, step| {
+                    let (from, to) =
+                        ((step * 7 + who * 100 + round) % 100 + who * 100 + 1, (step * 13) % 100 + who * 100 + 1);
+                    session.attempt(&format!(
+                        "UPDATE accounts SET balance = balance - 5 WHERE id = {from}; \
                      UPDATE accounts SET balance = balance + 5 WHERE id = {to}; \
                      UPDATE accounts SET branch = (branch + 1) % 5 WHERE id = {to}"
-                ))
+                    ))
+                })
             })
-        }).collect();
+            .collect();
         let refresher = until_killed(server.connect(&name), |session, step| {
             session.attempt(&refresh(TABLES[step as usize % TABLES.len()].0))
         });
         let mut observer = server.connect(&name);
-        let goal = observer.number("SELECT coalesce(max(refresh_id), 0) FROM pgtrickle.pgt_refresh_history") + 15 + i64::from(round);
+        let goal = observer.number("SELECT coalesce(max(refresh_id), 0) FROM pgtrickle.pgt_refresh_history")
+            + 15
+            + i64::from(round);
         wait_until("some refreshes", || {
             observer.number("SELECT coalesce(max(refresh_id), 0) FROM pgtrickle.pgt_refresh_history") > goal
         });
@@ -105,7 +118,8 @@ fn killed_in_the_middle_of_a_refresh(_: &mut Database) {
     let (mut server, name) = durable();
     let mut session = server.connect(&name);
     session.run(GATE);
-    session.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 9) AS i");
+    session
+        .run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 9) AS i");
     let query = "SELECT id, gate(v) AS v FROM t";
     session.run(&pgtrickle_tests::create("st", query, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'"));
     session.run("UPDATE t SET v = v + 1");
@@ -126,7 +140,8 @@ fn killed_in_the_middle_of_creation(_: &mut Database) {
     let (mut server, name) = durable();
     let mut session = server.connect(&name);
     session.run(GATE);
-    session.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 9) AS i");
+    session
+        .run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 9) AS i");
     session.run("SELECT pg_advisory_lock(42)");
     let call = pgtrickle_tests::create("st", "SELECT id, gate(v) AS v FROM t", "schedule => '1h'");
     let running = server.connect(&name).start(&call);

@@ -198,8 +198,10 @@ fn refresh_inside_an_exception_block(db: &mut Database) {
 
 fn refresh_in_the_writing_statement(db: &mut Database) {
     sums(db);
-    db.run("WITH new AS (INSERT INTO t VALUES (100, 1, 1), (101, 2, 2) RETURNING id) \
-            SELECT pgtrickle.refresh_stream_table('sums'), count(*) FROM new");
+    db.run(
+        "WITH new AS (INSERT INTO t VALUES (100, 1, 1), (101, 2, 2) RETURNING id) \
+            SELECT pgtrickle.refresh_stream_table('sums'), count(*) FROM new",
+    );
     db.cycle(&[]);
     db.run("UPDATE t SET v = v + (pgtrickle.refresh_stream_table('copies') IS NULL)::int WHERE id < 4");
     db.cycle(&[]);
@@ -337,5 +339,7 @@ fn sources_joined_at_one_snapshot(db: &mut Database) {
     db.cycle(&["INSERT INTO log VALUES (1, 'one side')"]);
     writer.run("COMMIT");
     db.cycle(&[]);
-    db.cycle(&["UPDATE t SET g = 1; UPDATE log SET g = 1; UPDATE t SET g = id % 3; DELETE FROM log WHERE note = 'both'"]);
+    db.cycle(&[
+        "UPDATE t SET g = 1; UPDATE log SET g = 1; UPDATE t SET g = id % 3; DELETE FROM log WHERE note = 'both'",
+    ]);
 }

@@ -9,8 +9,11 @@ const BEYOND: [(&str, &str); 20] = [
     ("left join", "SELECT t.id, count(u.id) AS n FROM t LEFT JOIN u ON u.t_id = t.id GROUP BY t.id"),
     ("right join", "SELECT u.id, t.v FROM t RIGHT JOIN u ON u.t_id = t.id"),
     ("full join", "SELECT t.id AS a, u.id AS b FROM t FULL JOIN u ON u.t_id = t.id"),
-    ("chained left joins", "SELECT t.id, min(u.w) AS lo, max(x.w) AS hi FROM t LEFT JOIN u ON u.t_id = t.id \
-                            LEFT JOIN u AS x ON x.id = u.id GROUP BY t.id"),
+    (
+        "chained left joins",
+        "SELECT t.id, min(u.w) AS lo, max(x.w) AS hi FROM t LEFT JOIN u ON u.t_id = t.id \
+                            LEFT JOIN u AS x ON x.id = u.id GROUP BY t.id",
+    ),
     ("EXISTS", "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.t_id = t.id)"),
     ("NOT EXISTS", "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.t_id = t.id)"),
     ("IN", "SELECT id FROM t WHERE id IN (SELECT t_id FROM u)"),
@@ -24,8 +27,11 @@ const BEYOND: [(&str, &str); 20] = [
     ("ORDER BY with LIMIT", "SELECT id, v FROM t ORDER BY v DESC, id LIMIT 2"),
     ("DISTINCT ON", "SELECT DISTINCT ON (v) v, id FROM t ORDER BY v, id"),
     ("grouping sets", "SELECT v, count(*) AS n FROM t GROUP BY ROLLUP (v)"),
-    ("recursion", "WITH RECURSIVE r AS (SELECT id, 1 AS depth FROM t UNION ALL \
-                   SELECT r.id, depth + 1 FROM r WHERE depth < 3) SELECT * FROM r"),
+    (
+        "recursion",
+        "WITH RECURSIVE r AS (SELECT id, 1 AS depth FROM t UNION ALL \
+                   SELECT r.id, depth + 1 FROM r WHERE depth < 3) SELECT * FROM r",
+    ),
     ("set-returning function", "SELECT id, g FROM t, generate_series(1, v) AS g"),
     ("LATERAL", "SELECT t.id, x.w FROM t, LATERAL (SELECT w FROM u WHERE u.t_id = t.id) AS x"),
 ];
@@ -36,7 +42,9 @@ fn sources(db: &mut Database) {
 }
 
 fn change(db: &mut Database) {
-    db.run("INSERT INTO t VALUES (4, 3), (5, 2); UPDATE u SET t_id = 4, w = 1 WHERE id = 2; DELETE FROM t WHERE id = 2");
+    db.run(
+        "INSERT INTO t VALUES (4, 3), (5, 2); UPDATE u SET t_id = 4, w = 1 WHERE id = 2; DELETE FROM t WHERE id = 2",
+    );
 }
 
 fn refused_in_differential(db: &mut Database) {
@@ -70,9 +78,13 @@ fn recomputed_in_auto(db: &mut Database) {
     for (number, (construct, query)) in BEYOND.into_iter().enumerate() {
         db.notices();
         db.stream_with(&format!("st{number}"), query, "schedule => '1h'");
-        let mode = db.text(&format!("SELECT refresh_mode FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'st{number}'"));
+        let mode =
+            db.text(&format!("SELECT refresh_mode FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'st{number}'"));
         let told = db.notices();
-        assert!(mode == "DIFFERENTIAL" || told.iter().any(|notice| notice.message.contains("FULL")), "{construct}: {told:?}");
+        assert!(
+            mode == "DIFFERENTIAL" || told.iter().any(|notice| notice.message.contains("FULL")),
+            "{construct}: {told:?}"
+        );
         db.track(&format!("st{number}"), query);
     }
     db.check();

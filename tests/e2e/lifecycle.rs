@@ -120,7 +120,9 @@ fn a_refresh_without_changes_writes_nothing(db: &mut Database) {
 fn drop_removes_everything(db: &mut Database) {
     orders(db);
     let before = db.fingerprint();
-    db.run(&format!("SELECT pgtrickle.create_stream_table('totals', '{TOTALS} HAVING count(*) > 1', schedule => '1h')"));
+    db.run(&format!(
+        "SELECT pgtrickle.create_stream_table('totals', '{TOTALS} HAVING count(*) > 1', schedule => '1h')"
+    ));
     db.run("UPDATE orders SET amount = 0 WHERE id = 1");
     db.refresh("totals");
     assert_ne!(db.fingerprint(), before);

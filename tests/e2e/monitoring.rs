@@ -19,10 +19,7 @@ fn status_has_a_row_per_stream_table(db: &mut Database) {
     );
     assert_eq!(
         rows,
-        [
-            "public.a_rows|ACTIVE|DIFFERENTIAL|t|0|1h|t|t|",
-            "public.b_sums|ACTIVE|DIFFERENTIAL|t|0|1h|t|t|"
-        ]
+        ["public.a_rows|ACTIVE|DIFFERENTIAL|t|0|1h|t|t|", "public.b_sums|ACTIVE|DIFFERENTIAL|t|0|1h|t|t|"]
     );
     let types = db.text("SELECT pg_get_function_result('pgtrickle.pgt_status()'::regprocedure)");
     assert_eq!(

@@ -110,7 +110,9 @@ fn the_source_must_be_readable(db: &mut Database) {
 
 fn writers_need_no_rights_of_the_extension(db: &mut Database) {
     let (alice, bob) = roles(db);
-    db.run(&format!("REVOKE ALL ON SCHEMA pgtrickle FROM {bob}; GRANT INSERT, UPDATE, DELETE, SELECT ON hers TO {bob}"));
+    db.run(&format!(
+        "REVOKE ALL ON SCHEMA pgtrickle FROM {bob}; GRANT INSERT, UPDATE, DELETE, SELECT ON hers TO {bob}"
+    ));
     db.connect_as(&alice).run(CREATE);
     db.track("sums", "SELECT sum(v) AS s FROM hers");
     let mut him = db.connect_as(&bob);
@@ -127,8 +129,10 @@ fn refresh_runs_as_the_owner(db: &mut Database) {
     let (alice, bob) = roles(db);
     let mut her = db.connect_as(&alice);
     her.run("CREATE FUNCTION who(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN current_user; END'");
-    her.run("SELECT pgtrickle.create_stream_table('seen', 'SELECT id, who(v) AS who FROM hers', schedule => '1h', \
-             refresh_mode => 'DIFFERENTIAL')");
+    her.run(
+        "SELECT pgtrickle.create_stream_table('seen', 'SELECT id, who(v) AS who FROM hers', schedule => '1h', \
+             refresh_mode => 'DIFFERENTIAL')",
+    );
     db.run("INSERT INTO hers VALUES (3, 3); SELECT pgtrickle.refresh_stream_table('seen')");
     assert_eq!(db.lines("SELECT DISTINCT who FROM seen"), [alice.clone()]);
     assert_eq!(db.text("SELECT current_user"), "postgres");

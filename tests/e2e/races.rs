@@ -78,7 +78,10 @@ fn two_refreshes_at_once_over_and_over(db: &mut Database) {
     db.run("CREATE TABLE t (id int, v int)");
     db.stream("st", "SELECT v, count(*) AS n FROM t GROUP BY v");
     for round in 0..30 {
-        let write = format!("INSERT INTO t SELECT i, i % 4 FROM generate_series({round}, {round} + 20) AS i; {}", refresh("st"));
+        let write = format!(
+            "INSERT INTO t SELECT i, i % 4 FROM generate_series({round}, {round} + 20) AS i; {}",
+            refresh("st")
+        );
         let running = [db.connect().start(&write), db.connect().start(&refresh("st")), db.connect().start(&write)];
         for statement in running {
             statement.finish();

@@ -35,8 +35,7 @@ fn arrives(db: &mut Database) {
     wait_until("the scheduler to refresh", || db.difference().is_none());
 }
 
-const SCHEDULERS: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
+const SCHEDULERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
 
 fn changes_arrive_by_themselves(db: &mut Database) {
     source(db);
@@ -121,8 +120,10 @@ fn a_failing_stream_table_is_reported_and_harms_no_other(db: &mut Database) {
     live(db, "over_bad", "SELECT sum(q) AS s FROM bad");
     db.run("UPDATE t SET v = 0 WHERE id = 1");
     wait_until("the error to be recorded", || {
-        db.holds("SELECT status = 'ERROR' AND last_error_message LIKE '%division by zero%' AND last_error_at IS NOT NULL \
-                  FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'")
+        db.holds(
+            "SELECT status = 'ERROR' AND last_error_message LIKE '%division by zero%' AND last_error_at IS NOT NULL \
+                  FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'",
+        )
     });
     let good = "SELECT (SELECT sum(s) FROM good) = (SELECT sum(v) FROM t)";
     wait_until("the other stream table", || db.holds(good));
@@ -130,12 +131,14 @@ fn a_failing_stream_table_is_reported_and_harms_no_other(db: &mut Database) {
     wait_until("the other stream table", || db.holds(good));
     db.run("SELECT pgtrickle.resume_stream_table('bad')");
     arrives(db);
-    let errors = "SELECT consecutive_errors, last_error_message FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'";
+    let errors =
+        "SELECT consecutive_errors, last_error_message FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'";
     assert_eq!(db.lines(errors), ["0|"]);
 }
 
 fn scheduler_pid(session: &mut Session) -> Option<String> {
-    let pids = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
+    let pids =
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
     session.lines(pids).into_iter().next()
 }
 

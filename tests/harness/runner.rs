@@ -98,6 +98,7 @@ pub fn isolated(
 /// The log's lines about processes that died.
 fn crashes(log: &str) -> Vec<String> {
     let marks = ["was terminated by signal", "PANIC:", "TRAP:", "exited with exit code"];
-    let crashed = |line: &&str| marks.iter().any(|mark| line.contains(mark)) && !line.contains("exited with exit code 1");
+    let crashed =
+        |line: &&str| marks.iter().any(|mark| line.contains(mark)) && !line.contains("exited with exit code 1");
     log.lines().filter(crashed).map(str::to_string).collect()
 }

@@ -73,7 +73,8 @@ impl Server {
     }
 
     fn settings(&self, options: Options) -> String {
-        let stage = std::env::var("PGTRICKLE_STAGE").expect("PGTRICKLE_STAGE names the directory made by scripts/stage");
+        let stage =
+            std::env::var("PGTRICKLE_STAGE").expect("PGTRICKLE_STAGE names the directory made by scripts/stage");
         let flag = |on: bool| if on { "on" } else { "off" };
         format!(
             "listen_addresses = ''\n\
@@ -205,7 +206,8 @@ impl Server {
         let Some(mut supervisor) = self.supervisor.take() else { return true };
         drop(supervisor.stdin.take());
         let mut ended = || matches!(supervisor.try_wait(), Ok(Some(_)));
-        let in_time = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until("shutdown", &mut ended))).is_ok();
+        let in_time =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_until("shutdown", &mut ended))).is_ok();
         if !in_time {
             let killed = Command::new("kill").args(["-QUIT", &self.postmaster()]).status();
             assert!(killed.is_ok(), "kill runs");

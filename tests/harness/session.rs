@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// A row as text; NULL is `None`.
-pub type Row = Vec<Option<String>>;
+pub(crate) type Row = Vec<Option<String>>;
 
 /// An error that the server reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,12 @@ impl Session {
     fn query(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
         let messages = self.client.simple_query(sql).map_err(|error| match error.as_db_error() {
             Some(reported) => Failure::from(reported),
-            None => Failure { sqlstate: String::new(), message: error.to_string(), detail: String::new(), hint: String::new() },
+            None => Failure {
+                sqlstate: String::new(),
+                message: error.to_string(),
+                detail: String::new(),
+                hint: String::new(),
+            },
         })?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect()),

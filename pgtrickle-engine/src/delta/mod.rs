@@ -1,1 +1,104 @@
-//! Z-set algebra: stages and the delta rule of each operator.
+//! Z-set algebra: from a query tree to the statements that keep its stored result equal to it.
+//!
+//! A Z-set is a multiset with signed weights `w`; ΔR is the Z-set with `R_new = R_old + ΔR` (Budiu et al., *DBSP*, VLDB
+//! 2023). [`Program::compile`] cuts a tree into [`stage`]s, each linear and join operators under at most one stateful
+//! operator with one stored result. Every operator in [`operator`] gives two texts: `now`, its content, and `delta`, its
+//! change given the changes of its leaves. [`apply`] turns a stage's delta into the statement that brings its stored
+//! result up to date.
+//!
+//! Conventions of the generated text: an operator's SELECT yields `c1 … cn` by position, a delta `w` after them. The
+//! change of a leaf is a relation with the name of [`Leaf::delta_name`]. Nothing is looked up through the search_path but
+//! those names and the built-in functions of `pg_catalog`.
+
+pub mod apply;
+pub mod operator;
+pub mod stage;
+pub mod zset;
+
+use crate::query::{Column, Rel, rewrite};
+use crate::sql::QualifiedName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+pub use apply::Identity;
+pub use stage::{Stage, StageKind};
+
+/// What a stage reads: a source, or the stored result of an earlier stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Leaf {
+    /// By `pg_class.oid`.
+    Source(u32),
+    /// By index in [`Program::stages`].
+    Stage(usize),
+}
+
+impl Leaf {
+    /// The name under which statements read the leaf's change: for a source its buffer's columns (`w`, `c<attnum>`),
+    /// for a stage the columns of its state and `w`.
+    pub fn delta_name(&self) -> String {
+        match self {
+            Leaf::Source(relid) => format!("d_{relid}"),
+            Leaf::Stage(stage) => format!("d_s{stage}"),
+        }
+    }
+}
+
+/// Where the program's relations are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub stream_table: QualifiedName,
+    /// The state table of each stage but the last, by stage.
+    pub states: Vec<QualifiedName>,
+}
+
+/// A compiled defining query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Bottom-up; the last one's stored result is the stream table.
+    pub stages: Vec<Stage>,
+    /// The stream table's columns.
+    pub output: Vec<Column>,
+    /// How the stream table finds the rows that a delta changes.
+    pub identity: Identity,
+}
+
+impl Program {
+    /// Rewrites `tree` and cuts it into stages.
+    pub fn compile(tree: Rel) -> Program {
+        let output = tree.columns();
+        let stages = stage::cut(rewrite::all(tree));
+        let identity = Identity::of(&stages[stages.len() - 1].body);
+        Program { stages, output, identity }
+    }
+
+    /// Every source that any stage reads, by `pg_class.oid`.
+    pub fn sources(&self) -> BTreeSet<u32> {
+        self.stages.iter().flat_map(|stage| stage.body.scans()).map(|scan| scan.relid).collect()
+    }
+
+    /// The names of the stream table's columns.
+    pub fn output_names(&self) -> Vec<String> {
+        self.output.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// Calls `change` on every scan, so that names can follow the relations that they stand for.
+    pub fn for_each_scan(&mut self, mut change: impl FnMut(&mut crate::query::Scan)) {
+        for stage in &mut self.stages {
+            for_each_scan(&mut stage.body, &mut change);
+        }
+    }
+}
+
+fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {
+    match rel {
+        Rel::Scan(scan) => change(scan),
+        Rel::Stage { .. } | Rel::Opaque { .. } => {}
+        Rel::Filter { input, .. }
+        | Rel::Project { input, .. }
+        | Rel::Aggregate { input, .. }
+        | Rel::Distinct { input } => for_each_scan(input, change),
+        Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => {
+            inputs.iter_mut().for_each(|input| for_each_scan(input, change));
+        }
+    }
+}

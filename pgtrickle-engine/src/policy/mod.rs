@@ -1,1 +1,7 @@
 //! Decisions as pure functions: full or differential, how long to back off.
+
+mod refresh;
+mod retry;
+
+pub use refresh::{Choice, Facts, Method, Strategy, choose};
+pub use retry::{Failure, Verdict, backoff_ms, classify, verdict};

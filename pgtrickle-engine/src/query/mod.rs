@@ -7,6 +7,8 @@ pub mod explain;
 pub mod rel;
 pub mod rewrite;
 pub mod scalar;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use column::{Column, DataType, Equality};
 pub use rel::{AggregateCall, AggregateFunction, Rel, Scan};

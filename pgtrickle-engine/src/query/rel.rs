@@ -69,6 +69,8 @@ pub enum Rel {
     Scan(Scan),
     /// The stored result of an earlier stage; only staging makes it. Yields the state's columns.
     Stage { stage: usize, columns: Vec<Column>, keys: Vec<Vec<usize>> },
+    /// The result of a whole query that has no tree, only text; content without a delta.
+    Opaque { query: String, columns: Vec<Column> },
     /// The rows of `input` for which every predicate is true.
     Filter { input: Box<Rel>, predicates: Vec<Scalar> },
     /// One row per row of `input`, its columns computed.
@@ -97,7 +99,7 @@ impl Rel {
         };
         match self {
             Rel::Scan(scan) => scan.columns.iter().map(|scanned| scanned.column.clone()).collect(),
-            Rel::Stage { columns, .. } | Rel::UnionAll { columns, .. } => columns.clone(),
+            Rel::Stage { columns, .. } | Rel::Opaque { columns, .. } | Rel::UnionAll { columns, .. } => columns.clone(),
             Rel::Filter { input, .. } | Rel::Distinct { input } => input.columns(),
             Rel::Project { input, outputs } => {
                 let below = input.columns();
@@ -120,7 +122,7 @@ impl Rel {
     /// The operator's inputs, in order.
     pub fn inputs(&self) -> Vec<&Rel> {
         match self {
-            Rel::Scan(_) | Rel::Stage { .. } => Vec::new(),
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => Vec::new(),
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Aggregate { input, .. }

@@ -56,6 +56,20 @@ impl Scalar {
         }
     }
 
+    /// `Some((a, b))` when the expression is column `a` = column `b` under the built-in equality, as PostgreSQL
+    /// prints it.
+    pub fn as_equality(&self) -> Option<(usize, usize)> {
+        use Fragment::{Column, Text};
+        match self.fragments.as_slice() {
+            [Text(open), Column(a), Text(equals), Column(b), Text(close)]
+                if open == "(" && equals == " = " && close == ")" =>
+            {
+                Some((*a, *b))
+            }
+            _ => None,
+        }
+    }
+
     /// Positions of the input's columns that the expression reads, each once, ascending.
     pub fn columns(&self) -> Vec<usize> {
         let mut used: Vec<usize> = self

@@ -47,7 +47,10 @@ fn null_group_keys(db: &mut Database) {
 
 fn a_row_moves_between_groups(db: &mut Database) {
     source(db);
-    db.stream("sums", "SELECT g, count(*) AS n, sum(v) AS s, avg(v) AS m, min(v) AS lo, max(v) AS hi FROM t GROUP BY g");
+    db.stream(
+        "sums",
+        "SELECT g, count(*) AS n, sum(v) AS s, avg(v) AS m, min(v) AS lo, max(v) AS hi FROM t GROUP BY g",
+    );
     db.cycle(&["UPDATE t SET g = 'g1' WHERE id = 23"]);
     db.cycle(&["UPDATE t SET g = 'new' WHERE id = 23; UPDATE t SET g = 'g0' WHERE g = 'g3'"]);
     db.cycle(&["UPDATE t SET g = CASE g WHEN 'g0' THEN 'g1' WHEN 'g1' THEN 'g0' ELSE g END"]);
@@ -55,7 +58,10 @@ fn a_row_moves_between_groups(db: &mut Database) {
 
 fn sum_goes_back_to_null(db: &mut Database) {
     source(db);
-    db.stream("sums", "SELECT g, sum(v) AS s, sum(n) AS sn, avg(v) AS m, max(v) AS hi, count(v) AS c FROM t GROUP BY g");
+    db.stream(
+        "sums",
+        "SELECT g, sum(v) AS s, sum(n) AS sn, avg(v) AS m, max(v) AS hi, count(v) AS c FROM t GROUP BY g",
+    );
     db.stream("total", "SELECT sum(v) AS s, avg(n) AS m, min(d) AS lo FROM t WHERE g = 'lone'");
     db.cycle(&["UPDATE t SET v = NULL, n = NULL, d = NULL WHERE id = 23"]);
     assert_eq!(db.value("SELECT s FROM sums WHERE g = 'lone'"), None);
@@ -98,7 +104,10 @@ fn the_extremum_is_replaced(db: &mut Database) {
 
 fn extrema_of_text_and_dates(db: &mut Database) {
     source(db);
-    db.stream("ends", "SELECT v % 3 AS k, min(g) AS lo, max(g) AS hi, min(d) AS first, max(d) AS last FROM t GROUP BY v % 3");
+    db.stream(
+        "ends",
+        "SELECT v % 3 AS k, min(g) AS lo, max(g) AS hi, min(d) AS first, max(d) AS last FROM t GROUP BY v % 3",
+    );
     db.cycle(&["UPDATE t SET g = 'a' || g WHERE id < 6; UPDATE t SET d = d + 100 WHERE id > 15"]);
     db.cycle(&["DELETE FROM t WHERE g LIKE 'a%' OR d > '2024-04-01'"]);
 }
@@ -146,8 +155,11 @@ fn filter_clauses(db: &mut Database) {
 
 fn aggregates_of_expressions(db: &mut Database) {
     source(db);
-    db.stream("sums", "SELECT g, sum(v * 2 + coalesce(length(g), 0)) AS a, max(v + n) AS b, count(nullif(v, 3)) AS c, \
-                       sum(CASE WHEN v > 5 THEN n ELSE -n END) AS d FROM t GROUP BY g");
+    db.stream(
+        "sums",
+        "SELECT g, sum(v * 2 + coalesce(length(g), 0)) AS a, max(v + n) AS b, count(nullif(v, 3)) AS c, \
+                       sum(CASE WHEN v > 5 THEN n ELSE -n END) AS d FROM t GROUP BY g",
+    );
     db.cycle(&["UPDATE t SET v = v + 1, n = n * 1.10"]);
     db.cycle(&["UPDATE t SET g = g || 'longer' WHERE id < 9"]);
 }
@@ -162,8 +174,14 @@ fn grouping_by_expressions(db: &mut Database) {
 
 fn aggregates_below_aggregates(db: &mut Database) {
     source(db);
-    db.stream("histogram", "SELECT n, count(*) AS groups FROM (SELECT g, count(*) AS n FROM t GROUP BY g) AS c GROUP BY n");
-    db.stream("best", "SELECT max(m) AS hi, min(m) AS lo FROM (SELECT g, avg(v) AS m FROM t GROUP BY g HAVING count(*) > 1) AS x");
+    db.stream(
+        "histogram",
+        "SELECT n, count(*) AS groups FROM (SELECT g, count(*) AS n FROM t GROUP BY g) AS c GROUP BY n",
+    );
+    db.stream(
+        "best",
+        "SELECT max(m) AS hi, min(m) AS lo FROM (SELECT g, avg(v) AS m FROM t GROUP BY g HAVING count(*) > 1) AS x",
+    );
     db.stream("levels", "SELECT sum(s) AS s FROM (SELECT n, sum(s) AS s FROM (SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g) a GROUP BY n) b");
     db.cycle(&["INSERT INTO t (id, g, v) VALUES (80, 'g1', 80), (81, 'other', 81)"]);
     db.cycle(&["UPDATE t SET g = 'g2' WHERE g = 'g1' AND id < 10"]);
@@ -172,7 +190,10 @@ fn aggregates_below_aggregates(db: &mut Database) {
 
 fn aggregate_below_a_join(db: &mut Database) {
     source(db);
-    db.stream("shares", "SELECT t.id, t.v, s.total FROM t JOIN (SELECT g, sum(v) AS total FROM t GROUP BY g) AS s ON s.g = t.g");
+    db.stream(
+        "shares",
+        "SELECT t.id, t.v, s.total FROM t JOIN (SELECT g, sum(v) AS total FROM t GROUP BY g) AS s ON s.g = t.g",
+    );
     db.stream("above", "SELECT t.id FROM t CROSS JOIN (SELECT avg(v) AS m FROM t) AS s WHERE t.v > s.m");
     db.cycle(&["UPDATE t SET v = v + 7 WHERE id % 3 = 0"]);
     db.cycle(&["UPDATE t SET g = 'g1' WHERE id < 7; DELETE FROM t WHERE id > 18"]);
@@ -189,14 +210,18 @@ fn aggregates_other_than_the_invertible(db: &mut Database) {
          count(DISTINCT v % 3) AS kinds, sum(f) AS sf FROM t GROUP BY g",
     );
     db.cycle(&["UPDATE t SET v = v + 1 WHERE id % 2 = 0"]);
-    db.cycle(&["UPDATE t SET g = 'g1' WHERE id < 5; DELETE FROM t WHERE id > 19; INSERT INTO t (id, g, v) VALUES (90, 'x', 1)"]);
+    db.cycle(&[
+        "UPDATE t SET g = 'g1' WHERE id < 5; DELETE FROM t WHERE id > 19; INSERT INTO t (id, g, v) VALUES (90, 'x', 1)",
+    ]);
 }
 
 fn sums_of_floats_and_infinities(db: &mut Database) {
     source(db);
     db.stream("sums", "SELECT g, sum(f) AS f, sum(n) AS n, avg(n) AS a, max(f) AS hi, min(n) AS lo FROM t GROUP BY g");
     db.stream("total", "SELECT sum(n) AS n, avg(f) AS f FROM t");
-    db.cycle(&["UPDATE t SET n = 'NaN', f = 'NaN' WHERE id = 1; UPDATE t SET n = 'Infinity', f = 'Infinity' WHERE id = 2"]);
+    db.cycle(&[
+        "UPDATE t SET n = 'NaN', f = 'NaN' WHERE id = 1; UPDATE t SET n = 'Infinity', f = 'Infinity' WHERE id = 2",
+    ]);
     db.cycle(&["UPDATE t SET n = '-Infinity', f = '-Infinity' WHERE id = 6"]);
     db.cycle(&["UPDATE t SET n = 1, f = 0.1 WHERE id IN (1, 2)"]);
     db.cycle(&["UPDATE t SET n = 2, f = 1e300 WHERE id = 6"]);
@@ -226,7 +251,9 @@ fn averages_keep_their_digits(db: &mut Database) {
 fn sums_of_large_numbers(db: &mut Database) {
     db.run("CREATE TABLE m (id int PRIMARY KEY, a int8, b int, c int2)");
     db.stream("sums", "SELECT sum(a) AS a, sum(b) AS b, sum(c) AS c, avg(a) AS m FROM m");
-    db.cycle(&["INSERT INTO m VALUES (1, 9223372036854775807, 2147483647, 32767), (2, 9223372036854775807, 2147483647, 32767)"]);
+    db.cycle(&[
+        "INSERT INTO m VALUES (1, 9223372036854775807, 2147483647, 32767), (2, 9223372036854775807, 2147483647, 32767)",
+    ]);
     db.cycle(&["INSERT INTO m SELECT i, 9223372036854775807, 2147483647, 32767 FROM generate_series(3, 60) AS i"]);
     db.cycle(&["UPDATE m SET a = -9223372036854775808, b = -2147483648, c = -32768 WHERE id > 5"]);
     db.cycle(&["DELETE FROM m WHERE id > 1"]);
@@ -251,14 +278,20 @@ fn no_aggregates_at_all(db: &mut Database) {
 fn interval_and_money_sums(db: &mut Database) {
     db.run("CREATE TABLE m (id int PRIMARY KEY, g int, i interval, m money, r real, t time)");
     db.run("INSERT INTO m SELECT i, i % 2, i * interval '1 day 1 hour', i::text::money, i / 8.0, time '10:00' FROM generate_series(1, 8) AS i");
-    db.stream_by_value("sums", "SELECT g, sum(i) AS i, avg(i) AS ai, sum(m) AS m, sum(r) AS r, max(i) AS hi, min(t) AS lo FROM m GROUP BY g");
+    db.stream_by_value(
+        "sums",
+        "SELECT g, sum(i) AS i, avg(i) AS ai, sum(m) AS m, sum(r) AS r, max(i) AS hi, min(t) AS lo FROM m GROUP BY g",
+    );
     db.cycle(&["UPDATE m SET i = i + interval '1 month', m = m * 2, r = r + 0.5"]);
     db.cycle(&["DELETE FROM m WHERE id IN (1, 8)"]);
 }
 
 fn many_groups_at_once(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, g int, v int); INSERT INTO t SELECT i, i % 700, i FROM generate_series(1, 5000) AS i");
-    db.stream("sums", "SELECT g, count(*) AS n, sum(v) AS s, min(v) AS lo, max(v) AS hi, avg(v) AS m FROM t GROUP BY g");
+    db.stream(
+        "sums",
+        "SELECT g, count(*) AS n, sum(v) AS s, min(v) AS lo, max(v) AS hi, avg(v) AS m FROM t GROUP BY g",
+    );
     db.cycle(&["UPDATE t SET g = g + 350, v = v + 1"]);
     db.cycle(&["DELETE FROM t WHERE id % 2 = 0"]);
     db.cycle(&["INSERT INTO t SELECT i, i % 1000, i FROM generate_series(10001, 14000) AS i; UPDATE t SET v = -v WHERE id < 500"]);

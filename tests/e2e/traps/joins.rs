@@ -45,12 +45,17 @@ fn all_changes(db: &mut Database) {
         db.cycle(&[change]);
     }
     db.cycle(&["DELETE FROM customers", "DELETE FROM items"]);
-    db.cycle(&["INSERT INTO customers VALUES (1, 'again', 1), (2, 'again', 2); INSERT INTO items VALUES (7, 'again', 7)"]);
+    db.cycle(&[
+        "INSERT INTO customers VALUES (1, 'again', 1), (2, 'again', 2); INSERT INTO items VALUES (7, 'again', 7)",
+    ]);
 }
 
 fn both_sides_change_in_one_cycle(db: &mut Database) {
     shop(db);
-    db.stream("pairs", "SELECT o.id, c.city, o.amount * c.grade AS x FROM orders AS o JOIN customers AS c ON c.id = o.customer_id");
+    db.stream(
+        "pairs",
+        "SELECT o.id, c.city, o.amount * c.grade AS x FROM orders AS o JOIN customers AS c ON c.id = o.customer_id",
+    );
     db.stream("sums", "SELECT c.city, count(*) AS n, sum(o.amount) AS s FROM orders AS o JOIN customers AS c ON c.id = o.customer_id GROUP BY c.city");
     all_changes(db);
 }
@@ -101,9 +106,15 @@ fn cross_and_comma_joins(db: &mut Database) {
 
 fn non_equi_joins(db: &mut Database) {
     shop(db);
-    db.stream("below", "SELECT a.id, b.id AS other FROM customers AS a JOIN customers AS b ON a.grade < b.grade AND a.city <> b.city");
+    db.stream(
+        "below",
+        "SELECT a.id, b.id AS other FROM customers AS a JOIN customers AS b ON a.grade < b.grade AND a.city <> b.city",
+    );
     db.stream("bands", "SELECT c.id, count(*) AS n FROM customers AS c JOIN orders AS o ON o.amount BETWEEN c.grade * 5 AND c.grade * 5 + 4 GROUP BY c.id");
-    db.stream("either", "SELECT o.id, c.id AS c FROM orders AS o JOIN customers AS c ON o.customer_id = c.id OR o.amount = c.grade");
+    db.stream(
+        "either",
+        "SELECT o.id, c.id AS c FROM orders AS o JOIN customers AS c ON o.customer_id = c.id OR o.amount = c.grade",
+    );
     all_changes(db);
 }
 
@@ -132,7 +143,9 @@ fn joins_of_keyless_tables_with_duplicates(db: &mut Database) {
     db.run("INSERT INTO l VALUES (1, 1), (1, 1), (2, 2); INSERT INTO r VALUES (1, 7), (1, 7), (1, 7)");
     db.stream("pairs", "SELECT l.v, r.v AS rv FROM l JOIN r USING (k)");
     db.stream("counted", "SELECT k, count(*) AS n FROM l JOIN r USING (k) GROUP BY k");
-    db.cycle(&["DELETE FROM l WHERE ctid = (SELECT min(ctid) FROM l WHERE k = 1); INSERT INTO r VALUES (1, 7), (2, 7)"]);
+    db.cycle(&[
+        "DELETE FROM l WHERE ctid = (SELECT min(ctid) FROM l WHERE k = 1); INSERT INTO r VALUES (1, 7), (2, 7)",
+    ]);
     db.cycle(&["DELETE FROM r WHERE ctid = (SELECT min(ctid) FROM r WHERE k = 1)", "INSERT INTO l SELECT k, v FROM l"]);
     db.cycle(&["UPDATE l SET k = 3 - k; UPDATE r SET k = 3 - k"]);
 }
@@ -167,7 +180,9 @@ fn foreign_keys_and_cascades(db: &mut Database) {
     db.stream("loose", "SELECT child_id, count(*) AS n FROM toy GROUP BY child_id");
     db.cycle(&["DELETE FROM parent WHERE id = 1; INSERT INTO parent VALUES (4, 'd')"]);
     db.cycle(&["UPDATE parent SET id = 20 WHERE id = 2; UPDATE child SET v = v + 1"]);
-    db.cycle(&["INSERT INTO child VALUES (100, 4, 1), (101, 20, 1); UPDATE toy SET child_id = 100 WHERE child_id IS NULL"]);
+    db.cycle(&[
+        "INSERT INTO child VALUES (100, 4, 1), (101, 20, 1); UPDATE toy SET child_id = 100 WHERE child_id IS NULL",
+    ]);
     db.cycle(&["DELETE FROM child WHERE id = 100; DELETE FROM parent"]);
 }
 
@@ -182,19 +197,32 @@ fn join_under_union_all(db: &mut Database) {
 
 fn the_same_table_four_times(db: &mut Database) {
     db.run("CREATE TABLE e (a int, b int); INSERT INTO e VALUES (1, 2), (2, 3), (3, 4), (4, 1), (2, 4), (2, 4)");
-    db.stream("paths", "SELECT w.a, z.b FROM e AS w JOIN e AS x ON x.a = w.b JOIN e AS y ON y.a = x.b JOIN e AS z ON z.a = y.b");
-    db.stream("triangles", "SELECT count(*) AS n FROM e AS x, e AS y, e AS z WHERE x.b = y.a AND y.b = z.a AND z.b = x.a");
+    db.stream(
+        "paths",
+        "SELECT w.a, z.b FROM e AS w JOIN e AS x ON x.a = w.b JOIN e AS y ON y.a = x.b JOIN e AS z ON z.a = y.b",
+    );
+    db.stream(
+        "triangles",
+        "SELECT count(*) AS n FROM e AS x, e AS y, e AS z WHERE x.b = y.a AND y.b = z.a AND z.b = x.a",
+    );
     db.cycle(&["INSERT INTO e VALUES (4, 2), (3, 2); DELETE FROM e WHERE a = 1"]);
     db.cycle(&["UPDATE e SET b = 1 WHERE b = 4"]);
-    db.cycle(&["DELETE FROM e WHERE ctid = (SELECT min(ctid) FROM e); INSERT INTO e VALUES (NULL, 1), (1, NULL), (1, 1)"]);
+    db.cycle(&[
+        "DELETE FROM e WHERE ctid = (SELECT min(ctid) FROM e); INSERT INTO e VALUES (NULL, 1), (1, NULL), (1, 1)",
+    ]);
 }
 
 fn a_large_table_joined_to_small_changes(db: &mut Database) {
     db.run("CREATE TABLE fact (id int PRIMARY KEY, dim int, v int); CREATE TABLE dim (id int PRIMARY KEY, name text)");
-    db.run("INSERT INTO dim SELECT i, 'd' || i % 7 FROM generate_series(1, 100) AS i; \
-            INSERT INTO fact SELECT i, i % 120, i % 11 FROM generate_series(1, 10000) AS i; ANALYZE");
+    db.run(
+        "INSERT INTO dim SELECT i, 'd' || i % 7 FROM generate_series(1, 100) AS i; \
+            INSERT INTO fact SELECT i, i % 120, i % 11 FROM generate_series(1, 10000) AS i; ANALYZE",
+    );
     db.stream("joined", "SELECT f.id, d.name, f.v FROM fact AS f JOIN dim AS d ON d.id = f.dim WHERE f.v > 8");
-    db.stream("sums", "SELECT d.name, sum(f.v) AS s, count(*) AS n FROM fact AS f JOIN dim AS d ON d.id = f.dim GROUP BY d.name");
+    db.stream(
+        "sums",
+        "SELECT d.name, sum(f.v) AS s, count(*) AS n FROM fact AS f JOIN dim AS d ON d.id = f.dim GROUP BY d.name",
+    );
     db.cycle(&["UPDATE fact SET v = v + 1 WHERE id % 1000 = 1; UPDATE dim SET name = 'other' WHERE id = 5"]);
     db.cycle(&["INSERT INTO dim VALUES (110, 'd1'); DELETE FROM fact WHERE id < 300; DELETE FROM dim WHERE id = 9"]);
     db.cycle(&["UPDATE fact SET dim = dim % 50 WHERE id > 5000"]);

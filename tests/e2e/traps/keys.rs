@@ -28,9 +28,16 @@ fn the_same_row_changed_many_times_then_back(db: &mut Database) {
     keyed(db);
     let image = "SELECT string_agg(ctid::text || xmin, ',') FROM rows";
     let before = db.text(image);
-    db.cycle(&["UPDATE t SET v = v + 1 WHERE id = 1", "UPDATE t SET v = 50 WHERE id = 1", "UPDATE t SET v = 1 WHERE id = 1"]);
+    db.cycle(&[
+        "UPDATE t SET v = v + 1 WHERE id = 1",
+        "UPDATE t SET v = 50 WHERE id = 1",
+        "UPDATE t SET v = 1 WHERE id = 1",
+    ]);
     assert_eq!(db.text(image), before, "rows that did not change were written");
-    db.cycle(&["UPDATE t SET g = 9, v = 9 WHERE id = 2", "UPDATE t SET g = 2, v = 2 WHERE id = 2; UPDATE t SET v = 7 WHERE id = 2"]);
+    db.cycle(&[
+        "UPDATE t SET g = 9, v = 9 WHERE id = 2",
+        "UPDATE t SET g = 2, v = 2 WHERE id = 2; UPDATE t SET v = 7 WHERE id = 2",
+    ]);
 }
 
 fn update_of_a_primary_key(db: &mut Database) {
@@ -51,7 +58,11 @@ fn delete_and_reinsert_of_a_key(db: &mut Database) {
     keyed(db);
     db.cycle(&["DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 2, 100)"]);
     db.cycle(&["DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 2, 100)"]);
-    db.cycle(&["DELETE FROM t WHERE id < 4", "INSERT INTO t VALUES (1, 2, 100), (3, 0, 3)", "DELETE FROM t WHERE id = 3"]);
+    db.cycle(&[
+        "DELETE FROM t WHERE id < 4",
+        "INSERT INTO t VALUES (1, 2, 100), (3, 0, 3)",
+        "DELETE FROM t WHERE id = 3",
+    ]);
     db.cycle(&["WITH gone AS (DELETE FROM t RETURNING *) INSERT INTO t SELECT id, g + 1, v FROM gone"]);
 }
 
@@ -108,7 +119,9 @@ fn a_unique_key_that_is_nullable(db: &mut Database) {
 }
 
 fn a_deferred_primary_key(db: &mut Database) {
-    db.run("CREATE TABLE t (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v int); INSERT INTO t VALUES (1, 1), (2, 2)");
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v int); INSERT INTO t VALUES (1, 1), (2, 2)",
+    );
     db.stream("rows", "SELECT id, v FROM t");
     // The key is violated for a while, and a refresh in between sees two rows of one key.
     db.run("BEGIN; INSERT INTO t VALUES (1, 10)");

@@ -22,7 +22,10 @@ fn names_that_need_quotes(db: &mut Database) {
     db.run(r#"INSERT INTO "My Schema"."Odd ""Table""" VALUES (1, 'x', 1, 1), (2, NULL, 2, 2)"#);
     let query = r#"SELECT "The Id", "a.b", "ü$%" + 1 AS "Sum of ""it""", "x'y" FROM "My Schema"."Odd ""Table""""#;
     db.stream(r#""My Schema"."Stream 'Table'""#.replace('\'', "").as_str(), query);
-    db.stream("grouped", r#"SELECT "a.b" AS "G r o u p", max("ü$%") AS "MAX" FROM "My Schema"."Odd ""Table""" GROUP BY 1"#);
+    db.stream(
+        "grouped",
+        r#"SELECT "a.b" AS "G r o u p", max("ü$%") AS "MAX" FROM "My Schema"."Odd ""Table""" GROUP BY 1"#,
+    );
     db.cycle(&[r#"UPDATE "My Schema"."Odd ""Table""" SET "ü$%" = 9, "a.b" = 'y'"#]);
     db.cycle(&[r#"DELETE FROM "My Schema"."Odd ""Table""" WHERE "The Id" = 1"#]);
 }
@@ -30,7 +33,9 @@ fn names_that_need_quotes(db: &mut Database) {
 fn names_of_sixty_three_bytes(db: &mut Database) {
     let long = |letter: &str| letter.repeat(63);
     let (table, key, value, stream) = (long("t"), long("k"), long("v"), long("s"));
-    db.run(&format!("CREATE TABLE {table} ({key} int PRIMARY KEY, {value} int); INSERT INTO {table} VALUES (1, 1), (2, 1)"));
+    db.run(&format!(
+        "CREATE TABLE {table} ({key} int PRIMARY KEY, {value} int); INSERT INTO {table} VALUES (1, 1), (2, 1)"
+    ));
     db.stream(&stream, &format!("SELECT {value}, sum({key}) AS {key} FROM {table} GROUP BY {value}"));
     db.stream(&"r".repeat(63), &format!("SELECT {key}, {value} FROM {table}"));
     db.cycle(&[&format!("UPDATE {table} SET {value} = 2 WHERE {key} = 1; INSERT INTO {table} VALUES (3, 3)")]);
@@ -53,7 +58,10 @@ fn keywords_as_names(db: &mut Database) {
     db.run(r#"CREATE TABLE "select" ("from" int PRIMARY KEY, "where" text, "order" int, "user" text, "null" int, "value" int, "row" int)"#);
     db.run(r#"INSERT INTO "select" VALUES (1, 'a', 1, 'u', 1, 1, 1), (2, 'b', 2, 'u', NULL, 2, 2)"#);
     db.stream(r#""table""#, r#"SELECT "from", "where", "user", "null", "row" FROM "select" WHERE "order" > 0"#);
-    db.stream("grouped", r#"SELECT "user" AS "group", sum("order") AS "having" FROM "select" AS "join" GROUP BY "user""#);
+    db.stream(
+        "grouped",
+        r#"SELECT "user" AS "group", sum("order") AS "having" FROM "select" AS "join" GROUP BY "user""#,
+    );
     db.cycle(&[r#"UPDATE "select" SET "order" = 0 - "order", "null" = 3 WHERE "from" = 1; INSERT INTO "select" VALUES (3, 'c', 3)"#]);
     db.cycle(&[r#"UPDATE "select" SET "user" = 'v', "order" = 5"#]);
 }
@@ -90,7 +98,11 @@ fn one_function_name_in_two_schemas(db: &mut Database) {
     db.run("CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 300'");
     for (schema, name) in [("a", "st_a"), ("b", "st_b"), ("public", "st_public")] {
         db.run(&format!("SET search_path = {schema}, public"));
-        db.stream_with(&format!("public.{name}"), "SELECT id, f(v) AS v FROM public.t", "schedule => '1h', refresh_mode => 'DIFFERENTIAL'");
+        db.stream_with(
+            &format!("public.{name}"),
+            "SELECT id, f(v) AS v FROM public.t",
+            "schedule => '1h', refresh_mode => 'DIFFERENTIAL'",
+        );
         db.run("RESET search_path");
         db.track(&format!("public.{name}"), &format!("SELECT id, {schema}.f(v) AS v FROM public.t"));
     }
@@ -100,7 +112,9 @@ fn one_function_name_in_two_schemas(db: &mut Database) {
 fn operators_of_the_users_own(db: &mut Database) {
     db.run("CREATE SCHEMA ops; CREATE FUNCTION ops.near(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT abs($1 - $2) <= 1'");
     db.run("CREATE OPERATOR ops.=~= (LEFTARG = int, RIGHTARG = int, FUNCTION = ops.near)");
-    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i * 2 % 7 FROM generate_series(1, 6) AS i");
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i * 2 % 7 FROM generate_series(1, 6) AS i",
+    );
     db.run("SET search_path = public, ops");
     db.stream("near", "SELECT a.id, b.id AS other FROM t AS a JOIN t AS b ON a.v =~= b.v");
     db.cycle(&["UPDATE t SET v = v + 1 WHERE id % 2 = 0", "DELETE FROM t WHERE id = 3"]);
@@ -126,7 +140,10 @@ fn tables_named_like_the_systems(db: &mut Database) {
 
 fn quotes_and_dollars_in_constants(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t VALUES (1, 'a''b'), (2, 'a\\b'), (3, '$1')");
-    db.stream("st", r"SELECT id, s || '''$1 %s {} \ $$' AS s, E'\\' || s AS e FROM t WHERE s <> 'it''s -- not /* a comment'");
+    db.stream(
+        "st",
+        r"SELECT id, s || '''$1 %s {} \ $$' AS s, E'\\' || s AS e FROM t WHERE s <> 'it''s -- not /* a comment'",
+    );
     db.stream("commented", "SELECT id, -- a 'comment\n s /* and $1 another */ FROM t -- the end");
     db.cycle(&["UPDATE t SET s = s || '\"'; INSERT INTO t VALUES (4, 'it''s -- not /* a comment')"]);
     db.cycle(&["UPDATE t SET s = '$2' WHERE id = 4"]);

@@ -16,11 +16,16 @@ tests![
 
 fn time_zones_and_date_styles(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz, d date, i interval); INSERT INTO t VALUES (1, '2024-01-01 00:00+00', '2024-02-03', '1 day')");
-    db.stream("rows", "SELECT id, tz, d, i FROM t WHERE tz < timestamptz '2030-01-01 00:00+00' AND d > date '2024-02-01'");
+    db.stream(
+        "rows",
+        "SELECT id, tz, d, i FROM t WHERE tz < timestamptz '2030-01-01 00:00+00' AND d > date '2024-02-01'",
+    );
     db.stream("bag", "SELECT tz, d, i FROM t");
     let mut writer = db.connect();
     writer.run("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'iso_8601'");
-    writer.run("INSERT INTO t VALUES (2, '01/02/2024 00:00', '03/02/2024', 'P2D'); UPDATE t SET tz = tz + interval '1 hour'");
+    writer.run(
+        "INSERT INTO t VALUES (2, '01/02/2024 00:00', '03/02/2024', 'P2D'); UPDATE t SET tz = tz + interval '1 hour'",
+    );
     let mut refresher = db.connect();
     refresher.run("SET TimeZone = 'America/New_York'; SET DateStyle = 'German'; SET IntervalStyle = 'sql_standard'");
     refresher.run("SELECT pgtrickle.refresh_stream_table('rows'); SELECT pgtrickle.refresh_stream_table('bag')");
@@ -35,14 +40,19 @@ fn a_query_that_depends_on_the_time_zone(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz); INSERT INTO t VALUES (1, '2024-01-01 23:30+00'), (2, '2024-01-01 01:30+00')");
     // Contents must not depend on who refreshes: refused with a reason, or computed under one pinned zone.
     let query = "SELECT id, tz::date AS day FROM t";
-    let call = format!("SELECT pgtrickle.create_stream_table('days', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')");
+    let call = format!(
+        "SELECT pgtrickle.create_stream_table('days', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+    );
     match db.attempt(&call) {
         Err(failure) => assert_eq!(failure.sqlstate, "0A000", "{failure:?}"),
         Ok(()) => {
             db.run("INSERT INTO t SELECT id + 10, tz FROM t");
             let mut refresher = db.connect();
             refresher.run("SET TimeZone = 'Asia/Tokyo'; SELECT pgtrickle.refresh_stream_table('days')");
-            assert_eq!(db.number("SELECT count(*) FROM days AS a JOIN days AS b ON b.id = a.id + 10 AND a.day = b.day"), 2);
+            assert_eq!(
+                db.number("SELECT count(*) FROM days AS a JOIN days AS b ON b.id = a.id + 10 AND a.day = b.day"),
+                2
+            );
         }
     }
 }
@@ -72,12 +82,18 @@ fn messages_in_another_language(db: &mut Database) {
 fn float_digits(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, f float8); INSERT INTO t VALUES (1, 0.1), (2, 1e-7)");
     db.run("SET extra_float_digits = -10; SET bytea_output = 'escape'");
-    db.stream_with("st", "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
-        "schedule => '1h', refresh_mode => 'DIFFERENTIAL'");
+    db.stream_with(
+        "st",
+        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
+        "schedule => '1h', refresh_mode => 'DIFFERENTIAL'",
+    );
     db.run("UPDATE t SET f = f / 3");
     db.refresh("st");
     db.run("RESET extra_float_digits");
-    db.track("st", "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t");
+    db.track(
+        "st",
+        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
+    );
     db.check();
     db.cycle(&["UPDATE t SET f = f / 7"]);
 }

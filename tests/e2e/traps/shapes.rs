@@ -75,7 +75,10 @@ fn views_over_views(db: &mut Database) {
     // The definition is the one of creation.
     db.run("CREATE OR REPLACE VIEW positive AS SELECT * FROM t WHERE v > 100; UPDATE t SET v = v + 1");
     db.run("SELECT pgtrickle.refresh_stream_table('filtered')");
-    assert_eq!(db.lines("SELECT s FROM filtered"), db.lines("SELECT s FROM (SELECT g, sum(v) AS s FROM t WHERE v > 2 GROUP BY g) x WHERE s > 5"));
+    assert_eq!(
+        db.lines("SELECT s FROM filtered"),
+        db.lines("SELECT s FROM (SELECT g, sum(v) AS s FROM t WHERE v > 2 GROUP BY g) x WHERE s > 5")
+    );
 }
 
 fn common_table_expressions(db: &mut Database) {
@@ -84,7 +87,10 @@ fn common_table_expressions(db: &mut Database) {
     db.stream("hinted", "WITH a AS MATERIALIZED (SELECT g, v FROM t), b AS NOT MATERIALIZED (SELECT g, v FROM a) SELECT a.v, b.v AS w FROM a, b WHERE a.g = b.g");
     db.stream("renamed", "WITH a(x, y) AS (SELECT g, v FROM t) SELECT x, sum(y) AS s FROM a GROUP BY x");
     db.stream("shadowing", "WITH t AS (SELECT id, v * 10 AS v FROM t) SELECT v FROM t");
-    db.stream("inner_with", "SELECT s FROM (WITH t2 AS (SELECT g, v FROM t) SELECT g, sum(v) AS s FROM t2 GROUP BY g) AS x");
+    db.stream(
+        "inner_with",
+        "SELECT s FROM (WITH t2 AS (SELECT g, v FROM t) SELECT g, sum(v) AS s FROM t2 GROUP BY g) AS x",
+    );
     db.cycle(&["UPDATE t SET v = v + 1, g = g + 1 WHERE id < 5"]);
     db.cycle(&["DELETE FROM t WHERE g = 1; INSERT INTO t VALUES (20, 2, 2)"]);
 }
@@ -226,13 +232,17 @@ fn partitioned_and_inherited_sources(db: &mut Database) {
     for (name, source, leaf) in [("over_p", "p", "p1"), ("over_base", "base", "child")] {
         db.run(&format!("INSERT INTO {source} (id, v) VALUES (1, 1), (11, 2)"));
         let query = format!("SELECT id, v FROM {source}");
-        let call = format!("SELECT pgtrickle.create_stream_table('{name}', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')");
+        let call = format!(
+            "SELECT pgtrickle.create_stream_table('{name}', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        );
         match db.attempt(&call) {
             // Refused with the reason, or right whichever way the rows are written.
             Err(failure) => assert_eq!(failure.sqlstate, "0A000", "{failure:?}"),
             Ok(()) => {
                 db.track(name, &query);
-                db.cycle(&[&format!("INSERT INTO {source} (id, v) VALUES (2, 2); INSERT INTO {leaf} (id, v) VALUES (3, 3)")]);
+                db.cycle(&[&format!(
+                    "INSERT INTO {source} (id, v) VALUES (2, 2); INSERT INTO {leaf} (id, v) VALUES (3, 3)"
+                )]);
                 db.cycle(&[&format!("UPDATE {source} SET id = id + 9 WHERE id < 3; DELETE FROM {leaf} WHERE v = 3")]);
             }
         }

@@ -21,7 +21,9 @@ tests![
 ];
 
 fn numerics_that_print_differently(db: &mut Database) {
-    db.run("CREATE TABLE t (id int PRIMARY KEY, n numeric, m numeric(10, 2)); INSERT INTO t VALUES (1, 1.0, 1), (2, 2, 2)");
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, n numeric, m numeric(10, 2)); INSERT INTO t VALUES (1, 1.0, 1), (2, 2, 2)",
+    );
     db.run("CREATE TABLE k (n numeric); INSERT INTO k VALUES (1.0), (1.00), (1.00), (1)");
     db.stream("keyed", "SELECT id, n, m FROM t");
     db.stream("bag", "SELECT n FROM k");
@@ -91,7 +93,9 @@ fn unchanged_toast_values(db: &mut Database) {
 }
 
 fn compressed_values(db: &mut Database) {
-    db.run("CREATE TABLE t (id int PRIMARY KEY, a text COMPRESSION pglz, b text COMPRESSION lz4, c text STORAGE EXTERNAL)");
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, a text COMPRESSION pglz, b text COMPRESSION lz4, c text STORAGE EXTERNAL)",
+    );
     db.run("INSERT INTO t SELECT i, repeat('a' || i, 3000), repeat('b' || i, 3000), repeat('c' || i, 3000) FROM generate_series(1, 4) AS i");
     db.stream("rows", "SELECT id, a, b, c FROM t");
     db.stream("bag", "SELECT a, b, c FROM t");
@@ -104,7 +108,9 @@ fn compressed_values(db: &mut Database) {
 fn json_xml_and_points(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, j json, b jsonb, p point, x text)");
     db.run("INSERT INTO t VALUES (1, '{\"a\": 1}', '{\"a\": 1.0}', '(1,2)', 'x'), (2, '{\"a\":1}', '{\"a\": 1}', NULL, 'y')");
-    db.run("CREATE TABLE k (j json, p point); INSERT INTO k VALUES ('[1]', '(0,0)'), ('[1]', '(0,0)'), ('[1 ]', '(0,-0)')");
+    db.run(
+        "CREATE TABLE k (j json, p point); INSERT INTO k VALUES ('[1]', '(0,0)'), ('[1]', '(0,0)'), ('[1 ]', '(0,-0)')",
+    );
     db.stream("rows", "SELECT id, j, b, p FROM t");
     db.stream("bag", "SELECT j, p FROM k");
     db.stream("parts", "SELECT b ->> 'a' AS a, (j ->> 'a')::int AS n FROM t");
@@ -148,7 +154,10 @@ fn dates_times_and_zones(db: &mut Database) {
             timestamptz '2024-03-30 12:00+00' + i * interval '1 hour', i * interval '1 day', timetz '10:00+02' FROM generate_series(1, 5) AS i");
     db.stream("rows", "SELECT id, d, ts, tz, i, o FROM t");
     db.stream("bag", "SELECT d, tz, i FROM t");
-    db.stream("days", "SELECT ts::date AS day, count(*) AS n, min(tz) AS first, max(i) AS longest FROM t GROUP BY ts::date");
+    db.stream(
+        "days",
+        "SELECT ts::date AS day, count(*) AS n, min(tz) AS first, max(i) AS longest FROM t GROUP BY ts::date",
+    );
     db.stream_by_value("by_interval", "SELECT i, count(*) AS n FROM t GROUP BY i");
     db.cycle(&["UPDATE t SET d = 'infinity', ts = '-infinity', tz = tz + interval '1 month' WHERE id = 1; UPDATE t SET i = interval '24 hours' WHERE id = 2"]);
     db.cycle(&["UPDATE t SET i = interval '1 day', o = timetz '09:00+01' WHERE id < 4"]);
@@ -203,7 +212,9 @@ fn null_and_empty(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, s text, a int[], j jsonb); INSERT INTO t VALUES (1, '', '{}', '{}'), (2, NULL, NULL, 'null'), (3, 'NULL', '{NULL}', '\"\"')");
     db.stream("bag", "SELECT s, a, j FROM t");
     db.stream("groups", "SELECT s, count(s) AS n, count(*) AS c FROM t GROUP BY s");
-    db.cycle(&["UPDATE t SET s = NULL, a = NULL, j = NULL WHERE id = 1; UPDATE t SET s = '', a = '{}', j = '{}' WHERE id = 2"]);
+    db.cycle(&[
+        "UPDATE t SET s = NULL, a = NULL, j = NULL WHERE id = 1; UPDATE t SET s = '', a = '{}', j = '{}' WHERE id = 2",
+    ]);
     db.cycle(&["UPDATE t SET s = nullif(s, ''), a = coalesce(a, '{}')"]);
     db.cycle(&["DELETE FROM t WHERE s IS NULL; INSERT INTO t VALUES (9, '', NULL, NULL)"]);
 }

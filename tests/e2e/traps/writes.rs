@@ -44,10 +44,14 @@ fn merge(db: &mut Database) {
     db.cycle(&["MERGE INTO t USING (VALUES (1, 10), (2, NULL), (30, 30)) AS n(id, v) ON t.id = n.id \
                 WHEN MATCHED AND n.v IS NULL THEN DELETE WHEN MATCHED THEN UPDATE SET v = n.v, g = 7 \
                 WHEN NOT MATCHED THEN INSERT VALUES (n.id, 1, n.v)"]);
-    db.cycle(&["MERGE INTO t USING (SELECT 4 AS id) AS n ON t.id = n.id WHEN NOT MATCHED BY SOURCE AND t.g = 0 THEN DELETE \
-                WHEN NOT MATCHED BY SOURCE THEN UPDATE SET v = v + 1 WHEN MATCHED THEN DO NOTHING"]);
-    db.cycle(&["WITH m AS (MERGE INTO t USING (VALUES (4), (40)) AS n(id) ON t.id = n.id WHEN MATCHED THEN UPDATE SET g = 9 \
-                WHEN NOT MATCHED THEN INSERT VALUES (n.id, 9, 9) RETURNING merge_action()) SELECT count(*) FROM m"]);
+    db.cycle(&[
+        "MERGE INTO t USING (SELECT 4 AS id) AS n ON t.id = n.id WHEN NOT MATCHED BY SOURCE AND t.g = 0 THEN DELETE \
+                WHEN NOT MATCHED BY SOURCE THEN UPDATE SET v = v + 1 WHEN MATCHED THEN DO NOTHING",
+    ]);
+    db.cycle(&[
+        "WITH m AS (MERGE INTO t USING (VALUES (4), (40)) AS n(id) ON t.id = n.id WHEN MATCHED THEN UPDATE SET g = 9 \
+                WHEN NOT MATCHED THEN INSERT VALUES (n.id, 9, 9) RETURNING merge_action()) SELECT count(*) FROM m",
+    ]);
 }
 
 fn copy(db: &mut Database) {
@@ -81,15 +85,20 @@ fn triggers_that_change_the_same_table_again(db: &mut Database) {
                 RETURN NULL; END$$");
     for (name, event) in [("aaa", "INSERT"), ("zzz", "UPDATE")] {
         db.run(&format!("CREATE TRIGGER {name} AFTER {event} ON t FOR EACH ROW EXECUTE FUNCTION again()"));
-        db.cycle(&["UPDATE t SET g = g + 1 WHERE id < 4", "INSERT INTO t VALUES (200, 2, 2) ON CONFLICT (id) DO UPDATE SET v = t.v + 5"]);
+        db.cycle(&[
+            "UPDATE t SET g = g + 1 WHERE id < 4",
+            "INSERT INTO t VALUES (200, 2, 2) ON CONFLICT (id) DO UPDATE SET v = t.v + 5",
+        ]);
     }
     db.cycle(&["DELETE FROM t WHERE id > 1000", "UPDATE t SET v = v * 2"]);
 }
 
 fn triggers_that_change_other_sources(db: &mut Database) {
     source(db);
-    db.run("CREATE TABLE log (id int, what text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
-            $$BEGIN INSERT INTO log SELECT coalesce(NEW.id, OLD.id), TG_OP; RETURN NULL; END$$");
+    db.run(
+        "CREATE TABLE log (id int, what text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+            $$BEGIN INSERT INTO log SELECT coalesce(NEW.id, OLD.id), TG_OP; RETURN NULL; END$$",
+    );
     db.run("CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION note()");
     db.stream("noted", "SELECT t.id, log.what FROM t JOIN log USING (id)");
     db.stream("counted", "SELECT what, count(*) AS n FROM log GROUP BY what");
@@ -99,9 +108,11 @@ fn triggers_that_change_other_sources(db: &mut Database) {
 
 fn before_triggers_that_alter_or_suppress_rows(db: &mut Database) {
     source(db);
-    db.run("CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+    db.run(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
                 IF TG_OP = 'DELETE' THEN IF OLD.id = 1 THEN RETURN NULL; END IF; RETURN OLD; END IF; \
-                IF NEW.v = 13 THEN RETURN NULL; END IF; NEW.v := NEW.v * 2; RETURN NEW; END$$");
+                IF NEW.v = 13 THEN RETURN NULL; END IF; NEW.v := NEW.v * 2; RETURN NEW; END$$",
+    );
     db.run("CREATE TRIGGER meddle BEFORE INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION meddle()");
     db.cycle(&["INSERT INTO t VALUES (91, 1, 13), (92, 1, 14); UPDATE t SET g = 5 WHERE id < 4"]);
     db.cycle(&["DELETE FROM t WHERE id < 3", "UPDATE t SET v = 13"]);
@@ -175,7 +186,11 @@ fn updates_of_columns_that_nobody_reads(db: &mut Database) {
 
 fn statements_that_touch_no_row(db: &mut Database) {
     source(db);
-    db.cycle(&["UPDATE t SET v = 1 WHERE id = -1", "DELETE FROM t WHERE false", "INSERT INTO t SELECT * FROM t WHERE false"]);
+    db.cycle(&[
+        "UPDATE t SET v = 1 WHERE id = -1",
+        "DELETE FROM t WHERE false",
+        "INSERT INTO t SELECT * FROM t WHERE false",
+    ]);
     db.cycle(&["MERGE INTO t USING (SELECT -1 AS id) AS n ON t.id = n.id WHEN MATCHED THEN DELETE"]);
 }
 
@@ -211,7 +226,12 @@ fn functions_that_write(db: &mut Database) {
 fn writes_of_many_transactions(db: &mut Database) {
     source(db);
     for i in 0..200 {
-        db.run(&format!("INSERT INTO t VALUES ({}, {}, {i}); UPDATE t SET v = v + 1 WHERE g = {}", 1000 + i, i % 7, i % 5));
+        db.run(&format!(
+            "INSERT INTO t VALUES ({}, {}, {i}); UPDATE t SET v = v + 1 WHERE g = {}",
+            1000 + i,
+            i % 7,
+            i % 5
+        ));
     }
     db.cycle(&[]);
 }

@@ -1,1 +1,3 @@
 //! Bottom-up facts about a tree, one per file.
+
+pub mod keys;

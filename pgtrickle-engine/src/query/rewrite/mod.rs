@@ -1,1 +1,29 @@
 //! Tree-to-tree passes, one per file.
+
+pub mod distinct;
+pub mod merge_filters;
+pub mod prune;
+
+use crate::query::Rel;
+
+/// All passes in their order: [`distinct`] first, since it makes the aggregates that staging cuts at; then
+/// [`merge_filters`], which gives each join all the predicates that hold above it.
+pub fn all(rel: Rel) -> Rel {
+    merge_filters::apply(distinct::apply(rel))
+}
+
+/// `rel` with `change` applied to each of its inputs.
+pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
+    let mut boxed = |input: Box<Rel>| Box::new(change(*input));
+    match rel {
+        Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => rel,
+        Rel::Filter { input, predicates } => Rel::Filter { input: boxed(input), predicates },
+        Rel::Project { input, outputs } => Rel::Project { input: boxed(input), outputs },
+        Rel::Aggregate { input, keys, calls } => Rel::Aggregate { input: boxed(input), keys, calls },
+        Rel::Distinct { input } => Rel::Distinct { input: boxed(input) },
+        Rel::Join { inputs, predicates } => Rel::Join { inputs: inputs.into_iter().map(change).collect(), predicates },
+        Rel::UnionAll { inputs, columns } => {
+            Rel::UnionAll { inputs: inputs.into_iter().map(change).collect(), columns }
+        }
+    }
+}

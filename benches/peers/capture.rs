@@ -1,0 +1,89 @@
+//! What capture costs the writer: the same inserts into a bare table and into the source of a stream table, in
+//! alternating blocks so that both see the same state of the machine.
+
+use crate::Effort;
+use anyhow::{Context, Result, ensure};
+use pgtrickle_workload::oracle;
+use pgtrickle_workload::server::Server;
+use pgtrickle_workload::stats::median;
+use postgres::Client;
+use std::time::{Duration, Instant};
+
+const SINGLE_INSERTS: i64 = 2000;
+const BULK_ROWS: i64 = 100_000;
+
+/// Medians over the blocks.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    /// One single-row INSERT in a transaction of its own.
+    pub(crate) single_bare: Duration,
+    pub(crate) single_captured: Duration,
+    /// One row of an INSERT of [`BULK_ROWS`] rows, in nanoseconds.
+    pub(crate) bulk_bare_ns: f64,
+    pub(crate) bulk_captured_ns: f64,
+}
+
+pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
+    server.connect("postgres")?.batch_execute("CREATE DATABASE capture")?;
+    server.connect("postgres")?.batch_execute("ALTER DATABASE capture SET pg_trickle.enabled = off")?;
+    let mut client = server.connect("capture")?;
+    client.batch_execute(
+        "CREATE EXTENSION pg_trickle;
+         CREATE TABLE bare (id bigint PRIMARY KEY, grp int NOT NULL, amount numeric(12,2) NOT NULL, note text NOT NULL);
+         CREATE TABLE captured (LIKE bare INCLUDING ALL);
+         SELECT pgtrickle.create_stream_table('copy', 'SELECT id, grp, amount, note FROM captured', schedule => '1h',
+                                              refresh_mode => 'DIFFERENTIAL')",
+    )?;
+    let blocks = effort.some;
+    let (mut next, mut singles, mut bulks) = (0, [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for block in 0..=blocks {
+        for (place, table) in ["bare", "captured"].into_iter().enumerate() {
+            let single = single_inserts(&mut client, table, next)?;
+            let bulk = bulk_insert(&mut client, table, next + SINGLE_INSERTS)?;
+            // The first block is warm-up.
+            if block > 0 {
+                singles[place].push(single);
+                bulks[place].push(bulk);
+            }
+        }
+        next += SINGLE_INSERTS + BULK_ROWS;
+        client.batch_execute("SELECT pgtrickle.refresh_stream_table('copy'); TRUNCATE bare; DELETE FROM captured")?;
+        client.batch_execute("SELECT pgtrickle.refresh_stream_table('copy')")?;
+        client.batch_execute("VACUUM captured")?;
+    }
+    single_inserts(&mut client, "captured", next)?;
+    client.batch_execute("SELECT pgtrickle.refresh_stream_table('copy')")?;
+    let verdict = oracle::compare(&mut client, "copy", "SELECT id, grp, amount, note FROM captured")?;
+    ensure!(verdict.is_equal(), "oracle: {verdict}");
+    let single = |place: usize| median(&singles[place]).context("no samples");
+    let per_row = |place: usize| -> Result<f64> {
+        Ok(median(&bulks[place]).context("no samples")?.as_secs_f64() * 1e9 / BULK_ROWS as f64)
+    };
+    Ok(Capture {
+        single_bare: single(0)?,
+        single_captured: single(1)?,
+        bulk_bare_ns: per_row(0)?,
+        bulk_captured_ns: per_row(1)?,
+    })
+}
+
+/// The mean time of one insert.
+fn single_inserts(client: &mut Client, table: &str, first: i64) -> Result<Duration> {
+    let insert = client.prepare(&format!("INSERT INTO {table} VALUES ($1, 7, 12.34, 'a note of the usual length')"))?;
+    let begin = Instant::now();
+    for id in first..first + SINGLE_INSERTS {
+        client.execute(&insert, &[&id])?;
+    }
+    Ok(begin.elapsed() / u32::try_from(SINGLE_INSERTS)?)
+}
+
+/// The time of one insert of many rows.
+fn bulk_insert(client: &mut Client, table: &str, first: i64) -> Result<Duration> {
+    let insert = client.prepare(&format!(
+        "INSERT INTO {table} SELECT i, 7, 12.34, 'a note of the usual length'
+         FROM generate_series($1::bigint, $1 + {BULK_ROWS} - 1) i"
+    ))?;
+    let begin = Instant::now();
+    client.execute(&insert, &[&first])?;
+    Ok(begin.elapsed())
+}

@@ -1,0 +1,48 @@
+//! The oracle: a stream table is right when `EXCEPT ALL`, both ways, finds nothing between it and its own query.
+//! Nothing is filtered, tolerated or tried again.
+
+use anyhow::Result;
+use postgres::GenericClient;
+
+/// What the comparison found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Equal as multisets.
+    Equal,
+    /// So many rows are missing from the stream table, and so many should not be there.
+    Differs { missing: i64, surplus: i64 },
+}
+
+impl Verdict {
+    pub fn is_equal(self) -> bool {
+        self == Verdict::Equal
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Verdict::Equal => write!(f, "equal"),
+            Verdict::Differs { missing, surplus } => write!(f, "DIFFERS ({missing} missing, {surplus} too many)"),
+        }
+    }
+}
+
+/// Compares `relation` with `query` in one statement, hence in one snapshot.
+pub fn compare(client: &mut impl GenericClient, relation: &str, query: &str) -> Result<Verdict> {
+    compare_queries(client, &format!("TABLE {relation}"), query)
+}
+
+/// The same for what the query `stored` gives, where that is not a whole relation.
+pub fn compare_queries(client: &mut impl GenericClient, stored: &str, query: &str) -> Result<Verdict> {
+    let statement = format!(
+        "WITH truth AS MATERIALIZED ({query}), stored AS MATERIALIZED ({stored})
+         SELECT (SELECT count(*) FROM (TABLE truth EXCEPT ALL TABLE stored) missing),
+                (SELECT count(*) FROM (TABLE stored EXCEPT ALL TABLE truth) surplus)"
+    );
+    let row = client.query_one(&statement, &[])?;
+    Ok(match (row.try_get(0)?, row.try_get(1)?) {
+        (0, 0) => Verdict::Equal,
+        (missing, surplus) => Verdict::Differs { missing, surplus },
+    })
+}

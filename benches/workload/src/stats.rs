@@ -1,0 +1,75 @@
+//! Medians and percentiles of durations.
+
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// The middle of the samples; `None` without any.
+pub fn median(samples: &[Duration]) -> Option<Duration> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { (sorted[sorted.len() / 2 - 1] + upper) / 2 })
+}
+
+/// Durations from a microsecond to a minute, kept to three digits.
+#[derive(Debug, Clone)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Latencies {
+        let bounds_are_valid = "1 µs to 60 s with three digits are valid bounds";
+        Latencies(Histogram::new_with_bounds(1, 60_000_000, 3).expect(bounds_are_valid))
+    }
+}
+
+impl Latencies {
+    pub fn record(&mut self, duration: Duration) {
+        self.0.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// Takes in the samples of `other`.
+    pub fn add(&mut self, other: &Latencies) {
+        let bounds_are_the_same = "all histograms here have the same bounds";
+        self.0.add(&other.0).expect(bounds_are_the_same);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The value that `percent` % of the samples do not exceed; `None` without samples.
+    pub fn percentile(&self, percent: f64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_percentile(percent)))
+    }
+}
+
+/// A duration in milliseconds as people read it: three digits, no more.
+pub fn milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.2}"),
+        ms if ms < 100.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_middle_two() {
+        let samples = [4, 1, 3, 2].map(Duration::from_millis);
+        assert_eq!(median(&samples), Some(Duration::from_micros(2500)));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn percentiles_come_from_what_was_recorded() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.percentile(50.0), None);
+        (1..=100).map(Duration::from_millis).for_each(|sample| latencies.record(sample));
+        let p50 = latencies.percentile(50.0).unwrap();
+        assert!((p50.as_secs_f64() - 0.050).abs() < 0.001, "{p50:?}");
+    }
+}

@@ -1,0 +1,175 @@
+//! From a stage's delta to the statement that brings its stored result up to date.
+//!
+//! An aggregating stage merges its groups (`operator::aggregate`). The last stage changes the stream table, which holds
+//! exactly the query's columns; how a row is found there is its [`Identity`].
+
+use super::operator::aggregate::{key_index, same_key};
+use super::operator::{Context, column, delta, now};
+use super::zset::{consolidate, difference, row};
+use super::{Leaf, Program, StageKind, Storage};
+use crate::query::analysis::keys::keys;
+use crate::query::{Column, Equality, Rel};
+use crate::sql::{Ident, QualifiedName, list};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How rows of the stream table are found. A hash only finds candidates, the recheck decides: a collision can cost time,
+/// never correctness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identity {
+    /// By the columns at these positions, a key of the query: through a unique index when they are NOT NULL, else
+    /// through the hash of the key.
+    Key(Vec<usize>),
+    /// By the image of the whole row, through the index on `pgtrickle.row_hash`; duplicates are rows of their own.
+    Bag,
+}
+
+impl Identity {
+    /// The shortest key whose types can be sorted, one without NULLs before others; else the bag.
+    pub fn of(body: &Rel) -> Identity {
+        let columns = body.columns();
+        let nullable = |key: &Vec<usize>| key.iter().any(|i| columns[*i].nullable);
+        keys(body)
+            .into_iter()
+            .filter(|key| !key.is_empty() && key.iter().all(|i| columns[*i].ty.btree && columns[*i].ty.eq.is_some()))
+            .filter(|key| !nullable(key) || key.iter().all(|i| columns[*i].ty.hash))
+            .min_by_key(|key| (nullable(key), key.len()))
+            .map_or(Identity::Bag, Identity::Key)
+    }
+}
+
+impl Program {
+    /// The index of the stream table on which its identity relies: columns or expression, and whether it is unique.
+    pub fn output_index(&self) -> (String, bool) {
+        let bag = || {
+            let names = list(self.output.iter().map(|column| Ident::new(&column.name)));
+            (format!("(pgtrickle.row_hash(ROW({names})))"), false)
+        };
+        match &self.identity {
+            Identity::Key(key) => key_index(&self.key_columns(key)).unwrap_or_else(bag),
+            Identity::Bag => bag(),
+        }
+    }
+
+    /// A SELECT of the stored result of `stage`, computed from what it reads.
+    pub fn content(&self, stage: usize, storage: &Storage) -> String {
+        let body = now(&self.stages[stage].body, &Context { storage, changed: &BTreeSet::new() });
+        match &self.stages[stage].kind {
+            StageKind::Aggregate(state) => state.fill(&body),
+            StageKind::Output => body,
+        }
+    }
+
+    /// The INSERT that fills the stored result of `stage`, which is empty.
+    pub fn fill(&self, stage: usize, storage: &Storage) -> String {
+        let columns = match &self.stages[stage].kind {
+            StageKind::Aggregate(state) => state.columns(),
+            StageKind::Output => self.output.clone(),
+        };
+        let table = storage.states.get(stage).unwrap_or(&storage.stream_table);
+        let names = list(columns.iter().map(|column| Ident::new(&column.name)));
+        format!("INSERT INTO {table} ({names}) {}", self.content(stage, storage))
+    }
+
+    /// The statement that applies the changes of the leaves in `changed` to the stored result of `stage`; `None` when
+    /// the stage reads none of them. An inner stage's statement yields what it changed (its state's columns and `w`), the
+    /// last one's a row `(inserted int8, deleted int8)`.
+    pub fn maintain(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
+        let context = Context { storage, changed };
+        let body = &self.stages[stage].body;
+        let change = delta(body, &context)?;
+        Some(match &self.stages[stage].kind {
+            StageKind::Aggregate(state) => state.merge(&change, &now(body, &context), &storage.states[stage]),
+            StageKind::Output => self.apply(&change, storage),
+        })
+    }
+
+    /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
+    /// `(inserted int8, deleted int8)`.
+    pub fn recompute(&self, storage: &Storage) -> String {
+        let new = self.content(self.stages.len() - 1, storage);
+        self.apply(&difference(&new, &storage.stream_table, &self.output), storage)
+    }
+
+    /// The statement that applies the Z-set `zset` (a SELECT of `c1 … cn, w`) to the stream table.
+    pub fn apply(&self, zset: &str, storage: &Storage) -> String {
+        let rows = consolidate(zset, &self.output);
+        match &self.identity {
+            Identity::Key(key) => self.apply_by_key(&rows, key, &storage.stream_table),
+            Identity::Bag => self.apply_to_bag(&rows, &storage.stream_table),
+        }
+    }
+
+    /// Consolidated, a key has at most one row with `w` > 0, its new one, and at most one with `w` < 0, its old one; the
+    /// new one decides.
+    fn apply_by_key(&self, rows: &str, key: &[usize], table: &QualifiedName) -> String {
+        let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
+        let order = list(key.iter().map(|i| format!("d.{}", column(*i))));
+        let renamed = names.iter().enumerate().map(|(i, name)| format!("d.{} AS {name}", column(i)));
+        let weight = Ident::new(self.unused_name());
+        let sets = names.iter().map(|name| format!("{name} = q.{name}"));
+        format!(
+            "WITH d AS MATERIALIZED ({rows}), m AS (MERGE INTO {table} AS s USING \
+             (SELECT DISTINCT ON ({order}) {}, d.w AS {weight} FROM d ORDER BY {order}, d.w DESC) AS q ON {} \
+             WHEN MATCHED AND q.{weight} < 0 THEN DELETE \
+             WHEN MATCHED THEN UPDATE SET {} \
+             WHEN NOT MATCHED AND q.{weight} > 0 THEN INSERT ({}) VALUES ({}) \
+             RETURNING merge_action() AS act) \
+             SELECT pg_catalog.count(*) FILTER (WHERE m.act <> 'DELETE') AS inserted, \
+             pg_catalog.count(*) FILTER (WHERE m.act <> 'INSERT') AS deleted FROM m",
+            list(renamed),
+            same_key(&self.key_columns(key), "s", "q"),
+            list(sets),
+            list(&names),
+            list(names.iter().map(|name| format!("q.{name}"))),
+        )
+    }
+
+    /// `w` > 0 inserts that many copies; `w` < 0 deletes that many of the rows with the same image.
+    fn apply_to_bag(&self, rows: &str, table: &QualifiedName) -> String {
+        let width = self.output.len();
+        let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
+        let numbered = list((0..width).map(column));
+        let stored_hash = row("pgtrickle.row_hash", "s", names.iter());
+        let stored = row("", "s", names.iter());
+        let changed = row("", "g", (0..width).map(column));
+        format!(
+            "WITH d AS MATERIALIZED ({rows}), \
+             g AS (SELECT d.*, pgtrickle.row_hash(ROW({numbered})) AS h, pg_catalog.row_number() OVER () AS i FROM d WHERE d.w < 0), \
+             v AS (SELECT s.ctid AS tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g JOIN {table} AS s \
+             ON {stored_hash} = g.h AND {stored}::record OPERATOR(pg_catalog.*=) {changed}::record), \
+             x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
+             y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1) \
+             SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted",
+            list(&names),
+            list((0..width).map(|i| format!("d.{}", column(i)))),
+        )
+    }
+
+    /// Two SELECTs that return how many rows the stream table lacks and how many it has too many, as the user's own
+    /// `query` decides by its types' equality; types without one are compared as text.
+    pub fn verification(&self, query: &str, storage: &Storage) -> [String; 2] {
+        let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
+        let compared = list(self.output.iter().zip(&names).map(|(column, name)| match column.ty.equality {
+            Equality::None => format!("r.{name}::text"),
+            _ => format!("r.{name}"),
+        }));
+        let wanted = format!("SELECT {compared} FROM ({query}) AS r({})", list(&names));
+        let stored = format!("SELECT {compared} FROM {} AS r", storage.stream_table);
+        let count = |a: &str, b: &str| format!("SELECT pg_catalog.count(*) FROM ({a} EXCEPT ALL {b}) AS e");
+        [count(&wanted, &stored), count(&stored, &wanted)]
+    }
+
+    fn key_columns(&self, key: &[usize]) -> Vec<Column> {
+        key.iter().map(|i| self.output[*i].clone()).collect()
+    }
+
+    /// A name that no output column has, for the weight beside them.
+    fn unused_name(&self) -> String {
+        let mut name = String::from("w");
+        while self.output.iter().any(|column| column.name == name) {
+            name.push('_');
+        }
+        name
+    }
+}

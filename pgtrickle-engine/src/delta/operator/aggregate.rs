@@ -1,0 +1,454 @@
+//! `γ_{k; f}(R)`: per touched group, `state_new = state_old + Δstate`, where Δstate is the aggregate of ΔR by weight.
+//!
+//! State, one row per group: the grouping columns `k1 …`, the number of rows `n`, and the [`Accumulator`]s `a1 …` that
+//! the calls need, each once. A group dies when `n` reaches 0; without grouping columns the one row always stays.
+//!
+//! An accumulator whose new value does not follow from its old one and ΔR makes the group *stale*: then all of the
+//! group's accumulators are computed anew from R, restricted to that group, in the same statement. Stale are: an extremum
+//! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo, or that loses
+//! a row with as many fractional digits as the sum has, since the sum then may print with fewer; and every aggregate that
+//! this module has no rule for.
+
+use super::column;
+use crate::query::{AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar};
+use crate::sql::{QualifiedName, conjunction, list};
+use serde::{Deserialize, Serialize};
+
+/// The rows that a call counts: those with `filter` true and `argument` not NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub argument: Option<Scalar>,
+    pub filter: Option<Scalar>,
+}
+
+/// A stored value per group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Accumulator {
+    /// The number of rows that meet the condition.
+    Count(Condition),
+    /// The sum of an integer argument; int8 when `wide` is false (int2, int4), else numeric (int8).
+    IntegerSum { of: Condition, wide: bool },
+    /// The sum of a numeric argument.
+    NumericSum(Condition),
+    /// The smallest (`least`) or largest argument.
+    Extremum { of: Condition, least: bool },
+    /// The call's result.
+    Opaque(Scalar),
+}
+
+/// What an aggregating stage stores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The grouping expressions over the body's columns.
+    pub keys: Vec<Scalar>,
+    /// `k1 …`: their types, and whether they can be NULL.
+    pub key_columns: Vec<Column>,
+    pub accumulators: Vec<Accumulator>,
+    /// Per call, its result over the state's columns.
+    results: Vec<Scalar>,
+}
+
+impl State {
+    /// The state of the aggregate with these `keys` and `calls` over `input`.
+    pub fn of(input: &Rel, keys: &[(String, Scalar)], calls: &[(String, AggregateCall)]) -> State {
+        let below = input.columns();
+        let nullable = |scalar: &Scalar| match scalar.as_column() {
+            Some(position) => below[position].nullable,
+            None => scalar.nullable || scalar.columns().iter().any(|position| below[*position].nullable),
+        };
+        let key_columns = keys.iter().enumerate().map(|(i, (_, scalar))| Column {
+            name: format!("k{}", i + 1),
+            ty: scalar.ty.clone(),
+            nullable: nullable(scalar),
+        });
+        let mut state = State {
+            key_columns: key_columns.collect(),
+            keys: keys.iter().map(|(_, scalar)| scalar.clone()).collect(),
+            accumulators: Vec::new(),
+            results: Vec::new(),
+        };
+        for (_, call) in calls {
+            let never_null = call.filter.is_none() && call.argument.as_ref().is_some_and(|x| !nullable(x));
+            let result = state.add(call, never_null);
+            state.results.push(result);
+        }
+        state
+    }
+
+    /// Adds the accumulators of `call`; the result is an expression over the state's columns. `never_null`: every row
+    /// counts.
+    fn add(&mut self, call: &AggregateCall, never_null: bool) -> Scalar {
+        let condition = Condition { argument: call.argument.clone(), filter: call.filter.clone() };
+        let count = |state: &mut State| match never_null || (call.argument.is_none() && call.filter.is_none()) {
+            true => state.keys.len(),
+            false => state.place(Accumulator::Count(condition.clone())),
+        };
+        use AggregateFunction as F;
+        let value = match call.function {
+            F::CountStar | F::Count => return value_at(count(self), call, true),
+            F::Min | F::Max => {
+                let least = call.function == F::Min;
+                return value_at(self.place(Accumulator::Extremum { of: condition, least }), call, false);
+            }
+            F::Recompute => return value_at(self.place(Accumulator::Opaque(call.call.clone())), call, false),
+            F::SumNumeric | F::AvgNumeric => self.place(Accumulator::NumericSum(condition.clone())),
+            F::SumInteger | F::AvgInteger => {
+                let wide = call.argument.as_ref().is_some_and(|x| x.ty.oid == INT8);
+                self.place(Accumulator::IntegerSum { of: condition.clone(), wide })
+            }
+        };
+        let counted = count(self);
+        let average = matches!(call.function, F::AvgInteger | F::AvgNumeric);
+        let exact = call.function == F::SumInteger || call.argument.as_ref().is_some_and(|x| x.fixed_scale);
+        if never_null && !self.keys.is_empty() && !average {
+            return value_at(value, call, exact);
+        }
+        let mut fragments =
+            vec![text("CASE WHEN "), Fragment::Column(counted), text(" > 0 THEN "), Fragment::Column(value)];
+        if average {
+            fragments.extend([text("::numeric / "), Fragment::Column(counted), text("::numeric")]);
+        }
+        fragments.push(text(" END"));
+        Scalar { fragments, nullable: true, fixed_scale: exact && !average, ..value_at(value, call, false) }
+    }
+
+    /// The position of `accumulator` among the state's columns; equal ones are stored once.
+    fn place(&mut self, accumulator: Accumulator) -> usize {
+        let known = self.accumulators.iter().position(|a| *a == accumulator);
+        let index = known.unwrap_or_else(|| {
+            self.accumulators.push(accumulator);
+            self.accumulators.len() - 1
+        });
+        self.keys.len() + 1 + index
+    }
+
+    /// `k1 …, n, a1 …`
+    pub fn columns(&self) -> Vec<Column> {
+        let n = Column { name: "n".into(), ty: int8(), nullable: false };
+        let accumulators = self.accumulators.iter().enumerate().map(|(i, accumulator)| Column {
+            name: format!("a{}", i + 1),
+            ty: accumulator.ty(),
+            nullable: matches!(accumulator, Accumulator::Extremum { .. } | Accumulator::Opaque(_)),
+        });
+        self.key_columns.iter().cloned().chain([n]).chain(accumulators).collect()
+    }
+
+    /// The query's columns, keys then calls, over the state's columns.
+    pub fn finish(&self, columns: &[Column]) -> Vec<Scalar> {
+        let keys = columns[..self.keys.len()].iter().enumerate();
+        let keys = keys.map(|(i, column)| Scalar::column(i, column.ty.clone(), column.nullable));
+        keys.chain(self.results.iter().cloned()).collect()
+    }
+
+    /// A SELECT of the whole state, computed from `body`, a SELECT of the body's content.
+    pub fn fill(&self, body: &str) -> String {
+        let keys = self.keys.iter().enumerate().map(|(i, key)| format!("{} AS k{}", over("i", key), i + 1));
+        let values = self.accumulators.iter().enumerate().map(|(i, a)| format!("{} AS a{}", a.fill(), i + 1));
+        let all = keys.chain(["pg_catalog.count(*) AS n".into()]).chain(values);
+        format!("SELECT {} FROM ({body}) AS i{}", list(all), self.group_by())
+    }
+
+    /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
+    /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
+    pub fn merge(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        let stale: Vec<String> =
+            self.accumulators.iter().enumerate().filter_map(|(i, a)| a.stale(&format!("a{}", i + 1))).collect();
+        let source =
+            if stale.is_empty() { "d".into() } else { format!("({})", self.with_recomputed(&stale, body, table)) };
+        let deletes = if self.keys.is_empty() { "" } else { "WHEN MATCHED AND s.n + q.n = 0 THEN DELETE " };
+        let updates = self.accumulators.iter().enumerate().map(|(i, a)| {
+            let name = format!("a{}", i + 1);
+            format!("{name} = {}", a.recomputed_or(&name, a.merged(&name)))
+        });
+        let columns = self.columns();
+        let names = || columns.iter().map(|column| column.name.as_str());
+        let keys = (1..=self.keys.len()).map(|i| format!("q.k{i}")).chain(["q.n".into()]);
+        let initial = self.accumulators.iter().enumerate().map(|(i, a)| {
+            let name = format!("a{}", i + 1);
+            a.recomputed_or(&name, a.initial(&name))
+        });
+        let returned = names().flat_map(|name| [format!("OLD.{name} AS o_{name}"), format!("NEW.{name} AS n_{name}")]);
+        let image = |prefix: &str| list(names().map(|name| format!("m.{prefix}_{name} AS {name}")));
+        format!(
+            "WITH d AS MATERIALIZED ({}), m AS (MERGE INTO {table} AS s USING {source} AS q ON {} {deletes}\
+             WHEN MATCHED THEN UPDATE SET {} \
+             WHEN NOT MATCHED AND q.n <> 0 THEN INSERT ({}) VALUES ({}) \
+             RETURNING merge_action() AS act, {}) \
+             SELECT {}, -1 AS w FROM m WHERE m.act <> 'INSERT' UNION ALL SELECT {}, 1 AS w FROM m WHERE m.act <> 'DELETE'",
+            self.change(delta),
+            self.same_group("s", "q"),
+            list(["n = s.n + q.n".to_string()].into_iter().chain(updates)),
+            list(names()),
+            list(keys.chain(initial)),
+            list(returned),
+            image("o"),
+            image("n"),
+        )
+    }
+
+    /// Δstate: per touched group, the change of `n` and of each accumulator.
+    fn change(&self, delta: &str) -> String {
+        let keys = self.keys.iter().enumerate().map(|(i, key)| format!("{} AS k{}", over("i", key), i + 1));
+        let count = "coalesce(pg_catalog.sum(i.w), 0)::int8 AS n".to_string();
+        let changes = self.accumulators.iter().enumerate().flat_map(|(i, a)| a.change(&format!("a{}", i + 1)));
+        format!("SELECT {} FROM ({delta}) AS i{}", list(keys.chain([count]).chain(changes)), self.group_by())
+    }
+
+    /// `d` with, for stale groups, all accumulators computed from the body: `r_a1 …`.
+    fn with_recomputed(&self, stale: &[String], body: &str, table: &QualifiedName) -> String {
+        let alive = if self.keys.is_empty() { "" } else { " AND coalesce(o.n, 0) + d.n > 0" };
+        let values = self.accumulators.iter().enumerate().map(|(i, a)| format!("{} AS r_a{}", a.fill(), i + 1));
+        let group = self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
+            let known = format!("d.k{}", i + 1);
+            equal(&over("i", key), &known, column)
+        });
+        format!(
+            "SELECT d.*, x.stale, r.* FROM d LEFT JOIN {table} AS o ON {} \
+             CROSS JOIN LATERAL (SELECT ({}){alive} AS stale) AS x \
+             LEFT JOIN LATERAL (SELECT {} FROM ({body}) AS i WHERE x.stale AND {}) AS r ON true",
+            self.same_group("o", "d"),
+            stale.join(" OR "),
+            list(values),
+            conjunction(group),
+        )
+    }
+
+    /// The condition under which rows `a` and `b` are of one group; the index of [`State::index`] finds them.
+    fn same_group(&self, a: &str, b: &str) -> String {
+        same_key(&self.key_columns, a, b)
+    }
+
+    /// The index columns that identify a group, and whether the index is unique; `None` without grouping columns.
+    pub fn index(&self) -> Option<(String, bool)> {
+        key_index(&self.key_columns)
+    }
+
+    fn group_by(&self) -> String {
+        match self.keys.len() {
+            0 => String::new(),
+            n => format!(" GROUP BY {}", list(1..=n)),
+        }
+    }
+}
+
+/// How two rows with the key `columns`, aliased `a` and `b`, are recognised as equal. All keys NOT NULL: by their own
+/// equality, for a plain unique index. Otherwise NULLs are equal, which no index on the columns can look up: then by the
+/// hash of the key, with a recheck. (`IS NOT DISTINCT FROM` would find `=` through the search_path.)
+pub(crate) fn same_key(columns: &[Column], a: &str, b: &str) -> String {
+    let rechecks = columns.iter().map(|column| {
+        let name = crate::sql::Ident::new(&column.name);
+        equal(&format!("{a}.{name}"), &format!("{b}.{name}"), column)
+    });
+    let hash = hashed(columns).then(|| format!("{} = {}", key_hash(columns, a), key_hash(columns, b)));
+    conjunction(hash.into_iter().chain(rechecks))
+}
+
+/// The index for [`same_key`]: its columns or expression, and whether it is unique.
+pub(crate) fn key_index(columns: &[Column]) -> Option<(String, bool)> {
+    if columns.is_empty() {
+        return None;
+    }
+    let names = || list(columns.iter().map(|column| crate::sql::Ident::new(&column.name)));
+    match hashed(columns) {
+        true => Some((format!("(pg_catalog.hash_record_extended(ROW({}), 0))", names()), false)),
+        false if columns.iter().all(|column| column.ty.btree) => {
+            Some((names(), columns.iter().all(|column| !column.nullable)))
+        }
+        false => None,
+    }
+}
+
+fn hashed(columns: &[Column]) -> bool {
+    let nullable = columns.iter().any(|column| column.nullable) || columns.iter().any(|column| !column.ty.btree);
+    nullable && columns.iter().all(|column| column.ty.hash)
+}
+
+fn key_hash(columns: &[Column], alias: &str) -> String {
+    let names = columns.iter().map(|column| format!("{alias}.{}", crate::sql::Ident::new(&column.name)));
+    format!("pg_catalog.hash_record_extended(ROW({}), 0)", list(names))
+}
+
+fn equal(a: &str, b: &str, column: &Column) -> String {
+    let operator = column.ty.eq.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
+    match column.nullable {
+        true => format!("({a} {operator} {b} OR ({a} IS NULL AND {b} IS NULL))"),
+        false => format!("{a} {operator} {b}"),
+    }
+}
+
+impl Condition {
+    fn argument(&self) -> String {
+        self.argument.as_ref().map_or_else(|| "1".into(), |x| over("i", x))
+    }
+
+    /// ` FILTER (WHERE …)`, with `extra` among the conditions; empty when there are none.
+    fn filter(&self, extra: Option<&str>) -> String {
+        let own = self.filter.as_ref().map(|filter| format!("({})", over("i", filter)));
+        let all: Vec<String> = own.into_iter().chain(extra.map(String::from)).collect();
+        if all.is_empty() { String::new() } else { format!(" FILTER (WHERE {})", conjunction(all)) }
+    }
+
+    fn not_null(&self) -> Option<String> {
+        self.argument.as_ref().map(|x| format!("({}) IS NOT NULL", over("i", x)))
+    }
+}
+
+impl Accumulator {
+    /// How it is maintained, in the words of `explain_st`.
+    pub fn strategy(&self) -> &'static str {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { .. } => "ALGEBRAIC_INVERTIBLE",
+            Accumulator::NumericSum(_) => "ALGEBRAIC_VIA_AUX",
+            Accumulator::Extremum { .. } => "SEMI_ALGEBRAIC",
+            Accumulator::Opaque(_) => "GROUP_RESCAN",
+        }
+    }
+
+    fn ty(&self) -> DataType {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { wide: false, .. } => int8(),
+            Accumulator::IntegerSum { wide: true, .. } | Accumulator::NumericSum(_) => numeric(),
+            Accumulator::Extremum { of, .. } => of.argument.as_ref().map_or_else(int8, |x| x.ty.clone()),
+            Accumulator::Opaque(call) => call.ty.clone(),
+        }
+    }
+
+    /// Its value over the rows of `i`.
+    fn fill(&self) -> String {
+        match self {
+            Accumulator::Count(of) => format!("pg_catalog.count(*){}", of.filter(of.not_null().as_deref())),
+            Accumulator::IntegerSum { of, wide } => {
+                let zero = if *wide { "0::numeric" } else { "0::int8" };
+                format!("coalesce(pg_catalog.sum({}){}, {zero})", of.argument(), of.filter(None))
+            }
+            Accumulator::NumericSum(of) => {
+                format!("coalesce(pg_catalog.sum({}){}, 0::numeric)", of.argument(), of.filter(None))
+            }
+            Accumulator::Extremum { of, least } => {
+                format!("pg_catalog.{}({}){}", extremum(*least), of.argument(), of.filter(None))
+            }
+            Accumulator::Opaque(call) => over("i", call),
+        }
+    }
+
+    /// Its change over the weighted rows of `i`, as the columns `name`, `name_…` of `d`.
+    fn change(&self, name: &str) -> Vec<String> {
+        let x = |of: &Condition| of.argument();
+        match self {
+            Accumulator::Count(of) => {
+                let filter = of.filter(of.not_null().as_deref());
+                vec![format!("coalesce(pg_catalog.sum(i.w){filter}, 0)::int8 AS {name}")]
+            }
+            Accumulator::IntegerSum { of, wide } => {
+                let ty = if *wide { "numeric" } else { "int8" };
+                vec![format!("coalesce(pg_catalog.sum(i.w * ({})::{ty}){}, 0)::{ty} AS {name}", x(of), of.filter(None))]
+            }
+            Accumulator::NumericSum(of) => {
+                let unbounded = format!("pg_catalog.abs({}) >= 'Infinity'::numeric", x(of));
+                let mut all = vec![
+                    format!("coalesce(pg_catalog.sum(i.w * ({})){}, 0::numeric) AS {name}", x(of), of.filter(None)),
+                    format!("pg_catalog.bool_or({unbounded}){} AS {name}_inf", of.filter(None)),
+                ];
+                if !of.argument.as_ref().is_some_and(|x| x.fixed_scale) {
+                    let left = of.filter(Some("i.w < 0"));
+                    all.push(format!("pg_catalog.max(pg_catalog.scale({})){left} AS {name}_scale", x(of)));
+                }
+                all
+            }
+            Accumulator::Extremum { of, least } => {
+                let best = extremum(*least);
+                vec![
+                    format!("pg_catalog.{best}({}){} AS {name}", x(of), of.filter(Some("i.w > 0"))),
+                    format!("pg_catalog.{best}({}){} AS {name}_left", x(of), of.filter(Some("i.w < 0"))),
+                ]
+            }
+            Accumulator::Opaque(_) => Vec::new(),
+        }
+    }
+
+    /// When the group must be recomputed, over `d` and the old state `o` (whose columns are NULL for a new group);
+    /// never NULL.
+    fn stale(&self, name: &str) -> Option<String> {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { .. } => None,
+            Accumulator::NumericSum(of) => {
+                let infinite = format!(
+                    "coalesce(d.{name}_inf, false) OR coalesce(pg_catalog.abs(o.{name}) >= 'Infinity'::numeric, false)"
+                );
+                match of.argument.as_ref().is_some_and(|x| x.fixed_scale) {
+                    true => Some(infinite),
+                    false => Some(format!(
+                        "{infinite} OR coalesce(d.{name}_scale >= coalesce(pg_catalog.scale(o.{name}), 0), false)"
+                    )),
+                }
+            }
+            Accumulator::Extremum { of, least } => {
+                let operator = of.argument.as_ref().and_then(|x| x.ty.eq.as_deref()).unwrap_or("=");
+                let best = if *least { "LEAST" } else { "GREATEST" };
+                Some(format!("coalesce({best}(d.{name}_left, o.{name}) {operator} d.{name}_left, false)"))
+            }
+            Accumulator::Opaque(_) => Some("true".into()),
+        }
+    }
+
+    /// The new value from the old `s` and the change `q`.
+    fn merged(&self, name: &str) -> String {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::NumericSum(_) => {
+                format!("s.{name} + q.{name}")
+            }
+            Accumulator::Extremum { least: true, .. } => format!("LEAST(s.{name}, q.{name})"),
+            Accumulator::Extremum { least: false, .. } => format!("GREATEST(s.{name}, q.{name})"),
+            Accumulator::Opaque(_) => format!("q.r_{name}"),
+        }
+    }
+
+    /// The value in a new group.
+    fn initial(&self, name: &str) -> String {
+        match self {
+            Accumulator::Opaque(_) => format!("q.r_{name}"),
+            _ => format!("q.{name}"),
+        }
+    }
+
+    /// `otherwise`, unless the group is stale and the accumulator one that can be the cause: counts and integer sums
+    /// are right in any case.
+    fn recomputed_or(&self, name: &str, otherwise: String) -> String {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::Opaque(_) => otherwise,
+            _ => format!("CASE WHEN q.stale THEN q.r_{name} ELSE {otherwise} END"),
+        }
+    }
+}
+
+fn extremum(least: bool) -> &'static str {
+    if least { "min" } else { "max" }
+}
+
+fn over(alias: &str, scalar: &Scalar) -> String {
+    scalar.render(|position| format!("{alias}.{}", column(position)))
+}
+
+fn text(literal: &str) -> Fragment {
+    Fragment::Text(literal.into())
+}
+
+fn value_at(position: usize, call: &AggregateCall, fixed_scale: bool) -> Scalar {
+    Scalar { fixed_scale, ..Scalar::column(position, call.call.ty.clone(), true) }
+}
+
+/// `pg_type.oid` of int8.
+const INT8: u32 = 20;
+
+fn int8() -> DataType {
+    built_in(INT8, "bigint", Equality::Image)
+}
+
+fn numeric() -> DataType {
+    built_in(1700, "numeric", Equality::Coarse)
+}
+
+fn built_in(oid: u32, sql: &str, equality: Equality) -> DataType {
+    let eq = Some("OPERATOR(pg_catalog.=)".into());
+    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true }
+}

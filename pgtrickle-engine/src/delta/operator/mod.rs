@@ -1,0 +1,62 @@
+//! One operator per file: its law, its content now, its delta.
+
+pub mod aggregate;
+pub mod filter;
+pub mod join;
+pub mod project;
+pub mod scan;
+pub mod union_all;
+
+use crate::delta::{Leaf, Storage};
+use crate::query::Rel;
+use std::collections::BTreeSet;
+
+/// What the text of a delta depends on: where states are stored, and which leaves changed. Terms of an unchanged leaf
+/// are not in the text at all.
+pub struct Context<'a> {
+    pub storage: &'a Storage,
+    pub changed: &'a BTreeSet<Leaf>,
+}
+
+/// A SELECT that yields the content of `rel` as `c1 … cn`.
+///
+/// # Panics
+/// On operators that staging removes; [`crate::delta::stage::cut`] leaves none.
+pub fn now(rel: &Rel, context: &Context) -> String {
+    match rel {
+        Rel::Scan(scan) => scan::now(scan),
+        Rel::Stage { stage, columns, .. } => scan::stage_now(*stage, columns, context),
+        Rel::Opaque { query, columns } => scan::opaque_now(query, columns),
+        Rel::Filter { input, predicates } => filter::now(input, predicates, context),
+        Rel::Project { input, outputs } => project::now(input, outputs, context),
+        Rel::Join { inputs, predicates } => join::now(inputs, predicates, context),
+        Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
+        Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
+    }
+}
+
+/// A SELECT that yields the change of `rel` as `c1 … cn, w`; `None` when none of its leaves changed.
+pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
+    match rel {
+        Rel::Scan(scan) => scan::delta(scan, context),
+        Rel::Stage { stage, columns, .. } => scan::stage_delta(*stage, columns, context),
+        Rel::Opaque { .. } => None,
+        Rel::Filter { input, predicates } => filter::delta(input, predicates, context),
+        Rel::Project { input, outputs } => project::delta(input, outputs, context),
+        Rel::Join { inputs, predicates } => join::delta(inputs, predicates, context),
+        Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
+        Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
+    }
+}
+
+/// `c1`, `c2`, … : the name of the column at `position`.
+pub(crate) fn column(position: usize) -> String {
+    format!("c{}", position + 1)
+}
+
+/// `alias.c1, … alias.cn`, and `, alias.w` for a delta.
+pub(crate) fn all_columns(alias: &str, width: usize, weight: bool) -> String {
+    let columns = (0..width).map(|position| format!("{alias}.{}", column(position)));
+    let weight = weight.then(|| format!("{alias}.w"));
+    columns.chain(weight).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,120 @@
+//! Candidate keys: sets of columns in which no two rows of a result agree.
+//!
+//! Filter keeps the keys of its input; Project those whose columns it keeps; a join's key is the union of one key of
+//! each input, less the inputs that an equality determines: when every key column of input R equals a column of the
+//! others, each combination of the others meets at most one row of R. A group is identified by its grouping columns, a
+//! distinct row by all of its columns. Key columns of a scan are NOT NULL; grouping columns may be NULL, and then NULLs
+//! count as equal.
+
+use crate::query::{Rel, Scalar};
+
+/// Substituting equated columns multiplies a join's keys; more than this many do not pay.
+const MOST_KEYS: usize = 16;
+
+/// Candidate keys of `rel`, each a list of ascending column positions; the empty key means "at most one row".
+pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
+    match rel {
+        Rel::Scan(scan) => scan.keys.clone(),
+        Rel::Stage { keys, .. } => keys.clone(),
+        Rel::Filter { input, .. } => keys(input),
+        Rel::Project { input, outputs } => projected(&keys(input), outputs.iter().map(|(_, scalar)| scalar)),
+        Rel::Join { inputs, predicates } => joined(inputs, predicates),
+        Rel::UnionAll { .. } | Rel::Opaque { .. } => Vec::new(),
+        Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
+        Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
+    }
+}
+
+fn projected<'a>(below: &[Vec<usize>], outputs: impl Iterator<Item = &'a Scalar>) -> Vec<Vec<usize>> {
+    let places: Vec<Option<usize>> = outputs.map(Scalar::as_column).collect();
+    let place = |column: &usize| places.iter().position(|place| *place == Some(*column));
+    below.iter().filter_map(|key| key.iter().map(place).collect::<Option<Vec<_>>>().map(ascending)).collect()
+}
+
+fn joined(inputs: &[Rel], predicates: &[Scalar]) -> Vec<Vec<usize>> {
+    let mut chosen = Vec::new();
+    let mut offset = 0;
+    for input in inputs {
+        let Some(key) = keys(input).into_iter().min_by_key(Vec::len) else { return Vec::new() };
+        let width = input.columns().len();
+        chosen.push((offset..offset + width, key.into_iter().map(|column| column + offset).collect::<Vec<_>>()));
+        offset += width;
+    }
+    let equal: Vec<(usize, usize)> = predicates.iter().filter_map(Scalar::as_equality).collect();
+    let mut kept = vec![true; chosen.len()];
+    for input in 0..chosen.len() {
+        // `kept` shrinks by inputs that the rest determines, so what determined them still does.
+        let outside = |column: usize| {
+            (0..chosen.len()).any(|other| other != input && kept[other] && chosen[other].0.contains(&column))
+        };
+        let determined = chosen[input]
+            .1
+            .iter()
+            .all(|key| equal.iter().any(|(a, b)| (a == key && outside(*b)) || (b == key && outside(*a))));
+        kept[input] = !(determined && kept.iter().filter(|kept| **kept).count() > 1);
+    }
+    let key = chosen.into_iter().zip(kept).filter(|(_, kept)| *kept).flat_map(|((_, key), _)| key).collect();
+    with_equals(ascending(key), &equal)
+}
+
+/// `key`, and the keys that it becomes when a column is replaced by one that it equals.
+fn with_equals(key: Vec<usize>, equal: &[(usize, usize)]) -> Vec<Vec<usize>> {
+    let mut all = vec![key];
+    let mut next = 0;
+    while next < all.len() {
+        for (a, b) in equal {
+            for (from, to) in [(a, b), (b, a)] {
+                if all.len() < MOST_KEYS && all[next].contains(from) {
+                    let other = ascending(all[next].iter().map(|c| if c == from { *to } else { *c }).collect());
+                    if !all.contains(&other) {
+                        all.push(other);
+                    }
+                }
+            }
+        }
+        next += 1;
+    }
+    all
+}
+
+fn ascending(mut key: Vec<usize>) -> Vec<usize> {
+    key.sort_unstable();
+    key.dedup();
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::testing::{equality, int4, project, scan};
+
+    fn two_tables() -> Vec<Rel> {
+        vec![scan(1, &["id", "customer"], &[&[0]]), scan(2, &["id", "name"], &[&[0]])]
+    }
+
+    #[test]
+    fn an_equated_key_drops_out_and_can_be_read_off_either_side() {
+        let join = Rel::Join { inputs: two_tables(), predicates: vec![equality(1, 2)] };
+        assert_eq!(keys(&join), vec![vec![0]]);
+        let by_primary_keys = Rel::Join { inputs: two_tables(), predicates: vec![equality(0, 2)] };
+        assert_eq!(keys(&by_primary_keys), vec![vec![2], vec![0]]);
+    }
+
+    #[test]
+    fn a_cross_join_needs_both_keys_and_a_projection_must_show_them() {
+        let cross = Rel::Join { inputs: two_tables(), predicates: vec![] };
+        assert_eq!(keys(&cross), vec![vec![0, 2]]);
+        assert_eq!(keys(&project(cross.clone(), &[2, 0])), vec![vec![0, 1]]);
+        assert!(keys(&project(cross, &[0, 1])).is_empty());
+    }
+
+    #[test]
+    fn groups_are_keyed_by_what_they_group_by() {
+        let group = Rel::Aggregate {
+            input: Box::new(scan(1, &["a"], &[])),
+            keys: vec![("a".into(), Scalar::column(0, int4(), true))],
+            calls: vec![],
+        };
+        assert_eq!(keys(&group), vec![vec![0]]);
+    }
+}

@@ -1,0 +1,50 @@
+-- Status for operators. Each function reads the catalog as its caller.
+
+CREATE FUNCTION pgtrickle.pgt_status()
+RETURNS TABLE (name text, status text, refresh_mode text, is_populated boolean, consecutive_errors int, schedule text,
+               data_timestamp timestamptz, staleness interval, scc_id int)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.pgt_schema || '.' || s.pgt_name, s.status, s.refresh_mode, s.is_populated, s.consecutive_errors, s.schedule,
+           s.data_timestamp, now() - s.data_timestamp, s.scc_id
+    FROM pgtrickle.pgt_stream_tables s
+    ORDER BY s.pgt_schema, s.pgt_name
+$$;
+COMMENT ON FUNCTION pgtrickle.pgt_status() IS 'one row per stream table';
+
+CREATE FUNCTION pgtrickle.health_check()
+RETURNS TABLE (check_name text, severity text, detail text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH tables AS (
+        SELECT pgt_schema || '.' || pgt_name AS name, * FROM pgtrickle.pgt_stream_tables
+    ), buffers AS (
+        SELECT t.source_relid::regclass::text AS name, c.reltuples
+        FROM pgtrickle.pgt_change_tracking t JOIN pg_class c ON c.oid = t.buffer_relid
+    )
+    SELECT 'scheduler_running',
+           CASE WHEN count(*) > 0 THEN 'OK' ELSE 'ERROR' END,
+           CASE WHEN count(*) > 0 THEN 'the scheduler of this database is running'
+                ELSE 'no scheduler runs for this database; see shared_preload_libraries and pg_trickle.enabled' END
+    FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()
+    UNION ALL
+    SELECT 'error_tables', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'ERROR' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM tables WHERE status IN ('ERROR', 'SUSPENDED')
+    UNION ALL
+    SELECT 'needs_reinit', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM tables WHERE needs_reinit
+    UNION ALL
+    SELECT 'consecutive_errors', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none'
+                ELSE string_agg(name || ' (' || consecutive_errors || ')', ', ' ORDER BY name) END
+    FROM tables WHERE consecutive_errors > 0
+    UNION ALL
+    SELECT 'buffer_growth', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM buffers WHERE reltuples > 10000
+$$;
+COMMENT ON FUNCTION pgtrickle.health_check() IS 'checks with severity OK, WARN or ERROR';

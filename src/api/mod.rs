@@ -1,0 +1,11 @@
+//! The SQL functions: parse the arguments, one call down. Nothing imports this.
+
+mod arguments;
+mod lifecycle;
+mod reports;
+
+use pgrx::prelude::*;
+
+extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
+extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
+extension_sql_file!("../../sql/install/monitor.sql", name = "monitor", requires = ["catalog"]);

@@ -1,0 +1,40 @@
+//! What is there and how it goes.
+
+use super::arguments::{existing, name as parse_name};
+use crate::error::{Error, Report};
+use crate::monitor::explain;
+use crate::pg::object;
+use crate::refresh;
+use pgrx::prelude::*;
+
+/// The version of the extension's library.
+#[pg_extern(schema = "pgtrickle", immutable, parallel_safe)]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// How the stream table is maintained: properties and values.
+#[pg_extern(schema = "pgtrickle", strict)]
+#[expect(clippy::type_complexity, reason = "pgrx reads the result's columns from the type")]
+fn explain_st(
+    name: &str,
+    with_analyze: default!(bool, "false"),
+) -> std::result::Result<TableIterator<'static, (name!(property, String), name!(value, Option<String>))>, Report> {
+    let table = existing(&parse_name(Some(name))?)?;
+    Ok(TableIterator::new(explain::properties(&table, with_analyze)?))
+}
+
+/// Compares the stream table with its defining query at one snapshot: how many rows it lacks, how many it should not
+/// have. Both are 0 right after a refresh.
+#[pg_extern(schema = "pgtrickle", strict)]
+#[expect(clippy::type_complexity, reason = "pgrx reads the result's columns from the type")]
+fn verify(
+    name: &str,
+) -> std::result::Result<TableIterator<'static, (name!(rows_missing, i64), name!(rows_extra, i64))>, Report> {
+    let table = existing(&parse_name(Some(name))?)?;
+    if !object::may_maintain(table.relid) {
+        return Err(Error::NotOwner(table.shown()).into());
+    }
+    let verdict = refresh::verify(&table)?;
+    Ok(TableIterator::once((verdict.missing, verdict.extra)))
+}

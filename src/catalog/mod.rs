@@ -1,0 +1,38 @@
+//! The extension's own tables. This is the only module whose SQL names them; one struct per row type.
+//!
+//! Statements run as the extension's owner, since stream tables belong to ordinary roles; callers check rights first.
+
+mod dependencies;
+mod history;
+mod stream_tables;
+
+pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
+pub use history::{Action, HistoryEntry, Initiator, record, record_failure};
+pub use stream_tables::{
+    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program, readers,
+    remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+};
+
+use crate::pg::executor::{Param, Row, Statement};
+use crate::pg::security::RunAs;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+thread_local! {
+    /// The catalog's statements, prepared once per backend; their number is that of the constants that name them.
+    static STATEMENTS: RefCell<HashMap<&'static str, Statement>> = RefCell::new(HashMap::new());
+}
+
+/// Runs the catalog statement `sql` on the transaction's next snapshot, as the extension's owner.
+fn query<T>(sql: &'static str, params: &[Param], read: impl FnMut(&Row) -> T) -> Vec<T> {
+    let _owner = RunAs::extension();
+    STATEMENTS.with_borrow_mut(|statements| {
+        let statement = statements.entry(sql).or_insert_with(|| Statement::prepare(sql, params, &[]));
+        statement.query(None, params, read)
+    })
+}
+
+/// Likewise for a statement that yields nothing; returns the number of rows that it changed.
+fn execute(sql: &'static str, params: &[Param]) -> u64 {
+    query(sql, params, |_| ()).len() as u64
+}

@@ -1,0 +1,306 @@
+//! `pgtrickle.pgt_stream_tables` and `pgtrickle.pgt_programs`: one stream table each.
+
+use super::{execute, query};
+use crate::error::{Error, Result};
+use crate::pg::executor::{Param, Row};
+use pgrx::datum::TimestampWithTimeZone;
+use pgtrickle_engine::frontier::Frontier;
+use pgtrickle_engine::sql::QualifiedName;
+
+/// A refresh mode as the user asked for it. AUTO chooses per refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Auto,
+    Full,
+    Differential,
+}
+
+impl Mode {
+    /// Parses a mode, whatever its case; INCREMENTAL is DIFFERENTIAL.
+    ///
+    /// # Errors
+    /// `InvalidArgument` (22023) for any other word.
+    pub fn parse(text: &str) -> Result<Mode> {
+        match text.to_ascii_uppercase().as_str() {
+            "AUTO" => Ok(Mode::Auto),
+            "FULL" => Ok(Mode::Full),
+            "DIFFERENTIAL" | "INCREMENTAL" => Ok(Mode::Differential),
+            "IMMEDIATE" => Err(Error::InvalidArgument {
+                message: "refresh_mode IMMEDIATE is not available in this version".into(),
+                hint: "Use AUTO, FULL or DIFFERENTIAL with a short schedule such as '100ms'.".into(),
+            }),
+            _ => Err(Error::InvalidArgument {
+                message: format!("unknown refresh_mode \"{text}\""),
+                hint: "Use one of AUTO, FULL, DIFFERENTIAL.".into(),
+            }),
+        }
+    }
+
+    /// As `pgt_stream_tables.refresh_mode` shows it: AUTO resolved by what the query allows.
+    pub fn stored(self, only_full: bool) -> Mode {
+        match self {
+            _ if only_full => Mode::Full,
+            Mode::Auto => Mode::Differential,
+            mode => mode,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Auto => "AUTO",
+            Mode::Full => "FULL",
+            Mode::Differential => "DIFFERENTIAL",
+        }
+    }
+}
+
+/// Where a stream table stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Initializing,
+    Active,
+    Suspended,
+    Error,
+}
+
+impl Status {
+    /// # Errors
+    /// `InvalidArgument` (22023) for an unknown word.
+    pub fn parse(text: &str) -> Result<Status> {
+        match text.to_ascii_uppercase().as_str() {
+            "INITIALIZING" => Ok(Status::Initializing),
+            "ACTIVE" => Ok(Status::Active),
+            "SUSPENDED" => Ok(Status::Suspended),
+            "ERROR" => Ok(Status::Error),
+            _ => Err(Error::InvalidArgument {
+                message: format!("unknown status \"{text}\""),
+                hint: "Use one of INITIALIZING, ACTIVE, SUSPENDED, ERROR.".into(),
+            }),
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Initializing => "INITIALIZING",
+            Status::Active => "ACTIVE",
+            Status::Suspended => "SUSPENDED",
+            Status::Error => "ERROR",
+        }
+    }
+}
+
+/// A row of both tables.
+#[derive(Clone, Debug)]
+pub struct StreamTable {
+    pub id: i64,
+    pub relid: u32,
+    pub name: QualifiedName,
+    pub query: String,
+    /// `None`: calculated.
+    pub schedule: Option<String>,
+    pub mode: Mode,
+    pub status: Status,
+    pub is_populated: bool,
+    pub needs_reinit: bool,
+    pub frontier: Option<Frontier>,
+    pub consecutive_errors: i32,
+    pub last_refresh_at: Option<TimestampWithTimeZone>,
+    pub data_timestamp: Option<TimestampWithTimeZone>,
+    pub effective_mode: Option<String>,
+    /// Why it can only be recomputed.
+    pub refusal: Option<String>,
+}
+
+impl StreamTable {
+    /// `schema.name` as people read it.
+    pub fn shown(&self) -> String {
+        format!("{}.{}", self.name.schema.0, self.name.name.0)
+    }
+}
+
+/// The columns of [`StreamTable`], in the order in which [`read`] takes them.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.pgt_id, s.pgt_relid, s.pgt_schema, s.pgt_name, s.defining_query, s.schedule, p.requested_mode, ",
+            "s.status, s.is_populated, s.needs_reinit, s.frontier::text, s.consecutive_errors, s.last_refresh_at, ",
+            "s.data_timestamp, s.effective_refresh_mode, p.refusal ",
+            "FROM pgtrickle.pgt_stream_tables s JOIN pgtrickle.pgt_programs p ON p.pgt_id = s.pgt_id ",
+            $rest
+        )
+    };
+}
+
+fn read(row: &Row) -> Result<StreamTable> {
+    let text = |index| row.get::<String>(index).unwrap_or_default();
+    let frontier = row.get::<String>(10).map(|json| {
+        serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
+    });
+    Ok(StreamTable {
+        id: row.get(0).unwrap_or(0),
+        relid: row.oid(1).unwrap_or(0),
+        name: QualifiedName::new(text(2), text(3)),
+        query: text(4),
+        schedule: row.get(5),
+        mode: Mode::parse(&text(6))?,
+        status: Status::parse(&text(7))?,
+        is_populated: row.get(8).unwrap_or(false),
+        needs_reinit: row.get(9).unwrap_or(false),
+        frontier: frontier.transpose()?,
+        consecutive_errors: row.get(11).unwrap_or(0),
+        last_refresh_at: row.get(12),
+        data_timestamp: row.get(13),
+        effective_mode: row.get(14),
+        refusal: row.get(15),
+    })
+}
+
+fn one(rows: Vec<Result<StreamTable>>) -> Result<Option<StreamTable>> {
+    rows.into_iter().next().transpose()
+}
+
+/// Every stream table, by schema and name.
+pub fn all() -> Result<Vec<StreamTable>> {
+    query(select!("ORDER BY s.pgt_schema, s.pgt_name"), &[], read).into_iter().collect()
+}
+
+pub fn by_id(id: i64) -> Result<Option<StreamTable>> {
+    one(query(select!("WHERE s.pgt_id = $1"), &[Param::of(id)], read))
+}
+
+pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
+    one(query(select!("WHERE s.pgt_relid = $1"), &[Param::oid(relid)], read))
+}
+
+pub fn by_name(name: &QualifiedName) -> Result<Option<StreamTable>> {
+    let params = [Param::of(name.schema.0.as_str()), Param::of(name.name.0.as_str())];
+    one(query(select!("WHERE s.pgt_schema = $1 AND s.pgt_name = $2"), &params, read))
+}
+
+/// The stream tables that read the relation.
+pub fn readers(relid: u32) -> Result<Vec<StreamTable>> {
+    let sql = select!(
+        "WHERE s.pgt_id IN (SELECT d.pgt_id FROM pgtrickle.pgt_dependencies d WHERE d.source_relid = $1) ORDER BY s.pgt_id"
+    );
+    query(sql, &[Param::oid(relid)], read).into_iter().collect()
+}
+
+/// Whether the relation stores a stream table.
+pub fn is_stream_table(relid: u32) -> bool {
+    let sql = "SELECT 1 FROM pgtrickle.pgt_stream_tables WHERE pgt_relid = $1";
+    !query(sql, &[Param::oid(relid)], |_| ()).is_empty()
+}
+
+/// Locks the row until the transaction ends; `None` when another session holds it or it is gone. The columns are as of
+/// a snapshot taken now, so what is read after this call is not older.
+pub fn lock(id: i64) -> Result<Option<StreamTable>> {
+    one(query(select!("WHERE s.pgt_id = $1 FOR UPDATE OF s SKIP LOCKED"), &[Param::of(id)], read))
+}
+
+/// The compiled query of a stream table as JSON, and its state tables by stage.
+pub fn program(id: i64) -> Result<(String, Vec<u32>)> {
+    let sql = "SELECT program, state_relids FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
+    let rows = query(sql, &[Param::of(id)], |row| {
+        (row.get(0).unwrap_or_default(), row.oids(1).unwrap_or_default())
+    });
+    rows.into_iter().next().ok_or_else(|| Error::Internal(format!("stream table {id} has no program")))
+}
+
+/// What creation knows of a stream table.
+pub struct NewStreamTable<'a> {
+    pub relid: u32,
+    pub name: &'a QualifiedName,
+    pub query: &'a str,
+    pub original: &'a str,
+    pub schedule: Option<&'a str>,
+    pub mode: Mode,
+    pub program: &'a str,
+    pub refusal: Option<&'a str>,
+    pub has_keyless_source: bool,
+}
+
+/// Adds the rows and returns the new `pgt_id`.
+pub fn insert(new: &NewStreamTable) -> Result<i64> {
+    let stored_mode = new.mode.stored(new.refusal.is_some());
+    let ids = query(
+        "INSERT INTO pgtrickle.pgt_stream_tables (pgt_relid, pgt_name, pgt_schema, defining_query, original_query, schedule, \
+         refresh_mode, has_keyless_source) VALUES ($1, $2, $3, $4, NULLIF($5, $4), $6, $7, $8) RETURNING pgt_id",
+        &[
+            Param::oid(new.relid),
+            Param::of(new.name.name.0.as_str()),
+            Param::of(new.name.schema.0.as_str()),
+            Param::of(new.query),
+            Param::of(new.original),
+            Param::of(new.schedule.map(String::from)),
+            Param::of(stored_mode.as_str()),
+            Param::of(new.has_keyless_source),
+        ],
+        |row| row.get::<i64>(0),
+    );
+    let id = ids.into_iter().flatten().next().ok_or_else(|| Error::Internal("no pgt_id was returned".into()))?;
+    execute(
+        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, requested_mode, refusal) VALUES ($1, $2, $3, $4) RETURNING 1",
+        &[
+            Param::of(id),
+            Param::of(new.program),
+            Param::of(new.mode.as_str()),
+            Param::of(new.refusal.map(String::from)),
+        ],
+    );
+    Ok(id)
+}
+
+/// Removes the stream table's rows; dependencies, history and program go with them.
+pub fn remove(id: i64) {
+    execute("DELETE FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1 RETURNING 1", &[Param::of(id)]);
+}
+
+pub fn set_state_tables(id: i64, relids: &[u32]) {
+    execute(
+        "UPDATE pgtrickle.pgt_programs SET state_relids = $2 WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::oids(relids)],
+    );
+}
+
+/// After a refresh: the contents equal the query at `frontier`.
+pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str, full_ms: Option<f64>) -> Result<()> {
+    let frontier = serde_json::to_string(frontier).map_err(|error| Error::Internal(error.to_string()))?;
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables SET frontier = $2::jsonb, effective_refresh_mode = $3, \
+         last_full_ms = coalesce($4, last_full_ms), data_timestamp = pg_catalog.clock_timestamp(), \
+         last_refresh_at = pg_catalog.clock_timestamp(), is_populated = true, needs_reinit = false, status = 'ACTIVE', \
+         consecutive_errors = 0, last_error_message = NULL, last_error_at = NULL WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(frontier), Param::of(effective_mode), Param::of(full_ms)],
+    );
+    Ok(())
+}
+
+/// Sets the status; ACTIVE also forgets past errors.
+pub fn set_status(id: i64, status: Status) {
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables SET status = $2, updated_at = pg_catalog.now(), \
+         consecutive_errors = CASE WHEN $2 = 'ACTIVE' THEN 0 ELSE consecutive_errors END, \
+         last_error_message = CASE WHEN $2 = 'ACTIVE' THEN NULL ELSE last_error_message END, \
+         last_error_at = CASE WHEN $2 = 'ACTIVE' THEN NULL ELSE last_error_at END WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(status.as_str())],
+    );
+}
+
+/// Sets the schedule; `None` is calculated.
+pub fn set_schedule(id: i64, schedule: Option<&str>) {
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables SET schedule = $2, updated_at = pg_catalog.now() WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(schedule.map(String::from))],
+    );
+}
+
+pub fn set_mode(id: i64, requested: Mode, stored: Mode) {
+    execute(
+        "UPDATE pgtrickle.pgt_programs SET requested_mode = $2 WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(requested.as_str())],
+    );
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables SET refresh_mode = $2, updated_at = pg_catalog.now() WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(stored.as_str())],
+    );
+}

@@ -1,0 +1,76 @@
+//! GROUP BY, aggregate calls and HAVING → Aggregate, a Filter over it, a Project over that.
+//!
+//! Columns that PostgreSQL accepts because they depend on a grouped primary key become keys too: they have one value
+//! in each group, so the groups stay the same.
+
+use super::expr::Scope;
+use super::from::From;
+use super::select::Importer;
+use super::target;
+use crate::error::Result;
+use crate::pg::grouping::{Call, Grouped};
+use crate::pg::nodes::{Expr, Query};
+use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Rel, Scalar};
+
+/// The groups of `from`, with the SELECT list over them.
+pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped<'a>, from: From<'a>) -> Result<Rel> {
+    let Grouped { keys, dependent, calls, targets, having, key_entry, dependent_entry, call_entry } = grouped;
+    let mut above = Scope::new(importer.deparser(query, &[dependent.len(), calls.len()]));
+    let placed = [(key_entry, keys.len()), (dependent_entry, dependent.len()), (call_entry, calls.len())];
+    let mut position = 0;
+    for (entry, count) in placed {
+        for column in 1..=count {
+            above.place((entry, column as i16), position);
+            position += 1;
+        }
+    }
+
+    // Named as the SELECT list names them, so that a list of just keys and calls needs no projection.
+    let named = |entry: usize, column: usize, fallback: String| {
+        let variable = Some((entry, column as i16 + 1));
+        let target = targets.iter().find(|target| target.expr.as_variable() == variable);
+        target.map_or(fallback, |target| target.name.clone())
+    };
+    let mut key_scalars = Vec::new();
+    for (index, (name, key)) in keys.into_iter().enumerate() {
+        key_scalars.push((named(key_entry, index, name), from.scope.scalar(key)?));
+    }
+    for (index, column) in dependent.into_iter().enumerate() {
+        key_scalars.push((named(dependent_entry, index, format!("key{}", index + 1)), from.scope.scalar(column)?));
+    }
+    let mut aggregate_calls = Vec::new();
+    for (index, call) in calls.into_iter().enumerate() {
+        let name = named(call_entry, index, call.name.clone());
+        aggregate_calls.push((name, aggregate_call(&from.scope, call)?));
+    }
+
+    let rel = Rel::Aggregate { input: Box::new(from.rel), keys: key_scalars, calls: aggregate_calls };
+    let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.scalar(conjunct));
+    let predicates = predicates.collect::<Result<Vec<_>>>()?;
+    let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };
+    target::project(rel, &above, targets)
+}
+
+fn aggregate_call<'a>(scope: &Scope<'a>, call: Call<'a>) -> Result<AggregateCall> {
+    let whole = scope.scalar(call.expr)?;
+    let filter = call.filter.map(|filter| scope.scalar(filter)).transpose()?;
+    let arguments = call.arguments.into_iter().map(|argument| scope.scalar(argument)).collect::<Result<Vec<_>>>()?;
+    let function = if call.plain { maintained(call.function, &arguments) } else { AggregateFunction::Recompute };
+    let argument = match function {
+        AggregateFunction::CountStar | AggregateFunction::Recompute => None,
+        _ => arguments.into_iter().next(),
+    };
+    Ok(AggregateCall { function, argument, filter, call: whole })
+}
+
+/// An extremum needs an order to compare by.
+fn maintained(function: AggregateFunction, arguments: &[Scalar]) -> AggregateFunction {
+    match (function, arguments) {
+        (AggregateFunction::CountStar, _) => function,
+        (AggregateFunction::Min | AggregateFunction::Max, [argument]) if !argument.ty.btree => {
+            AggregateFunction::Recompute
+        }
+        (_, [_]) => function,
+        _ => AggregateFunction::Recompute,
+    }
+}

@@ -1,0 +1,74 @@
+//! Expressions → scalars over one operator's input.
+
+use super::unsupported;
+use crate::error::{Error, Result};
+use crate::pg::deparse::{Deparser, Piece};
+use crate::pg::nodes::{Expr, Variable};
+use pgtrickle_engine::query::{Fragment, Scalar};
+use std::collections::HashMap;
+
+/// Where the columns of a query's range table are found in an operator's input.
+pub(super) struct Scope<'a> {
+    deparser: Deparser<'a>,
+    places: HashMap<Variable, usize>,
+    /// Columns that cannot be read, with what they are.
+    holes: HashMap<Variable, (String, &'static str)>,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn new(deparser: Deparser<'a>) -> Self {
+        Scope { deparser, places: HashMap::new(), holes: HashMap::new() }
+    }
+
+    /// The column of the range table is the input's column at `position`.
+    pub(super) fn place(&mut self, variable: Variable, position: usize) {
+        self.places.insert(variable, position);
+    }
+
+    /// Reading the column of the range table is unsupported.
+    pub(super) fn hole(&mut self, variable: Variable, construct: String, reason: &'static str) {
+        self.holes.insert(variable, (construct, reason));
+    }
+
+    /// The expression over the input.
+    pub(super) fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
+        let variables = expr.variables();
+        if variables.grouping {
+            return Err(unsupported("GROUPING()", "It is maintained only together with grouping sets."));
+        }
+        if variables.anonymous_field {
+            let reason = "The record has no named type, so its fields cannot be named outside the sub-select.";
+            return Err(unsupported("a field of an anonymous record", reason));
+        }
+        for variable in variables.columns {
+            self.position(variable)?;
+        }
+        let pieces = self.deparser.pieces(expr)?.into_iter().map(|piece| match piece {
+            Piece::Text(text) => Ok(Fragment::Text(text)),
+            Piece::Column(variable) => self.position(variable).map(Fragment::Column),
+        });
+        Ok(Scalar {
+            fragments: pieces.collect::<Result<_>>()?,
+            ty: expr.data_type(),
+            volatility: expr.volatility(),
+            nullable: expr.is_nullable(),
+            fixed_scale: expr.has_fixed_scale(),
+        })
+    }
+
+    fn position(&self, variable: Variable) -> Result<usize> {
+        if let Some(position) = self.places.get(&variable) {
+            return Ok(*position);
+        }
+        if let Some((construct, reason)) = self.holes.get(&variable) {
+            return Err(unsupported(construct.clone(), *reason));
+        }
+        match variable {
+            (_, 0) => Err(unsupported(
+                "a whole-row reference",
+                "It reads every column of the table, also those that the query does not name.",
+            )),
+            (entry, column) => Err(Error::Internal(format!("column {column} of entry {entry} is nowhere"))),
+        }
+    }
+}

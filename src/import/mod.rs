@@ -1,0 +1,98 @@
+//! PostgreSQL's analysed query → the engine's tree.
+//!
+//! [`crate::pg`] has the query parsed, analysed and rewritten by PostgreSQL and gives a safe cursor over the result;
+//! the modules here walk it once, one clause each:
+//!
+//! | module | clause |
+//! |---|---|
+//! | [`refuse`] | what no refresh mode can maintain |
+//! | [`select`] | one SELECT: its clauses put together |
+//! | [`from`] | FROM and WHERE → scans and one n-ary join |
+//! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
+//! | [`target`] | the SELECT list |
+//! | [`setop`] | UNION ALL |
+//! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
+//! | [`sources`] | which relations are read, and what kind they are |
+
+mod aggregate;
+mod expr;
+mod from;
+mod refuse;
+mod select;
+mod setop;
+mod sources;
+mod target;
+
+use crate::error::{Error, Result};
+use crate::pg::analyze::{Analysed, with_analysed};
+use crate::pg::facts;
+use pgtrickle_engine::query::rewrite::prune::prune;
+use pgtrickle_engine::query::{Column, Rel};
+
+pub use sources::{Source, SourceKind};
+
+/// A defining query, understood.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The query as PostgreSQL prints it: it means the same in every session that runs it under
+    /// [`crate::pg::settings::PinnedSettings`].
+    pub canonical: String,
+    /// The query's result columns, in order.
+    pub outputs: Vec<Column>,
+    /// The operator tree; [`Error::Unsupported`] when only recomputation can maintain the query.
+    pub tree: std::result::Result<Rel, Error>,
+    /// Every relation that the query reads, each once.
+    pub sources: Vec<Source>,
+    /// `pg_proc.oid` of every function that is not built in.
+    pub functions: Vec<u32>,
+    /// What the user should know although the query is accepted.
+    pub warnings: Vec<String>,
+}
+
+/// Analyses `query` as the current user under the session's search_path.
+///
+/// Syntax errors, unknown names and missing rights are PostgreSQL's own errors; what no refresh mode can maintain is
+/// an `Err` here; what only recomputation can maintain is an `Err` in [`Imported::tree`].
+pub fn import(query: &str) -> Result<Imported> {
+    with_analysed(query, |analysed| {
+        refuse::in_every_mode(&analysed)?;
+        let mut outputs = target::outputs(analysed.query)?;
+        let mut warnings = Vec::new();
+        if analysed.query.is_ordered() && !analysed.query.has_limit() {
+            warnings.push("ORDER BY without LIMIT has no effect: a stream table has no order.".into());
+        }
+        let tree = match tree(&analysed) {
+            Ok(rel) => Ok(rel),
+            Err(error @ Error::Unsupported { .. }) => Err(error),
+            Err(error) => return Err(error),
+        };
+        if let Ok(rel) = &tree {
+            for (output, column) in outputs.iter_mut().zip(rel.columns()) {
+                output.nullable = column.nullable;
+            }
+        }
+        let sources = sources::of(&analysed.facts, tree.as_ref().ok());
+        let functions = analysed.facts.functions.iter().copied();
+        Ok(Imported {
+            functions: functions.filter(|function| !facts::function(*function).builtin).collect(),
+            canonical: analysed.canonical,
+            outputs,
+            tree,
+            sources,
+            warnings,
+        })
+    })
+}
+
+/// The operator tree with its scans narrowed to what the query uses.
+fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
+    refuse::in_differential_mode(&analysed.facts)?;
+    let rel = prune(select::Importer::new(&analysed.token).query(analysed.query)?);
+    sources::check_direct_reads(&rel)?;
+    Ok(rel)
+}
+
+/// The refusal of a construct that only recomputation can maintain.
+fn unsupported(construct: impl Into<String>, reason: impl Into<String>) -> Error {
+    Error::Unsupported { construct: construct.into(), reason: reason.into() }
+}

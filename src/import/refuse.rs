@@ -1,0 +1,79 @@
+//! Conditions on a whole query, sub-selects and views included.
+
+use super::unsupported;
+use crate::error::{Error, Result};
+use crate::pg::analyze::Analysed;
+use crate::pg::facts::{self, Facts};
+use crate::pg::relation::{Persistence, Relation, RelationKind};
+use pgtrickle_engine::query::Volatility;
+
+fn refused(construct: impl Into<String>, reason: &str, hint: &str) -> Error {
+    Error::Refused { construct: construct.into(), reason: reason.into(), hint: hint.into() }
+}
+
+/// Fails when the query's result is not a function of its sources' contents, or when they cannot be watched.
+pub(super) fn in_every_mode(analysed: &Analysed<'_>) -> Result<()> {
+    let facts = &analysed.facts;
+    if facts.modifies {
+        let reason = "A defining query is run at every refresh and must only read.";
+        return Err(refused("a data-modifying WITH item", reason, "Remove INSERT, UPDATE, DELETE and MERGE."));
+    }
+    if facts.locks_rows {
+        let reason = "A refresh reads one snapshot and locks no rows of its sources.";
+        return Err(refused("FOR UPDATE or FOR SHARE", reason, "Remove the locking clause."));
+    }
+    if facts.samples {
+        let reason = "Every run of the query would read other rows.";
+        return Err(refused("TABLESAMPLE", reason, "Select rows by a condition on their columns instead."));
+    }
+    if facts.unordered_limit {
+        let reason = "Which rows it keeps is arbitrary.";
+        return Err(refused("LIMIT or OFFSET without ORDER BY", reason, "Add an ORDER BY that decides the order."));
+    }
+    if let Some(column) = &facts.system_column {
+        let reason = "System columns change without any change of the row's contents.";
+        return Err(refused(format!("the system column \"{column}\""), reason, "Use the table's own columns."));
+    }
+    no_volatile_function(facts)?;
+    facts.relations.keys().try_for_each(|relid| watchable(*relid))
+}
+
+fn no_volatile_function(facts: &Facts) -> Result<()> {
+    let mut functions = facts.functions.iter().map(|function| facts::function(*function));
+    let volatile = functions.find(|function| function.volatility == Volatility::Volatile);
+    let name = match (volatile, facts.hidden_volatility) {
+        (Some(function), _) => format!("the volatile function {}", function.name),
+        (None, Some(Volatility::Volatile)) => "a volatile expression".into(),
+        _ => return Ok(()),
+    };
+    let reason = "It can give another value each time it is called for the same row.";
+    let hint = "Compute the value when the row is written, or declare the function STABLE or IMMUTABLE if it is.";
+    Err(refused(name, reason, hint))
+}
+
+fn watchable(relid: u32) -> Result<()> {
+    let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
+    if relation.persistence == Persistence::Temporary {
+        let reason = "Other sessions, such as the scheduler's, cannot see its rows.";
+        return Err(refused(format!("the temporary relation {}", relation.name), reason, "Use a permanent table."));
+    }
+    if relation.kind == RelationKind::Other {
+        let reason = "It is neither a table nor a view.";
+        return Err(refused(format!("the relation {}", relation.name), reason, "Use a table or a view."));
+    }
+    Ok(())
+}
+
+/// Fails when some value depends on the time, on settings or on who asks, so that stored rows go stale by themselves.
+pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
+    let stable = facts.functions.iter().map(|function| facts::function(*function));
+    let stable = stable.filter(|function| function.volatility == Volatility::Stable).map(|function| function.name);
+    let name = match (facts.session_values.first().cloned().or_else(|| stable.min()), facts.hidden_volatility) {
+        (Some(name), _) => name,
+        (None, Some(_)) => "a stable expression".into(),
+        _ => return Ok(()),
+    };
+    let reason = "It is STABLE: its value depends on the time, the settings or other tables, so rows would have to \
+                  change without any change of the sources.";
+    Err(unsupported(name, reason))
+}

@@ -1,0 +1,76 @@
+//! Which relations a query reads.
+
+use super::unsupported;
+use crate::error::Result;
+use crate::pg::analyze::may_read;
+use crate::pg::facts::Facts;
+use crate::pg::relation::{Relation, RelationKind};
+use pgtrickle_engine::query::{Rel, Scan};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a relation that the query reads is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// An ordinary or partitioned table; a stream table looks like one here.
+    Table,
+    View,
+    Matview,
+    Foreign,
+}
+
+/// A relation that the query reads, directly or through a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `pg_class.oid`.
+    pub relid: u32,
+    pub kind: SourceKind,
+    /// `attnum` of each column that the query uses, ascending.
+    pub columns: Vec<i16>,
+}
+
+/// The sources of a query. What a tree scans is exact; without one, and for views, the columns are those that the
+/// query's text and its views' texts name.
+pub(super) fn of(facts: &Facts, tree: Option<&Rel>) -> Vec<Source> {
+    let scanned = tree.map(scanned).unwrap_or_default();
+    let source = |(relid, named): (&u32, &BTreeSet<i16>)| {
+        let relation = Relation::load(*relid)?;
+        let kind = match relation.kind {
+            RelationKind::View => SourceKind::View,
+            RelationKind::MaterializedView => SourceKind::Matview,
+            RelationKind::ForeignTable => SourceKind::Foreign,
+            _ => SourceKind::Table,
+        };
+        let columns = match scanned.get(relid) {
+            Some(columns) => columns.iter().copied().collect(),
+            None if kind == SourceKind::Table && tree.is_some() => Vec::new(),
+            None if named.contains(&0) => relation.columns.iter().map(|column| column.attnum).collect(),
+            None => named.iter().copied().collect(),
+        };
+        Some(Source { relid: *relid, kind, columns })
+    };
+    facts.relations.iter().filter_map(source).collect()
+}
+
+fn scanned(tree: &Rel) -> BTreeMap<u32, BTreeSet<i16>> {
+    let mut columns: BTreeMap<u32, BTreeSet<i16>> = BTreeMap::new();
+    for scan in tree.scans() {
+        columns.entry(scan.relid).or_default().extend(attnums(scan));
+    }
+    columns
+}
+
+fn attnums(scan: &Scan) -> Vec<i16> {
+    scan.columns.iter().map(|column| column.attnum).collect()
+}
+
+/// A differential refresh reads tables directly that the query reads through views, so it needs the rights that the
+/// views lent.
+pub(super) fn check_direct_reads(tree: &Rel) -> Result<()> {
+    for scan in tree.scans() {
+        if !may_read(scan.relid, &attnums(scan)) {
+            let construct = format!("the table {} behind a view", scan.name);
+            return Err(unsupported(construct, "The owner of the stream table may not read all of the table itself."));
+        }
+    }
+    Ok(())
+}

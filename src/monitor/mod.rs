@@ -1,0 +1,3 @@
+//! Reports about stream tables; read-only.
+
+pub mod explain;

@@ -1,0 +1,155 @@
+//! From the text of a defining query to its analysed and rewritten tree, with PostgreSQL's own checks of names, types
+//! and rights.
+
+use super::facts::{self, Facts};
+use super::nodes::{Query, items, text};
+use super::settings::PinnedSettings;
+use crate::error::{Error, Result};
+use pgrx::{PgList, PgMemoryContexts, is_a, pg_sys};
+use std::ffi::CString;
+
+/// A query that PostgreSQL understands and that the current user may run.
+pub struct Analysed<'a> {
+    /// Views expanded; right for everything but permissions, which have been checked.
+    pub query: Query<'a>,
+    /// The query as it was before views were expanded, as SQL with every name qualified that the pinned search_path
+    /// does not find.
+    pub canonical: String,
+    pub facts: Facts,
+    /// What begins generated names in expressions; occurs nowhere in the query or in the views that it reads.
+    pub token: String,
+}
+
+/// Analyses `query` as the current user under the session's search_path and hands it to `read`; the tree is gone when
+/// `read` returns.
+///
+/// Syntax errors, unknown names and missing rights leave as PostgreSQL's own errors, as `parse_analyze` and the
+/// executor raise them. An active snapshot is required, as for any SQL function.
+pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T>) -> Result<T> {
+    let source = CString::new(query).map_err(|_| parse_error("the query contains a NUL byte"))?;
+    let mut memory = PgMemoryContexts::new("pg_trickle defining query");
+    // SAFETY: the closure leaves nothing that lives in `memory`: `read` cannot keep the borrowed tree, and its result
+    // and errors are owned by Rust.
+    unsafe {
+        memory.switch_to(|_| {
+            let tree = analyse(&source)?;
+            let canonical = printed(tree);
+            let tree = rewrite(tree);
+            let facts = facts::gather(tree)?;
+            check_rights(tree)?;
+            let token = unused_token(&canonical, &printed(tree));
+            read(Analysed { query: Query { node: &*tree }, canonical, facts, token })
+        })
+    }
+}
+
+/// # Safety
+/// Runs in a memory context that outlives the use of the result.
+unsafe fn analyse(source: &CString) -> Result<*mut pg_sys::Query> {
+    // SAFETY: `source` outlives the call; the raw parser yields a List of RawStmt.
+    unsafe {
+        let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(source.as_ptr()));
+        if statements.len() != 1 {
+            return Err(parse_error(if statements.is_empty() {
+                "the query is empty"
+            } else {
+                "more than one statement"
+            }));
+        }
+        let statement = statements.get_ptr(0).ok_or_else(|| parse_error("the query is empty"))?;
+        let is_select = is_a((*statement).stmt, pg_sys::NodeTag::T_SelectStmt);
+        if !is_select || !(*(*statement).stmt.cast::<pg_sys::SelectStmt>()).intoClause.is_null() {
+            return Err(parse_error("the statement is not a plain SELECT"));
+        }
+        let none = (std::ptr::null(), 0, std::ptr::null_mut());
+        Ok(pg_sys::parse_analyze_fixedparams(statement, source.as_ptr(), none.0, none.1, none.2))
+    }
+}
+
+fn parse_error(message: &str) -> Error {
+    Error::QueryParse {
+        message: message.into(),
+        detail: "A defining query is one SELECT statement.".into(),
+        hint: "Pass a single SELECT or WITH … SELECT, without INTO.".into(),
+    }
+}
+
+/// # Safety
+/// `tree` is an analysed SELECT; it is scribbled on.
+unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
+    // SAFETY: a SELECT is rewritten to exactly one query.
+    unsafe {
+        let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(tree));
+        rewritten.get_ptr(0).unwrap_or(tree)
+    }
+}
+
+/// # Safety
+/// `tree` is an analysed SELECT whose relations are locked.
+unsafe fn printed(tree: *mut pg_sys::Query) -> String {
+    let _pinned = PinnedSettings::new();
+    // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
+    unsafe {
+        let copy = pg_sys::copyObjectImpl(tree.cast()).cast();
+        text(pg_sys::pg_get_querydef(copy, false))
+    }
+}
+
+/// Every name and literal that can occur in an expression's text occurs in the text of the query, before or after
+/// views were expanded. A token that is in neither is unambiguous.
+fn unused_token(canonical: &str, expanded: &str) -> String {
+    let mut salt = 0;
+    loop {
+        let token = format!("__pgt{salt}_");
+        if !canonical.contains(&token) && !expanded.contains(&token) {
+            return token;
+        }
+        salt += 1;
+    }
+}
+
+/// Raises PostgreSQL's own error unless the current user may read what the query reads, and a view's owner what the
+/// view reads; refuses a relation of which row security would hide rows.
+///
+/// # Safety
+/// `tree` is a rewritten SELECT.
+unsafe fn check_rights(tree: *mut pg_sys::Query) -> Result<()> {
+    // SAFETY: the walker yields Query nodes of the tree; each one's rteperminfos belong to its rtable.
+    unsafe {
+        for query in facts::queries(tree) {
+            pg_sys::ExecCheckPermissions(query.rtable, query.rteperminfos, true);
+            for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
+                if is_filtered(permission.relid, permission.checkAsUser) {
+                    return Err(Error::RowSecurity(text(pg_sys::get_rel_name(permission.relid))));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A row security policy applies to the relation when the role (the current user if invalid) reads it.
+fn is_filtered(relid: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups; `true` asks for an answer instead of an error under row_security = off.
+    unsafe { pg_sys::check_enable_rls(relid, role, true) as u32 == pg_sys::CheckEnableRlsResult::RLS_ENABLED }
+}
+
+/// The current user may read these columns of the relation, and no policy hides rows of it. Column 0 stands for the
+/// whole row; no column at all asks for the right to read any.
+pub fn may_read(relid: u32, columns: &[i16]) -> bool {
+    let relid = pg_sys::Oid::from(relid);
+    let granted = pg_sys::AclResult::ACLCHECK_OK;
+    // SAFETY: catalog lookups.
+    let allowed = unsafe {
+        let user = pg_sys::GetUserId();
+        let right = pg_sys::ACL_SELECT as pg_sys::AclMode;
+        pg_sys::pg_class_aclcheck(relid, user, right) == granted
+            || match columns {
+                [] => pg_sys::pg_attribute_aclcheck_all(relid, user, right, pg_sys::AclMaskHow::ACLMASK_ANY) == granted,
+                columns => {
+                    columns.iter().all(|column| pg_sys::pg_attribute_aclcheck(relid, *column, user, right) == granted)
+                }
+            }
+    };
+    allowed && !is_filtered(relid, pg_sys::InvalidOid)
+}

@@ -1,0 +1,123 @@
+//! Reading a change buffer: its rows that one snapshot sees and one frontier does not hold.
+//!
+//! The buffer is scanned directly, without the executor: the filter is a comparison of integers, and an empty or wholly
+//! consumed buffer must cost next to nothing.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use pgtrickle_engine::frontier::Frontier;
+
+use super::snapshot::{self, Snapshot};
+use super::tuplestore::TupleStore;
+use crate::names;
+
+/// What a source's buffer holds between a frontier and a snapshot.
+pub struct Changes {
+    /// The rows, with exactly the buffer's columns. Without meaning when `truncated`.
+    pub store: TupleStore,
+    /// How many rows there are.
+    pub rows: u64,
+    /// How many of them have weight -1.
+    pub deletions: u64,
+    /// The source was truncated, or for another reason the rows do not tell what became of it: recompute.
+    pub truncated: bool,
+}
+
+/// The oid of the change buffer of `source`, if it has one.
+pub fn find(source: u32) -> Option<u32> {
+    let name = names::buffer(source);
+    let schema = CString::new(name.schema.0).expect("a name of ours has no NUL");
+    let name = CString::new(name.name.0).expect("a name of ours has no NUL");
+    // SAFETY: look-ups in the system caches.
+    let relation = unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        match schema == pg_sys::InvalidOid {
+            true => schema,
+            false => pg_sys::get_relname_relid(name.as_ptr(), schema),
+        }
+    };
+    (relation != pg_sys::InvalidOid).then(|| relation.to_u32())
+}
+
+/// The rows of `buffer` that `snapshot` sees and that are not inside `frontier`. A frontier of another cluster says nothing
+/// about this one's transactions; the answer then is `truncated`.
+pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
+    let scan = Scan::begin(buffer, snapshot);
+    // SAFETY: the relation is open, so its descriptor is valid; it is copied.
+    let mut changes = Changes {
+        store: unsafe { TupleStore::like((*scan.relation).rd_att) },
+        rows: 0,
+        deletions: 0,
+        truncated: frontier.system != snapshot::system_identifier(),
+    };
+    while !changes.truncated
+        && let Some((xid, cid, weight)) = scan.next()
+    {
+        if frontier.contains(xid, cid) {
+            continue;
+        }
+        match weight {
+            0 => changes.truncated = true,
+            _ => {
+                // SAFETY: the scan's slot holds a row of the buffer.
+                unsafe { changes.store.put(scan.slot) };
+                changes.rows += 1;
+                changes.deletions += u64::from(weight < 0);
+            }
+        }
+    }
+    changes
+}
+
+/// Whether [`read`] would find anything.
+pub fn has_changes(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> bool {
+    if frontier.system != snapshot::system_identifier() {
+        return true;
+    }
+    let scan = Scan::begin(buffer, snapshot);
+    std::iter::from_fn(|| scan.next()).any(|(xid, cid, _)| !frontier.contains(xid, cid))
+}
+
+/// A sequential scan. Its lock goes with it: what was read is in memory then.
+struct Scan {
+    relation: pg_sys::Relation,
+    scan: pg_sys::TableScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl Scan {
+    fn begin(buffer: u32, snapshot: &Snapshot) -> Self {
+        // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames.
+        unsafe {
+            let relation = pg_sys::table_open(pg_sys::Oid::from_u32(buffer), pg_sys::AccessShareLock as i32);
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            let scan = pg_sys::table_beginscan(relation, snapshot.as_ptr(), 0, std::ptr::null_mut());
+            Scan { relation, scan, slot }
+        }
+    }
+
+    /// Transaction, command and weight of the next row.
+    fn next(&self) -> Option<(u64, u32, i32)> {
+        // SAFETY: the first three columns of every buffer are xid8, int4 and int4, all NOT NULL.
+        unsafe {
+            if !pg_sys::table_scan_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot) {
+                return None;
+            }
+            pg_sys::slot_getsomeattrs(self.slot, 3);
+            let value = |index: usize| (*(*self.slot).tts_values.add(index)).value();
+            Some((value(0) as u64, value(1) as u32, value(2) as i32))
+        }
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        // SAFETY: opened by `begin`, closed once.
+        unsafe {
+            pg_sys::table_endscan(self.scan);
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::table_close(self.relation, pg_sys::AccessShareLock as i32);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Expressions as text, through PostgreSQL's own deparser.
+//!
+//! The deparser is told that the inputs are CTEs with generated names, so every column prints as
+//! `<token>r<entry>.<token>c<column>`. The token occurs nowhere else in the query ([`super::analyze::Analysed`]), so
+//! splitting the text on it cannot be misled by a user's literal or name.
+
+use super::nodes::{Expr, Query, Variable, items, text};
+use super::settings::PinnedSettings;
+use crate::error::{Error, Result};
+use pgrx::{is_a, pg_guard, pg_sys};
+use std::ffi::{CString, c_void};
+use std::marker::PhantomData;
+
+/// A part of an expression's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    Column(Variable),
+}
+
+/// Prints expressions over one query's range table.
+pub struct Deparser<'a> {
+    context: *mut pg_sys::List,
+    token: String,
+    lives: PhantomData<&'a pg_sys::Query>,
+}
+
+impl<'a> Deparser<'a> {
+    /// For the entries of `query`, followed by one more entry for each of `extra` with that many columns.
+    pub fn new(query: Query<'a>, token: &str, extra: &[usize]) -> Self {
+        // SAFETY: rtable holds RangeTblEntry nodes, whose eref is always set; nodes are allocated in the current
+        // memory context, which is that of the analysed query.
+        unsafe {
+            let entries = items::<pg_sys::RangeTblEntry>(query.node.rtable);
+            let width = |entry: &pg_sys::RangeTblEntry| match entry.eref.as_ref() {
+                Some(names) => items::<pg_sys::Node>(names.colnames).len(),
+                None => 0,
+            };
+            let widths: Vec<usize> = entries.iter().map(|entry| width(entry)).chain(extra.iter().copied()).collect();
+            let mut names = std::ptr::null_mut();
+            let mut rtable = std::ptr::null_mut();
+            for (index, width) in widths.into_iter().enumerate() {
+                let alias = format!("{token}r{}", index + 1);
+                rtable = pg_sys::lappend(rtable, stand_in(&alias, token, width).cast());
+                names = pg_sys::lappend(names, palloc_string(&alias).cast());
+            }
+            let statement = make_node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
+            (*statement).rtable = rtable;
+            let context = pg_sys::deparse_context_for_plan_tree(statement, names);
+            Deparser { context, token: token.into(), lives: PhantomData }
+        }
+    }
+
+    /// The expression's text, cut at its columns.
+    ///
+    /// Implicit casts at the top are printed: without them the text could have another type than the expression.
+    pub fn pieces(&self, expr: Expr<'a>) -> Result<Vec<Piece>> {
+        let _pinned = PinnedSettings::new();
+        // SAFETY: the copy is a valid expression tree over the range table that the context was made for.
+        let printed = unsafe {
+            let copy = pg_sys::copyObjectImpl(expr.node.cast()).cast::<pg_sys::Node>();
+            use_own_names(copy, std::ptr::null_mut());
+            text(pg_sys::deparse_expression(copy, self.context, true, true))
+        };
+        split(&printed, &self.token)
+    }
+}
+
+/// A CTE entry with generated column names.
+///
+/// # Safety
+/// Runs in the memory context of the deparser.
+unsafe fn stand_in(alias: &str, token: &str, width: usize) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: all strings and nodes are palloc'd here.
+    unsafe {
+        let mut columns = std::ptr::null_mut();
+        for column in 1..=width {
+            let name = palloc_string(&format!("{token}c{column}"));
+            columns = pg_sys::lappend(columns, pg_sys::makeString(name).cast());
+        }
+        let entry = make_node::<pg_sys::RangeTblEntry>(pg_sys::NodeTag::T_RangeTblEntry);
+        (*entry).rtekind = pg_sys::RTEKind::RTE_CTE;
+        (*entry).ctename = palloc_string(alias);
+        (*entry).eref = pg_sys::makeAlias((*entry).ctename, columns);
+        (*entry).alias = (*entry).eref;
+        entry
+    }
+}
+
+/// # Safety
+/// `T` is the node type of `tag`.
+unsafe fn make_node<T>(tag: pg_sys::NodeTag) -> *mut T {
+    // SAFETY: palloc0 never returns null; a node begins with its tag.
+    unsafe {
+        let node = pg_sys::palloc0(std::mem::size_of::<T>());
+        (*node.cast::<pg_sys::Node>()).type_ = tag;
+        node.cast()
+    }
+}
+
+/// # Safety
+/// Runs in the memory context that is to own the copy.
+unsafe fn palloc_string(value: &str) -> *mut std::ffi::c_char {
+    let value = CString::new(value).unwrap_or_default();
+    // SAFETY: a NUL-terminated string is copied.
+    unsafe { pg_sys::pstrdup(value.as_ptr()) }
+}
+
+/// Makes every column print as what it is: the deparser prefers the name by which the user referred to it.
+#[pg_guard]
+unsafe extern "C-unwind" fn use_own_names(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the walker calls back with valid nodes, which `pieces` owns.
+    unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Var) {
+            let var = &mut *node.cast::<pg_sys::Var>();
+            var.varnosyn = var.varno as pg_sys::Index;
+            var.varattnosyn = var.varattno;
+        }
+        pg_sys::expression_tree_walker_impl(node, Some(use_own_names), context)
+    }
+}
+
+/// Cuts `printed` at `<token>r<entry>.<token>c<column>`.
+fn split(printed: &str, token: &str) -> Result<Vec<Piece>> {
+    let broken = || Error::Internal(format!("an expression printed in an unknown way: {printed}"));
+    let mut pieces = Vec::new();
+    let mut rest = printed;
+    while let Some(start) = rest.find(token) {
+        if start > 0 {
+            pieces.push(Piece::Text(rest[..start].into()));
+        }
+        rest = rest[start + token.len()..].strip_prefix('r').ok_or_else(broken)?;
+        let entry = number(&mut rest).ok_or_else(broken)?;
+        rest = rest.strip_prefix('.').and_then(|rest| rest.strip_prefix(token)).ok_or_else(broken)?;
+        rest = rest.strip_prefix('c').ok_or_else(broken)?;
+        let column = number(&mut rest).ok_or_else(broken)?;
+        pieces.push(Piece::Column((entry, i16::try_from(column).map_err(|_| broken())?)));
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.into()));
+    }
+    Ok(pieces)
+}
+
+/// Takes the digits from the front of `rest`.
+fn number(rest: &mut &str) -> Option<usize> {
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, tail) = rest.split_at(end);
+    *rest = tail;
+    digits.parse().ok()
+}

@@ -1,0 +1,205 @@
+//! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
+
+use super::nodes::{Query, items, text};
+use crate::error::{Error, Result};
+use pgrx::{is_a, pg_guard, pg_sys};
+use pgtrickle_engine::query::Volatility;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_void;
+
+/// Nodes of an analysed query beyond which it is refused; a query of this size takes seconds to plan.
+const MAX_NODES: usize = 200_000;
+
+/// What a query uses.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Relations (views too) with the columns that the query's text names, each once; column 0 is the whole row.
+    pub relations: BTreeMap<u32, BTreeSet<i16>>,
+    /// Functions called, also by operators, casts and aggregates.
+    pub functions: BTreeSet<u32>,
+    /// Names of values of the session that are not functions, such as CURRENT_DATE.
+    pub session_values: BTreeSet<String>,
+    /// Some expression is volatile or stable in a way that no function of it tells.
+    pub hidden_volatility: Option<Volatility>,
+    /// The name of a system column that is read.
+    pub system_column: Option<String>,
+    pub locks_rows: bool,
+    pub samples: bool,
+    pub modifies: bool,
+    /// Some LIMIT or OFFSET stands without ORDER BY.
+    pub unordered_limit: bool,
+}
+
+struct Walk<'a> {
+    nodes: usize,
+    facts: Facts,
+    queries: Vec<&'a pg_sys::Query>,
+}
+
+/// Facts about the tree.
+///
+/// # Safety
+/// `tree` is an analysed query.
+pub(super) unsafe fn gather(tree: *mut pg_sys::Query) -> Result<Facts> {
+    // SAFETY: the caller's promise.
+    let walk = unsafe { walk(tree) };
+    if walk.nodes > MAX_NODES {
+        return Err(Error::TooComplex(format!("more than {MAX_NODES} parts")));
+    }
+    let mut facts = walk.facts;
+    // SAFETY: both functions take any expression or query tree and only read it.
+    unsafe {
+        if pg_sys::contain_volatile_functions(tree.cast()) {
+            facts.hidden_volatility = Some(Volatility::Volatile);
+        } else if pg_sys::contain_mutable_functions(tree.cast()) {
+            facts.hidden_volatility = Some(Volatility::Stable);
+        }
+    }
+    Ok(facts)
+}
+
+/// The query and every query inside it.
+///
+/// # Safety
+/// `tree` is an analysed query that lives for `'a`.
+pub(super) unsafe fn queries<'a>(tree: *mut pg_sys::Query) -> Vec<&'a pg_sys::Query> {
+    // SAFETY: the caller's promise.
+    unsafe { walk(tree) }.queries
+}
+
+/// # Safety
+/// `tree` is an analysed query that lives for `'a`.
+unsafe fn walk<'a>(tree: *mut pg_sys::Query) -> Walk<'a> {
+    let mut walk = Walk { nodes: 0, facts: Facts::default(), queries: Vec::new() };
+    // SAFETY: the caller's promise; the context is what `visit` takes it for.
+    unsafe { visit(tree.cast(), (&raw mut walk).cast()) };
+    walk
+}
+
+/// A tree walker: true stops the walk.
+#[pg_guard]
+unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: `walk` passes a Walk, and the walkers call back with valid nodes; the tag tells a node's type.
+    unsafe {
+        let walk = &mut *context.cast::<Walk<'_>>();
+        walk.nodes += 1;
+        if walk.nodes > MAX_NODES {
+            return true;
+        }
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            let query = &*node.cast::<pg_sys::Query>();
+            walk.queries.push(query);
+            walk.facts.note_query(query);
+            return pg_sys::query_tree_walker_impl(node.cast(), Some(visit), context, 0);
+        }
+        walk.facts.note_expression(node);
+        pg_sys::expression_tree_walker_impl(node, Some(visit), context)
+    }
+}
+
+impl Facts {
+    fn note_query(&mut self, query: &pg_sys::Query) {
+        self.locks_rows |= !query.rowMarks.is_null() || query.hasForUpdate;
+        self.modifies |= query.commandType != pg_sys::CmdType::CMD_SELECT;
+        let cursor = Query { node: query };
+        self.unordered_limit |= cursor.has_limit() && !cursor.is_ordered();
+        // SAFETY: the lists of an analysed query; attribute numbers in the sets are offset by the lowest one.
+        unsafe {
+            for entry in items::<pg_sys::RangeTblEntry>(query.rtable) {
+                self.samples |= !entry.tablesample.is_null();
+                if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    self.relations.entry(entry.relid.to_u32()).or_default();
+                }
+            }
+            for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
+                let columns = self.relations.entry(permission.relid.to_u32()).or_default();
+                let mut member = -1;
+                loop {
+                    member = pg_sys::bms_next_member(permission.selectedCols, member);
+                    if member < 0 {
+                        break;
+                    }
+                    columns.insert((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `node` is a valid expression node.
+    unsafe fn note_expression(&mut self, node: *mut pg_sys::Node) {
+        // SAFETY: the caller's promise; the tag tells the type.
+        unsafe {
+            pg_sys::check_functions_in_node(node, Some(note_function), (&raw mut self.functions).cast());
+            match (*node).type_ {
+                pg_sys::NodeTag::T_Var => {
+                    let var = &*node.cast::<pg_sys::Var>();
+                    if var.varattno < 0 {
+                        let attribute = pg_sys::SystemAttributeDefinition(var.varattno);
+                        self.system_column = Some(text((*attribute).attname.data.as_ptr()));
+                    }
+                }
+                pg_sys::NodeTag::T_SQLValueFunction => {
+                    let function = &*node.cast::<pg_sys::SQLValueFunction>();
+                    self.session_values.insert(session_value(function.op).into());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn note_function(function: pg_sys::Oid, context: *mut c_void) -> bool {
+    // SAFETY: `note_expression` passes the set.
+    let functions = unsafe { &mut *context.cast::<BTreeSet<u32>>() };
+    functions.insert(function.to_u32());
+    false
+}
+
+fn session_value(op: pg_sys::SQLValueFunctionOp::Type) -> &'static str {
+    use pg_sys::SQLValueFunctionOp as Op;
+    match op {
+        Op::SVFOP_CURRENT_DATE => "CURRENT_DATE",
+        Op::SVFOP_CURRENT_TIME | Op::SVFOP_CURRENT_TIME_N => "CURRENT_TIME",
+        Op::SVFOP_CURRENT_TIMESTAMP | Op::SVFOP_CURRENT_TIMESTAMP_N => "CURRENT_TIMESTAMP",
+        Op::SVFOP_LOCALTIME | Op::SVFOP_LOCALTIME_N => "LOCALTIME",
+        Op::SVFOP_LOCALTIMESTAMP | Op::SVFOP_LOCALTIMESTAMP_N => "LOCALTIMESTAMP",
+        Op::SVFOP_CURRENT_CATALOG => "CURRENT_CATALOG",
+        Op::SVFOP_CURRENT_SCHEMA => "CURRENT_SCHEMA",
+        _ => "CURRENT_USER",
+    }
+}
+
+/// A function as a user knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `name()`, with its schema unless it is built in.
+    pub name: String,
+    pub volatility: Volatility,
+    /// It belongs to PostgreSQL itself, not to an extension or a user.
+    pub builtin: bool,
+}
+
+/// Facts about a function of [`Facts::functions`].
+pub fn function(oid: u32) -> Function {
+    let builtin = oid < pg_sys::FirstNormalObjectId;
+    let oid = pg_sys::Oid::from(oid);
+    // SAFETY: syscache lookups of a function that the analysed query depends on.
+    unsafe {
+        let name = text(pg_sys::get_func_name(oid));
+        let name = match builtin {
+            true => format!("{name}()"),
+            false => format!("{}.{name}()", text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid)))),
+        };
+        let volatility = match pg_sys::func_volatile(oid) as u8 {
+            pg_sys::PROVOLATILE_IMMUTABLE => Volatility::Immutable,
+            pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
+            _ => Volatility::Volatile,
+        };
+        Function { name, volatility, builtin }
+    }
+}

@@ -1,0 +1,225 @@
+//! The split of a grouped query into what is below the grouping (keys, aggregate calls) and what is above it.
+//!
+//! PostgreSQL 18 marks grouped expressions as columns of an RTE_GROUP entry. Here the other two things that an
+//! expression above the grouping may use become columns too: aggregate calls, and columns that depend on a grouped
+//! primary key.
+
+use super::nodes::{Expr, Query, Target, items, text};
+use pgrx::{PgList, is_a, pg_guard, pg_sys};
+use pgtrickle_engine::query::AggregateFunction;
+use std::ffi::c_void;
+
+/// `AGGKIND_NORMAL` of `catalog/pg_aggregate.h`.
+const AGGKIND_NORMAL: u8 = b'n';
+
+/// A grouped query, split.
+pub struct Grouped<'a> {
+    /// The GROUP BY expressions with their names, over the query's FROM clause.
+    pub keys: Vec<(String, Expr<'a>)>,
+    /// Columns that depend on the keys, over the FROM clause.
+    pub dependent: Vec<Expr<'a>>,
+    pub calls: Vec<Call<'a>>,
+    /// The SELECT list without junk, over the three entries below.
+    pub targets: Vec<Target<'a>>,
+    /// The HAVING condition, over the three entries below.
+    pub having: Option<Expr<'a>>,
+    /// Columns of this entry are the keys; 0 when there are none.
+    pub key_entry: usize,
+    /// Columns of this entry are the dependent columns.
+    pub dependent_entry: usize,
+    /// Columns of this entry are the calls.
+    pub call_entry: usize,
+}
+
+/// An aggregate call.
+pub struct Call<'a> {
+    /// The function's name without schema.
+    pub name: String,
+    /// What it computes, judged by the function alone.
+    pub function: AggregateFunction,
+    /// The whole call, over the FROM clause.
+    pub expr: Expr<'a>,
+    /// Its arguments, over the FROM clause.
+    pub arguments: Vec<Expr<'a>>,
+    pub filter: Option<Expr<'a>>,
+    /// Nothing but arguments and FILTER: no DISTINCT, ORDER BY, WITHIN GROUP or VARIADIC.
+    pub plain: bool,
+    /// The result may depend on the order in which rows arrive.
+    pub order_sensitive: bool,
+}
+
+struct Split {
+    key_entry: i32,
+    dependent_entry: i32,
+    call_entry: i32,
+    dependent: Vec<*mut pg_sys::Var>,
+    calls: Vec<*mut pg_sys::Node>,
+}
+
+impl<'a> Query<'a> {
+    /// Splits a query for which [`Query::is_aggregate`] holds and that has no grouping sets.
+    pub fn grouped(self) -> Grouped<'a> {
+        let entries = self.entries();
+        let (key_entry, keys) = self.keys();
+        let mut split = Split {
+            key_entry: key_entry as i32,
+            dependent_entry: entries as i32 + 1,
+            call_entry: entries as i32 + 2,
+            dependent: Vec::new(),
+            calls: Vec::new(),
+        };
+        let mut above = |expr: Expr<'a>| {
+            // SAFETY: the mutator copies what it changes; the context is what `lift` takes it for.
+            unsafe { Expr::new(lift(expr.node, (&raw mut split).cast())) }
+        };
+        let targets = self.targets().into_iter().filter(|target| !target.junk);
+        let targets = targets.map(|target| Target { expr: above(target.expr), ..target }).collect();
+        let having = self.having().map(above);
+        Grouped {
+            keys,
+            // SAFETY: the nodes belong to the query's tree or to copies in its memory context.
+            dependent: split.dependent.iter().map(|var| unsafe { Expr::new(var.cast()) }).collect(),
+            calls: split.calls.iter().map(|call| self.call(*call)).collect(),
+            targets,
+            having,
+            key_entry,
+            dependent_entry: entries + 1,
+            call_entry: entries + 2,
+        }
+    }
+
+    /// The index of the RTE_GROUP entry, and its expressions with their names.
+    fn keys(self) -> (usize, Vec<(String, Expr<'a>)>) {
+        // SAFETY: an RTE_GROUP entry has one name for each of its expressions.
+        unsafe {
+            let entries = items::<pg_sys::RangeTblEntry>(self.node.rtable);
+            let Some(index) = entries.iter().position(|entry| entry.rtekind == pg_sys::RTEKind::RTE_GROUP) else {
+                return (0, Vec::new());
+            };
+            let exprs = PgList::<pg_sys::Node>::from_pg(entries[index].groupexprs);
+            let names = items::<pg_sys::String>((*entries[index].eref).colnames);
+            let keys = exprs.iter_ptr().zip(names).map(|(expr, name)| (text(name.sval), self.flat(expr)));
+            (index + 1, keys.collect())
+        }
+    }
+
+    /// `node` is an Aggref, or a JSON aggregate around one.
+    fn call(self, node: *mut pg_sys::Node) -> Call<'a> {
+        // SAFETY: `lift` collects only these two kinds of nodes; direct arguments may use grouped columns, which
+        // become the expressions that they stand for.
+        unsafe {
+            let node = match self.node.hasGroupRTE {
+                true => {
+                    let query = (self.node as *const pg_sys::Query).cast_mut();
+                    pg_sys::flatten_group_exprs(std::ptr::null_mut(), query, node)
+                }
+                false => node,
+            };
+            let expr = self.flat(node);
+            let json = is_a(expr.node, pg_sys::NodeTag::T_JsonConstructorExpr);
+            let aggregate = match json {
+                true => (*expr.node.cast::<pg_sys::JsonConstructorExpr>()).func.cast(),
+                false => expr.node.cast::<pg_sys::Aggref>(),
+            };
+            let aggregate = &*aggregate;
+            let function = if json { AggregateFunction::Recompute } else { known(aggregate.aggfnoid) };
+            let arguments = items::<pg_sys::TargetEntry>(aggregate.args);
+            let filter = aggregate.aggfilter;
+            let ordered = !aggregate.aggorder.is_null() || !aggregate.aggdistinct.is_null();
+            Call {
+                name: text(pg_sys::get_func_name(aggregate.aggfnoid)),
+                function,
+                expr,
+                arguments: arguments.iter().map(|argument| Expr::new(argument.expr.cast())).collect(),
+                filter: if filter.is_null() { None } else { Some(Expr::new(filter.cast())) },
+                plain: !ordered && !aggregate.aggvariadic && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+                order_sensitive: function == AggregateFunction::Recompute
+                    && !ordered
+                    && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+            }
+        }
+    }
+}
+
+/// A mutator: calls, and columns that are not grouped, become columns of the entries that stand for them.
+#[pg_guard]
+unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+    if node.is_null() {
+        return node;
+    }
+    // SAFETY: `grouped` passes a Split, and the mutator calls back with valid nodes; the tag tells the type.
+    unsafe {
+        let split = &mut *context.cast::<Split>();
+        if is_call(node) {
+            let known = split.calls.iter().position(|call| pg_sys::equal(call.cast(), node.cast()));
+            let index = known.unwrap_or_else(|| {
+                split.calls.push(node);
+                split.calls.len() - 1
+            });
+            return column(split.call_entry, index, node);
+        }
+        if is_a(node, pg_sys::NodeTag::T_Var) {
+            let var = node.cast::<pg_sys::Var>();
+            if (*var).varno == split.key_entry {
+                return node;
+            }
+            let same =
+                |other: &*mut pg_sys::Var| (**other).varno == (*var).varno && (**other).varattno == (*var).varattno;
+            let index = split.dependent.iter().position(same).unwrap_or_else(|| {
+                split.dependent.push(var);
+                split.dependent.len() - 1
+            });
+            return column(split.dependent_entry, index, node);
+        }
+        pg_sys::expression_tree_mutator_impl(node, Some(lift), context)
+    }
+}
+
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_call(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Aggref => true,
+            pg_sys::NodeTag::T_JsonConstructorExpr => {
+                let function = (*node.cast::<pg_sys::JsonConstructorExpr>()).func;
+                !function.is_null() && is_a(function.cast(), pg_sys::NodeTag::T_Aggref)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A column of an entry, of the type that `like` has.
+///
+/// # Safety
+/// `like` is a valid expression.
+unsafe fn column(entry: i32, index: usize, like: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (oid, typmod) = (pg_sys::exprType(like), pg_sys::exprTypmod(like));
+        pg_sys::makeVar(entry, index as i16 + 1, oid, typmod, pg_sys::exprCollation(like), 0).cast()
+    }
+}
+
+/// What a built-in aggregate function computes.
+fn known(function: pg_sys::Oid) -> AggregateFunction {
+    match function.to_u32() {
+        pg_sys::F_COUNT_ => AggregateFunction::CountStar,
+        pg_sys::F_COUNT_ANY => AggregateFunction::Count,
+        pg_sys::F_SUM_INT2 | pg_sys::F_SUM_INT4 | pg_sys::F_SUM_INT8 => AggregateFunction::SumInteger,
+        pg_sys::F_SUM_NUMERIC => AggregateFunction::SumNumeric,
+        pg_sys::F_AVG_INT2 | pg_sys::F_AVG_INT4 | pg_sys::F_AVG_INT8 => AggregateFunction::AvgInteger,
+        pg_sys::F_AVG_NUMERIC => AggregateFunction::AvgNumeric,
+        oid if oid < pg_sys::FirstUnpinnedObjectId => {
+            // SAFETY: a syscache lookup.
+            match unsafe { text(pg_sys::get_func_name(function)) }.as_str() {
+                "min" => AggregateFunction::Min,
+                "max" => AggregateFunction::Max,
+                _ => AggregateFunction::Recompute,
+            }
+        }
+        _ => AggregateFunction::Recompute,
+    }
+}

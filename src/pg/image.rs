@@ -1,0 +1,153 @@
+//! The image of a value: the bytes that tell it from every other value of its type.
+//!
+//! **Law.** Two values have one image exactly when `record_image_eq` (the operator `*=`) calls them equal: varlena values by
+//! their detoasted, uncompressed content, others by their stored bytes. Type equality is coarser (1.0 and 1.00 are equal
+//! numerics with two images), and text depends on settings; neither may decide whether two rows cancel.
+//!
+//! The image of a row is injective: per column one byte for NULL or not, then the length and the content.
+
+use pgrx::IntoDatum;
+use pgrx::pg_sys::{self, Datum};
+use pgrx::varlena::{varatt_is_1b_e, vardata_any, varsize_any_exhdr};
+use std::ffi::CStr;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How values of a type are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storage {
+    pub(super) by_value: bool,
+    pub(super) length: i16,
+}
+
+impl Storage {
+    /// # Safety
+    /// `attribute` is valid.
+    pub(super) unsafe fn of(attribute: *const pg_sys::FormData_pg_attribute) -> Self {
+        // SAFETY: by contract.
+        unsafe { Storage { by_value: (*attribute).attbyval, length: (*attribute).attlen } }
+    }
+}
+
+/// Whether two values that are not NULL have one image. Out-of-line values are fetched only when their pointers differ
+/// and their sizes do not.
+///
+/// # Safety
+/// Both are values of a type with this storage.
+pub(super) unsafe fn equal(left: Datum, right: Datum, storage: Storage) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        if storage.by_value || storage.length != -1 {
+            return left == right
+                || with_bytes(left, storage, |left| with_bytes(right, storage, |right| left == right));
+        }
+        if same_pointer(left, right) {
+            return true;
+        }
+        pg_sys::toast_raw_datum_size(left) == pg_sys::toast_raw_datum_size(right)
+            && with_bytes(left, storage, |left| with_bytes(right, storage, |right| left == right))
+    }
+}
+
+/// Whether two varlenas are the same pointer to one out-of-line value, as they are when an UPDATE leaves it alone.
+unsafe fn same_pointer(left: Datum, right: Datum) -> bool {
+    /// Header of two bytes and `varatt_external`.
+    const POINTER_SIZE: usize = 2 + size_of::<pg_sys::varatt_external>();
+    // SAFETY: a varlena with an external header has a tag, and with this tag that size.
+    unsafe {
+        let (left, right) = (left.cast_mut_ptr::<pg_sys::varlena>(), right.cast_mut_ptr::<pg_sys::varlena>());
+        let on_disk = |value: *const pg_sys::varlena| {
+            varatt_is_1b_e(value) && *value.cast::<u8>().add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8
+        };
+        let bytes = |value: *const pg_sys::varlena| std::slice::from_raw_parts(value.cast::<u8>(), POINTER_SIZE);
+        on_disk(left) && on_disk(right) && bytes(left) == bytes(right)
+    }
+}
+
+/// Gives the content of a value to `read`.
+unsafe fn with_bytes<T>(value: Datum, storage: Storage, read: impl FnOnce(&[u8]) -> T) -> T {
+    // SAFETY: the value is of a type with this storage, by the callers' contract.
+    unsafe {
+        match (storage.by_value, storage.length) {
+            (true, length) => read(&value.value().to_ne_bytes()[native_range(length as usize)]),
+            (false, -1) => {
+                let original = value.cast_mut_ptr::<pg_sys::varlena>();
+                let plain = pg_sys::pg_detoast_datum_packed(original);
+                let result =
+                    read(std::slice::from_raw_parts(vardata_any(plain).cast::<u8>(), varsize_any_exhdr(plain)));
+                if plain != original {
+                    pg_sys::pfree(plain.cast());
+                }
+                result
+            }
+            (false, -2) => read(CStr::from_ptr(value.cast_mut_ptr()).to_bytes()),
+            (false, length) => read(std::slice::from_raw_parts(value.cast_mut_ptr::<u8>(), length as usize)),
+        }
+    }
+}
+
+/// Which bytes of a datum hold a by-value type of `length` bytes; the others are whatever sign extension left there.
+fn native_range(length: usize) -> std::ops::Range<usize> {
+    if cfg!(target_endian = "little") { 0..length } else { size_of::<usize>() - length..size_of::<usize>() }
+}
+
+/// Appends the image of one row.
+unsafe fn append_row(image: &mut Vec<u8>, header: pg_sys::HeapTupleHeader) {
+    // SAFETY: a record datum carries its row type; the arrays have one element per attribute.
+    unsafe {
+        let descriptor = pg_sys::lookup_rowtype_tupdesc(
+            pgrx::heap_tuple_header_get_type_id(header),
+            pgrx::heap_tuple_header_get_typmod(header),
+        );
+        let count = (*descriptor).natts as usize;
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: pgrx::heap_tuple_header_get_datum_length(header) as u32,
+            t_data: header,
+            ..Default::default()
+        };
+        let mut values = vec![Datum::from(0); count];
+        let mut nulls = vec![false; count];
+        pg_sys::heap_deform_tuple(&mut tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+        for index in 0..count {
+            let attribute = pg_sys::TupleDescAttr(descriptor, index as i32);
+            if (*attribute).attisdropped {
+                continue;
+            }
+            image.push(u8::from(!nulls[index]));
+            if !nulls[index] {
+                with_bytes(values[index], Storage::of(attribute), |bytes| {
+                    image.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+                    image.extend_from_slice(bytes);
+                });
+            }
+        }
+        if (*descriptor).tdrefcount >= 0 {
+            pg_sys::DecrTupleDescRefCount(descriptor);
+        }
+    }
+}
+
+/// The image of the record that is the function's first argument; the functions are STRICT.
+unsafe fn argument_image(fcinfo: pg_sys::FunctionCallInfo) -> Vec<u8> {
+    // SAFETY: fmgr passes one record that is not NULL; a detoasted copy belongs to the call's memory context.
+    unsafe {
+        let record = (*fcinfo).args.as_ptr().read().value;
+        let header = pg_sys::pg_detoast_datum(record.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let mut image = Vec::with_capacity(128);
+        append_row(&mut image, header);
+        image
+    }
+}
+
+super::c_function!(pgt_row_hash => row_hash);
+/// `pgtrickle.row_hash(record)`: 64-bit xxh3 of the row's image. Equal images, equal hashes; the reverse is checked by `*=`.
+unsafe fn row_hash(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: called by fmgr with the declared argument.
+    unsafe { Datum::from(xxh3_64(&argument_image(fcinfo)) as i64) }
+}
+
+super::c_function!(pgt_row_image => row_image);
+/// `pgtrickle.row_image(record)`: the row's image, for grouping rows of types that have no equality, or a coarser one.
+unsafe fn row_image(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: called by fmgr with the declared argument.
+    unsafe { argument_image(fcinfo).as_slice().into_datum().expect("bytes are not NULL") }
+}

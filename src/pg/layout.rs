@@ -1,0 +1,193 @@
+//! Which columns of a relation go where in its source's change buffer.
+//!
+//! The buffer's column names say it: `c<attnum>` holds attribute `attnum` of the source. A partition or an inheritance child
+//! has its columns in an order of its own and is matched by column name, as PostgreSQL does. The answer is kept per
+//! trigger until a relation that it was made from changes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
+use std::rc::Rc;
+
+use pgrx::pg_guard;
+use pgrx::pg_sys::{self, Oid};
+
+use super::buffer;
+use super::image::Storage;
+
+/// How many leading columns of a buffer describe the change: `xid`, `cid`, `w`.
+pub(super) const FIXED: usize = 3;
+
+/// A buffer column's origin.
+pub(super) struct Column {
+    /// Position in the buffer's row.
+    pub(super) target: usize,
+    /// Position in the relation's row.
+    pub(super) origin: usize,
+    pub(super) storage: Storage,
+}
+
+/// How rows of one relation are written to one buffer.
+pub(super) struct Layout {
+    pub(super) source: u32,
+    pub(super) buffer: u32,
+    /// Width of the buffer's row, dropped columns included.
+    pub(super) width: usize,
+    pub(super) columns: Vec<Column>,
+    /// How many leading attributes of the relation must be deformed.
+    pub(super) deform: i32,
+    /// A captured column is gone or has another type. What is written then is a marker: recompute.
+    pub(super) broken: bool,
+    relation: u32,
+}
+
+thread_local! {
+    static LAYOUTS: RefCell<HashMap<Oid, Rc<Layout>>> = RefCell::new(HashMap::new());
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A buffer open for writing and the layout to write by. `None` when the trigger has no buffer: it is left over from a
+/// restored dump or a detached partition, and must not stop anybody's writes.
+///
+/// The relation and the buffer are locked when the layout is used, so it cannot change under it: whoever widens a buffer
+/// waits for the writers of the source first.
+///
+/// # Safety
+/// `relation` is open and locked, `trigger` is one of its triggers.
+pub(super) unsafe fn open(
+    relation: pg_sys::Relation,
+    trigger: *const pg_sys::Trigger,
+) -> Option<(pg_sys::Relation, Rc<Layout>)> {
+    // SAFETY: by contract.
+    unsafe {
+        let key = (*trigger).tgoid;
+        let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).map(|layout| (layout.source, layout.buffer)));
+        let (source, buffer) = match known {
+            Some(known) => known,
+            None => {
+                let source = source_of(relation, trigger)?;
+                (source, buffer::find(source)?)
+            }
+        };
+        let buffer = pg_sys::try_table_open(Oid::from_u32(buffer), pg_sys::RowExclusiveLock as i32);
+        if buffer.is_null() {
+            return None;
+        }
+        // Taking the lock has processed invalidations, so what is still there is valid.
+        let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).cloned());
+        let layout = match known {
+            Some(layout) => layout,
+            None => {
+                let layout = Rc::new(make(source, relation, buffer));
+                register();
+                LAYOUTS.with_borrow_mut(|layouts| layouts.insert(key, layout.clone()));
+                layout
+            }
+        };
+        Some((buffer, layout))
+    }
+}
+
+/// The source that a trigger captures for: its first argument, provided that the relation is it or a descendant of it.
+unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger) -> Option<u32> {
+    // SAFETY: a trigger has `tgnargs` NUL-terminated arguments.
+    unsafe {
+        if (*trigger).tgnargs < 1 {
+            return None;
+        }
+        let source: u32 = CStr::from_ptr(*(*trigger).tgargs).to_str().ok()?.parse().ok()?;
+        let relation = (*relation).rd_id;
+        let family = relation.to_u32() == source || members(source).contains(&relation.to_u32());
+        family.then_some(source)
+    }
+}
+
+/// `source` and what inherits from it, partitions included, at any depth.
+pub fn members(source: u32) -> Vec<u32> {
+    unsafe extern "C-unwind" {
+        /// `catalog/pg_inherits.h`
+        fn find_all_inheritors(
+            parent: Oid,
+            lock: pg_sys::LOCKMODE,
+            parents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
+    }
+    // SAFETY: the result is a list of oids that lives in the current memory context.
+    unsafe {
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_all_inheritors(Oid::from_u32(source), pg_sys::NoLock as i32, std::ptr::null_mut())
+        });
+        (0..(*list).length).map(|index| (*(*list).elements.add(index as usize)).oid_value.to_u32()).collect()
+    }
+}
+
+/// Builds the layout from the two descriptors and the catalog.
+unsafe fn make(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation) -> Layout {
+    // SAFETY: both relations are open and locked.
+    unsafe {
+        let (from, to) = ((*relation).rd_att, (*buffer).rd_att);
+        let mut layout = Layout {
+            source,
+            buffer: (*buffer).rd_id.to_u32(),
+            width: (*to).natts as usize,
+            columns: Vec::new(),
+            deform: 0,
+            broken: false,
+            relation: (*relation).rd_id.to_u32(),
+        };
+        for target in FIXED..layout.width {
+            let attribute = pg_sys::TupleDescAttr(to, target as i32);
+            if (*attribute).attisdropped {
+                continue;
+            }
+            match origin(source, relation, (*attribute).attname.data.as_ptr()) {
+                Some(origin)
+                    if pg_sys::getBaseType((*pg_sys::TupleDescAttr(from, origin)).atttypid)
+                        == (*attribute).atttypid =>
+                {
+                    layout.deform = layout.deform.max(origin + 1);
+                    let storage = Storage::of(attribute);
+                    layout.columns.push(Column { target, origin: origin as usize, storage });
+                }
+                _ => layout.broken = true,
+            }
+        }
+        layout
+    }
+}
+
+/// Where in `relation` the buffer column called `name` comes from.
+unsafe fn origin(source: u32, relation: pg_sys::Relation, name: *const c_char) -> Option<i32> {
+    // SAFETY: names are NUL-terminated; look-ups in the system caches.
+    unsafe {
+        let attnum: i16 = CStr::from_ptr(name).to_str().ok()?.strip_prefix('c')?.parse().ok()?;
+        let source = Oid::from_u32(source);
+        if (*relation).rd_id == source {
+            let present = attnum >= 1 && i32::from(attnum) <= (*(*relation).rd_att).natts;
+            let index = i32::from(attnum) - 1;
+            return (present && !(*pg_sys::TupleDescAttr((*relation).rd_att, index)).attisdropped).then_some(index);
+        }
+        let name = pg_sys::get_attname(source, attnum, true);
+        if name.is_null() {
+            return None;
+        }
+        let attnum = pg_sys::get_attnum((*relation).rd_id, name);
+        (attnum >= 1).then(|| i32::from(attnum) - 1)
+    }
+}
+
+fn register() {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is a plain function that lives as long as the process.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, changed: Oid) {
+    let all = changed == pg_sys::InvalidOid;
+    LAYOUTS.with_borrow_mut(|layouts| {
+        layouts
+            .retain(|_, layout| !all && ![layout.source, layout.buffer, layout.relation].contains(&changed.to_u32()));
+    });
+}

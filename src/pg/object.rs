@@ -1,0 +1,133 @@
+//! Names, owners and dependencies of objects, from the system caches; object ids are plain numbers outside this folder.
+
+use pgrx::pg_sys;
+use pgtrickle_engine::sql::{Ident, QualifiedName};
+use std::ffi::{CStr, CString};
+
+/// The relation's qualified name; `None` when there is no such relation.
+pub fn name(relid: u32) -> Option<QualifiedName> {
+    let relid = pg_sys::Oid::from(relid);
+    // SAFETY: both return a copy in the current memory context, or NULL.
+    unsafe {
+        let schema = owned(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid)))?;
+        Some(QualifiedName::new(schema, owned(pg_sys::get_rel_name(relid))?))
+    }
+}
+
+/// The relation with this name, whoever may see it.
+pub fn oid(name: &QualifiedName) -> Option<u32> {
+    let schema = namespace(&name.schema.0)?;
+    let relation = c_string(&name.name.0)?;
+    // SAFETY: a syscache lookup with a NUL-terminated name.
+    nonzero(unsafe { pg_sys::get_relname_relid(relation.as_ptr(), schema) })
+}
+
+/// The column's name; `None` when it was dropped or never was.
+pub fn column_name(relid: u32, attnum: i16) -> Option<String> {
+    // SAFETY: returns a copy, or NULL for a missing or dropped column.
+    unsafe { owned(pg_sys::get_attname(relid.into(), attnum, true)) }
+}
+
+pub fn schema_exists(name: &str) -> bool {
+    namespace(name).is_some()
+}
+
+/// The schema in which the session creates unqualified names, if there is one.
+pub fn current_schema() -> Option<String> {
+    // SAFETY: the list and its first element are valid; get_namespace_name copies.
+    unsafe {
+        let path = pg_sys::fetch_search_path(false);
+        if path.is_null() || (*path).length == 0 {
+            return None;
+        }
+        let first = (*(*path).elements.add(0)).oid_value;
+        pg_sys::list_free(path);
+        owned(pg_sys::get_namespace_name(first))
+    }
+}
+
+/// The role that owns the relation; `None` when there is no such relation.
+pub fn owner(relid: u32) -> Option<u32> {
+    class(relid, |class| class.relowner.to_u32())
+}
+
+/// The planner's last count of the relation's rows; 0 when it was never counted.
+pub fn estimated_rows(relid: u32) -> f64 {
+    class(relid, |class| f64::from(class.reltuples.max(0.0))).unwrap_or(0.0)
+}
+
+/// The role's name, quoted.
+pub fn role_name(role: u32) -> Option<Ident> {
+    // SAFETY: returns a copy, or NULL for an unknown role.
+    unsafe { owned(pg_sys::GetUserNameFromId(role.into(), true)).map(Ident::new) }
+}
+
+/// Whether the current role owns the relation, as a member of the owning role or a superuser does.
+pub fn is_owned_by_caller(relid: u32) -> bool {
+    // SAFETY: reads catalogs.
+    unsafe { pg_sys::object_ownercheck(pg_sys::RelationRelationId, relid.into(), pg_sys::GetUserId()) }
+}
+
+/// Whether the current role may refresh the relation: its owner, or who has MAINTAIN on it, as for REFRESH MATERIALIZED
+/// VIEW.
+pub fn may_maintain(relid: u32) -> bool {
+    // SAFETY: reads catalogs.
+    unsafe {
+        pg_sys::pg_class_aclcheck(relid.into(), pg_sys::GetUserId(), pg_sys::ACL_MAINTAIN.into())
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Whether the server replays another one's log.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Makes `child` be dropped together with `parent`, and never without it.
+pub fn drop_with(child: u32, parent: u32) {
+    let address = |relid: u32| pg_sys::ObjectAddress {
+        classId: pg_sys::RelationRelationId,
+        objectId: relid.into(),
+        objectSubId: 0,
+    };
+    // SAFETY: both relations exist and are visible to this command.
+    unsafe {
+        pg_sys::recordDependencyOn(&address(child), &address(parent), pg_sys::DependencyType::DEPENDENCY_INTERNAL);
+    }
+}
+
+fn class<T>(relid: u32, read: impl FnOnce(&pg_sys::FormData_pg_class) -> T) -> Option<T> {
+    // SAFETY: the tuple is a pg_class row and is released after it was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Oid::from(relid).into());
+        if tuple.is_null() {
+            return None;
+        }
+        let value = read(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>());
+        pg_sys::ReleaseSysCache(tuple);
+        Some(value)
+    }
+}
+
+fn namespace(name: &str) -> Option<pg_sys::Oid> {
+    let name = c_string(name)?;
+    // SAFETY: a syscache lookup with a NUL-terminated name.
+    nonzero(unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) }).map(pg_sys::Oid::from)
+}
+
+/// A name longer than the server's limit is cut as the parser cuts it.
+fn c_string(name: &str) -> Option<CString> {
+    CString::new(name).ok()
+}
+
+fn nonzero(oid: pg_sys::Oid) -> Option<u32> {
+    (oid != pg_sys::InvalidOid).then(|| oid.to_u32())
+}
+
+/// # Safety
+/// `text` is NULL or a NUL-terminated string.
+unsafe fn owned(text: *mut std::ffi::c_char) -> Option<String> {
+    // SAFETY: the caller's.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}

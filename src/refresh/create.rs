@@ -1,0 +1,162 @@
+//! Creation and removal.
+//!
+//! The order is the argument: sources are locked against writers (SHARE ROW EXCLUSIVE) and captured *before* the snapshot
+//! that fills the table is taken. A writer that was there first has committed when the lock is granted, so the snapshot
+//! sees it; one that comes later writes the buffer. Nothing falls between.
+
+use super::{full, load, prepared, storage};
+use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
+use crate::cdc;
+use crate::error::{Error, Result};
+use crate::import::{Imported, Source, SourceKind};
+use crate::pg::guard::InternalWrites;
+use crate::pg::object;
+use crate::pg::security::RunAs;
+use crate::pg::settings::PinnedSettings;
+use crate::pg::snapshot::Snapshot;
+use pgtrickle_engine::delta::Program;
+use pgtrickle_engine::query::Rel;
+use pgtrickle_engine::sql::QualifiedName;
+
+/// What the user asked for, checked.
+pub struct Definition<'a> {
+    pub name: QualifiedName,
+    pub query: &'a str,
+    pub imported: Imported,
+    /// `None`: calculated.
+    pub schedule: Option<String>,
+    pub mode: Mode,
+    pub initialize: bool,
+}
+
+/// Creates the stream table and, if asked to, fills it. Returns its `pgt_id`.
+///
+/// # Errors
+/// `Unsupported` (0A000) when DIFFERENTIAL is asked for and the query has no delta, `AlreadyExists` and `NameTaken`
+/// (42P07), and PostgreSQL's own for missing rights.
+pub fn create(definition: Definition) -> Result<i64> {
+    let Definition { name, query, imported, schedule, mode, initialize } = definition;
+    refuse_taken_name(&name)?;
+    let refusal = refusal(&imported, mode)?;
+    let tree = match (&imported.tree, &refusal) {
+        (Ok(tree), None) => tree.clone(),
+        _ => Rel::Opaque { query: imported.canonical.clone(), columns: imported.outputs.clone() },
+    };
+    let program = Program::compile(tree);
+    let relid = storage::create_stream_table(&name, &imported.canonical, &program)?;
+    let owner = object::owner(relid).ok_or_else(|| Error::Internal(format!("{name} has no owner")))?;
+    let json = serde_json::to_string(&program).map_err(|error| Error::Internal(error.to_string()))?;
+    let id = catalog::insert(&NewStreamTable {
+        relid,
+        name: &name,
+        query: &imported.canonical,
+        original: query,
+        schedule: schedule.as_deref(),
+        mode,
+        program: &json,
+        refusal: refusal.as_deref(),
+        has_keyless_source: has_keyless_source(&program),
+    })?;
+    let states = storage::create_states(id, relid, owner, &program)?;
+    catalog::set_state_tables(id, &states);
+    storage::guard(&name);
+    depend(id, &imported.sources, refusal.is_none())?;
+    if initialize {
+        fill(id)?;
+    }
+    Ok(id)
+}
+
+/// Why the query can only be recomputed; an error when that is not what the user asked for.
+fn refusal(imported: &Imported, mode: Mode) -> Result<Option<String>> {
+    match (&imported.tree, mode) {
+        (Ok(_), _) => Ok(None),
+        (Err(error), Mode::Differential) => Err(error.clone()),
+        (Err(Error::Unsupported { construct, reason }), _) => Ok(Some(format!("{construct}: {reason}"))),
+        (Err(error), _) => Err(error.clone()),
+    }
+}
+
+/// # Errors
+/// `SchemaNotFound` (3F000), `AlreadyExists` and `NameTaken` (42P07).
+pub fn refuse_taken_name(name: &QualifiedName) -> Result<()> {
+    if !object::schema_exists(&name.schema.0) {
+        return Err(Error::SchemaNotFound(name.schema.0.clone()));
+    }
+    match object::oid(name) {
+        Some(relid) if catalog::is_stream_table(relid) => Err(Error::AlreadyExists(name.to_string())),
+        Some(_) => Err(Error::NameTaken(name.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn has_keyless_source(program: &Program) -> bool {
+    program.stages.iter().flat_map(|stage| stage.body.scans()).any(|scan| scan.keys.is_empty())
+}
+
+/// Records the sources, and captures their changes when the query has a delta to use them.
+fn depend(id: i64, sources: &[Source], captured: bool) -> Result<()> {
+    let mut sources: Vec<&Source> = sources.iter().collect();
+    // Locks are taken in one order, so that two creations cannot wait for each other.
+    sources.sort_by_key(|source| source.relid);
+    for source in sources {
+        let relid = source.relid;
+        let kind = match source.kind {
+            SourceKind::Table if catalog::is_stream_table(relid) => SourceType::StreamTable,
+            SourceKind::Table => SourceType::Table,
+            SourceKind::View => SourceType::View,
+            SourceKind::Matview => SourceType::Matview,
+            SourceKind::Foreign => SourceType::ForeignTable,
+        };
+        let columns: Vec<String> =
+            source.columns.iter().filter_map(|attnum| object::column_name(relid, *attnum)).collect();
+        catalog::add_dependency(&Dependency { pgt_id: id, source: relid, kind }, &columns);
+        if captured && kind.is_captured() {
+            cdc::capture(relid, &source.columns, id)?;
+        }
+    }
+    Ok(())
+}
+
+fn fill(id: i64) -> Result<()> {
+    let table = catalog::by_id(id)?.ok_or_else(|| Error::Internal(format!("stream table {id} is gone")))?;
+    let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
+    let started = crate::pg::clock::now();
+    let snapshot = Snapshot::take().advanced();
+    let frontier = snapshot.frontier();
+    let (inserted, deleted) = {
+        let _rights = RunAs::owner(owner);
+        let _settings = PinnedSettings::new();
+        let _writes = InternalWrites::allow(table.relid);
+        full::recompute(&table, &snapshot)?
+    };
+    let prepared = load(&table)?;
+    storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
+    catalog::save_refresh(id, &frontier, Action::Full.as_str(), None)?;
+    let entry = HistoryEntry {
+        pgt_id: id,
+        started,
+        action: Action::Full,
+        inserted,
+        deleted,
+        changes: 0,
+        fell_back: false,
+        initiator: Initiator::Initial,
+    };
+    catalog::record(&entry);
+    Ok(())
+}
+
+/// Drops the stream table, its state, and the capture of sources that nobody else reads. Its dependents are the caller's
+/// business.
+pub fn drop_table(id: i64) -> Result<()> {
+    let table = catalog::by_id(id)?.ok_or_else(|| Error::NotFound(id.to_string()))?;
+    let sources = catalog::sources_of(id)?;
+    catalog::remove(id);
+    for edge in sources.iter().filter(|edge| edge.kind.is_captured()) {
+        cdc::release(edge.source, id)?;
+    }
+    crate::pg::utility::run(&format!("DROP TABLE {}", table.name));
+    prepared::forget(id);
+    Ok(())
+}

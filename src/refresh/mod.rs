@@ -1,0 +1,196 @@
+//! One refresh: bring a stream table from the snapshot that its contents equal to a new one.
+//!
+//! 1. Lock the catalog row; another session that holds it is refreshing, and that is reported, not waited for.
+//! 2. Take the snapshot S. Every later statement reads S, advanced only to see what this transaction itself wrote.
+//! 3. Read from each source's buffer the rows that the old frontier does not contain. None: nothing is written at all.
+//! 4. Choose differential or full. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
+//!    transaction as the rows. 7. History; and buffer rows that every reader has seen are removed.
+//!
+//! Statements run as the stream table's owner, in a security-restricted operation, with pinned settings, as REFRESH
+//! MATERIALIZED VIEW does.
+
+mod create;
+mod full;
+mod prepared;
+mod stages;
+mod storage;
+mod verify;
+
+pub use create::{Definition, create, drop_table, refuse_taken_name};
+pub use prepared::load;
+pub use verify::{Verdict, explain_analyze, verify};
+
+use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
+use crate::cdc::{self, Changes};
+use crate::error::{Error, Result};
+use crate::pg::clock;
+use crate::pg::guard::InternalWrites;
+use crate::pg::object;
+use crate::pg::security::RunAs;
+use crate::pg::settings::PinnedSettings;
+use crate::pg::snapshot::{Snapshot, system_identifier};
+use crate::pg::transaction::{Caught, subtransaction};
+use pgtrickle_engine::frontier::Frontier;
+
+/// What a refresh did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Another session is refreshing it.
+    Busy,
+    /// Its sources have not changed; nothing was written.
+    Unchanged,
+    Refreshed {
+        action: Action,
+        inserted: i64,
+        deleted: i64,
+    },
+}
+
+/// Refreshes the stream table `id` in the current transaction.
+///
+/// # Errors
+/// `NotActive` (55000) when it is suspended or in error, `SourceDropped` (42P01) and `SourceChanged` (42P16) when a
+/// source is not what it was, and whatever the defining query itself raises.
+pub fn refresh(id: i64, initiator: Initiator) -> Result<Outcome> {
+    if is_unchanged(id)? {
+        return Ok(Outcome::Unchanged);
+    }
+    let Some(table) = catalog::lock(id)? else { return Ok(Outcome::Busy) };
+    let snapshot = Snapshot::take();
+    refresh_at(&table, &snapshot, initiator)
+}
+
+/// Refreshes `ids`, which read one another in this order, on one snapshot; each in its own subtransaction, so that one
+/// that fails leaves the others be.
+pub fn refresh_group(ids: &[i64], initiator: Initiator) -> Result<Vec<(i64, std::result::Result<Outcome, Caught>)>> {
+    if let [id] = ids {
+        return Ok(vec![(*id, subtransaction(|| refresh(*id, initiator)))]);
+    }
+    let mut locked = Vec::new();
+    for id in ids {
+        locked.push((*id, catalog::lock(*id)?));
+    }
+    let snapshot = Snapshot::take();
+    let run = |(id, table): (i64, Option<StreamTable>)| match table {
+        None => (id, Ok(Outcome::Busy)),
+        Some(table) => (id, subtransaction(|| refresh_at(&table, &snapshot, initiator))),
+    };
+    Ok(locked.into_iter().map(run).collect())
+}
+
+/// A look without a lock, so that refreshing an unchanged table costs no write.
+fn is_unchanged(id: i64) -> Result<bool> {
+    let Some(table) = catalog::by_id(id)? else { return Err(Error::NotFound(id.to_string())) };
+    let Some(frontier) = usable_frontier(&table) else { return Ok(false) };
+    if !may_refresh(&table)? || needs_recomputation(&table) {
+        return Ok(false);
+    }
+    let snapshot = Snapshot::take();
+    for source in captured(&table)? {
+        if cdc::has_changes(source, frontier, &snapshot)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Sources whose changes no buffer brings make every refresh a recomputation.
+fn needs_recomputation(table: &StreamTable) -> bool {
+    table.refusal.is_some() || table.mode == Mode::Full
+}
+
+fn may_refresh(table: &StreamTable) -> Result<bool> {
+    match table.status {
+        Status::Active | Status::Initializing => Ok(true),
+        status => Err(Error::NotActive { name: table.name.to_string(), status: status.as_str().into() }),
+    }
+}
+
+/// The snapshot that the contents equal, if they equal one of this cluster.
+fn usable_frontier(table: &StreamTable) -> Option<&Frontier> {
+    let usable = table.is_populated && !table.needs_reinit;
+    table.frontier.as_ref().filter(|frontier| usable && frontier.system == system_identifier())
+}
+
+fn captured(table: &StreamTable) -> Result<Vec<u32>> {
+    let edges = catalog::sources_of(table.id)?;
+    Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
+}
+
+fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> Result<Outcome> {
+    may_refresh(table)?;
+    let started = clock::now();
+    let snapshot = &snapshot.advanced();
+    let target = snapshot.frontier();
+    let old = usable_frontier(table);
+    if old.is_some_and(|old| !target.covers(old)) {
+        return Ok(Outcome::Unchanged);
+    }
+    let sources = captured(table)?;
+    let mut changes: Vec<(u32, Changes)> = Vec::new();
+    if let Some(old) = old {
+        for source in &sources {
+            let read = cdc::read_changes(*source, old, snapshot)?;
+            if read.rows > 0 || read.truncated {
+                changes.push((*source, read));
+            }
+        }
+        if changes.is_empty() && !needs_recomputation(table) {
+            return Ok(Outcome::Unchanged);
+        }
+    }
+    let choice = choose(table, old.is_some(), &changes);
+    let (inserted, deleted) = {
+        let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
+        let _rights = RunAs::owner(owner);
+        let _settings = PinnedSettings::new();
+        let _writes = InternalWrites::allow(table.relid);
+        match choice {
+            Choice::Differential => stages::differential(table, &changes, snapshot)?,
+            Choice::Full => full::recompute(table, snapshot)?,
+        }
+    };
+    let action = if choice == Choice::Full { Action::Full } else { Action::Differential };
+    catalog::save_refresh(table.id, &target, action.as_str(), None)?;
+    catalog::record(&HistoryEntry {
+        pgt_id: table.id,
+        started,
+        action,
+        inserted,
+        deleted,
+        changes: changes.iter().map(|(_, read)| read.rows as i64).sum(),
+        fell_back: choice == Choice::Full && table.mode == Mode::Differential && old.is_some(),
+        initiator,
+    });
+    for (source, _) in &changes {
+        cdc::collect(*source)?;
+    }
+    Ok(Outcome::Refreshed { action, inserted, deleted })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Differential,
+    Full,
+}
+
+/// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO also when the
+/// changes are a large part of the sources.
+fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -> Choice {
+    let truncated = changes.iter().any(|(_, read)| read.truncated);
+    if !has_frontier || truncated || needs_recomputation(table) {
+        return Choice::Full;
+    }
+    if table.mode != Mode::Auto {
+        return Choice::Differential;
+    }
+    let changed: f64 = changes.iter().map(|(_, read)| read.rows as f64).sum();
+    let size: f64 = changes.iter().map(|(source, _)| object::estimated_rows(*source)).sum();
+    match changed > crate::config::differential_max_change_ratio() * size && changed > FEW {
+        true => Choice::Full,
+        false => Choice::Differential,
+    }
+}
+
+/// Fewer changed rows than this are cheap to apply whatever the size of the source, which may be unknown.
+const FEW: f64 = 1000.0;

@@ -1,0 +1,155 @@
+//! A stream table's compiled query as this backend holds it: names resolved, statements planned.
+//!
+//! Statements are kept per (stage, set of changed leaves, size class of the delta): a plan that is right for one changed
+//! row is wrong for a million, so a delta whose size leaves its class is planned anew. The cache holds the most recently
+//! used stream tables; relations that change invalidate plans in the server's own plan cache.
+
+use crate::catalog::{self, StreamTable};
+use crate::error::{Error, Result};
+use crate::pg::executor::{Named, Statement};
+use crate::pg::object;
+use pgtrickle_engine::delta::{Leaf, Program, Storage};
+use pgtrickle_engine::sql::Ident;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// Stream tables whose statements a backend keeps; a scheduler's working set, at some 100 kB each.
+const CAPACITY: usize = 256;
+
+/// What to run.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Apply the changes of these leaves to the stage.
+    Maintain { stage: usize, changed: BTreeSet<Leaf>, size_class: u32 },
+    /// Fill the stage, which is empty.
+    Fill { stage: usize },
+    /// Empty the state of an inner stage.
+    Clear { stage: usize },
+    /// Make the stream table equal to the last stage's content.
+    Recompute,
+}
+
+/// A loaded program with its statements.
+pub struct Prepared {
+    pub program: Program,
+    pub storage: Storage,
+    relid: u32,
+    states: Vec<u32>,
+    statements: RefCell<HashMap<Step, Rc<Statement>>>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Vec<(i64, Rc<Prepared>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The prepared program of `table`, from the cache while every name in it still stands for the same relation.
+pub fn load(table: &StreamTable) -> Result<Rc<Prepared>> {
+    let cached = CACHE.with_borrow_mut(|cache| {
+        let found = cache.iter().position(|(id, prepared)| *id == table.id && prepared.relid == table.relid)?;
+        let entry = cache.remove(found);
+        let prepared = entry.1.clone();
+        cache.push(entry);
+        Some(prepared)
+    });
+    if let Some(prepared) = cached
+        && prepared.is_current(table)?
+    {
+        return Ok(prepared);
+    }
+    let prepared = Rc::new(Prepared::read(table)?);
+    CACHE.with_borrow_mut(|cache| {
+        cache.retain(|(id, _)| *id != table.id);
+        if cache.len() == CAPACITY {
+            cache.remove(0);
+        }
+        cache.push((table.id, prepared.clone()));
+    });
+    Ok(prepared)
+}
+
+impl Prepared {
+    fn read(table: &StreamTable) -> Result<Prepared> {
+        let (json, states) = catalog::program(table.id)?;
+        let mut program: Program = serde_json::from_str(&json)
+            .map_err(|error| Error::Internal(format!("the program of {} does not parse: {error}", table.name)))?;
+        let mut failure = None;
+        program.for_each_scan(|scan| {
+            if let Err(error) = rebind(scan) {
+                failure.get_or_insert(error);
+            }
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let storage = storage(table.relid, &states)?;
+        Ok(Prepared { program, storage, relid: table.relid, states, statements: RefCell::default() })
+    }
+
+    /// Whether the names in the statements are still those of the relations and columns that they were made for.
+    fn is_current(&self, table: &StreamTable) -> Result<bool> {
+        let bound = |scan: &pgtrickle_engine::query::Scan| {
+            let mut now = scan.clone();
+            rebind(&mut now).map(|()| now == *scan)
+        };
+        for scan in self.program.stages.iter().flat_map(|stage| stage.body.scans()) {
+            if !bound(scan)? {
+                return Ok(false);
+            }
+        }
+        Ok(storage(table.relid, &self.states)? == self.storage)
+    }
+
+    /// The statement of `step`, prepared at its first use. `relations` are the changes that it reads.
+    pub fn statement(&self, step: Step, relations: &[Named]) -> Rc<Statement> {
+        if let Some(statement) = self.statements.borrow().get(&step) {
+            return statement.clone();
+        }
+        let statement = Rc::new(Statement::prepare(&self.text(&step), &[], relations));
+        self.statements.borrow_mut().insert(step, statement.clone());
+        statement
+    }
+
+    fn text(&self, step: &Step) -> String {
+        match step {
+            Step::Maintain { stage, changed, .. } => self
+                .program
+                .maintain(*stage, &self.storage, changed)
+                .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
+            Step::Fill { stage } => self.program.fill(*stage, &self.storage),
+            Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
+            Step::Recompute => self.program.recompute(&self.storage),
+        }
+    }
+}
+
+/// Deltas within a factor of 32 share a plan.
+pub fn size_class(rows: u64) -> u32 {
+    (u64::BITS - rows.leading_zeros()) / 5
+}
+
+/// Gives the scan the names that its relation and columns have now.
+fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
+    let relid = scan.relid;
+    let dropped = || Error::SourceDropped(scan.name.to_string());
+    let name = object::name(relid).ok_or_else(dropped)?;
+    for scanned in &mut scan.columns {
+        let current = object::column_name(relid, scanned.attnum)
+            .ok_or_else(|| Error::SourceChanged(format!("column {} of {name} was dropped", scanned.name)))?;
+        scanned.name = Ident::new(current);
+    }
+    scan.name = name;
+    Ok(())
+}
+
+fn storage(relid: u32, states: &[u32]) -> Result<Storage> {
+    let name = |relid: u32| {
+        object::name(relid).ok_or_else(|| Error::Internal(format!("relation {relid} of a stream table is gone")))
+    };
+    Ok(Storage { stream_table: name(relid)?, states: states.iter().copied().map(name).collect::<Result<_>>()? })
+}
+
+/// Drops what the backend holds of the stream table `id`.
+pub(super) fn forget(id: i64) {
+    CACHE.with_borrow_mut(|cache| cache.retain(|(cached, _)| *cached != id));
+}

@@ -1,0 +1,54 @@
+//! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
+//! its state, is the change that its parents read.
+
+use super::prepared::{Step, load, size_class};
+use crate::catalog::StreamTable;
+use crate::cdc::Changes;
+use crate::error::{Error, Result};
+use crate::pg::executor::{Named, Sink};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::tuplestore::TupleStore;
+use pgtrickle_engine::delta::Leaf;
+use std::collections::BTreeSet;
+
+/// Applies `changes` to `table`; returns the rows inserted and deleted.
+pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
+    let prepared = load(table)?;
+    let last = prepared.program.stages.len() - 1;
+    let mut applied: Vec<(usize, TupleStore)> = Vec::new();
+    for stage in 0..=last {
+        let reads = prepared.program.stages[stage].leaves();
+        let sources = changes.iter().map(|(source, read)| (Leaf::Source(*source), &read.store));
+        let stages = applied.iter().map(|(stage, store)| (Leaf::Stage(*stage), store));
+        let changed: Vec<(Leaf, &TupleStore)> =
+            sources.chain(stages).filter(|(leaf, store)| reads.contains(leaf) && store.rows() > 0).collect();
+        if changed.is_empty() {
+            continue;
+        }
+        let rows = changed.iter().map(|(_, store)| store.rows()).sum();
+        let step = Step::Maintain {
+            stage,
+            changed: changed.iter().map(|(leaf, _)| *leaf).collect::<BTreeSet<Leaf>>(),
+            size_class: size_class(rows),
+        };
+        let relations: Vec<Named> =
+            changed.iter().map(|(leaf, store)| Named { name: leaf.delta_name(), store }).collect();
+        let statement = prepared.statement(step, &relations);
+        let mut result = statement.result_store();
+        statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
+        if stage == last {
+            return counts(&result);
+        }
+        applied.push((stage, result));
+    }
+    Ok((0, 0))
+}
+
+/// The one row `(inserted, deleted)` that a statement on the stream table yields.
+pub(super) fn counts(result: &TupleStore) -> Result<(i64, i64)> {
+    let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1)));
+    match rows.as_slice() {
+        [(Some(inserted), Some(deleted))] => Ok((*inserted, *deleted)),
+        _ => Err(Error::Internal("the statement that applies a delta returned no counts".into())),
+    }
+}

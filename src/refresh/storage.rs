@@ -1,0 +1,71 @@
+//! The tables of a stream table: the table itself, owned by its creator like any other, and the state tables of its inner
+//! stages in `pgtrickle_state`, owned by the same role and dropped with it.
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::pg::object;
+use crate::pg::security::RunAs;
+use crate::pg::utility::run;
+use pgtrickle_engine::delta::{Program, StageKind, Storage};
+use pgtrickle_engine::sql::{Ident, QualifiedName, list};
+
+/// Creates the table as the current role, with exactly the query's columns and the index of its identity.
+pub(super) fn create_stream_table(name: &QualifiedName, query: &str, program: &Program) -> Result<u32> {
+    let columns = list(program.output_names().iter().map(Ident::new));
+    run(&format!("CREATE TABLE {name} ({columns}) AS {query} WITH NO DATA"));
+    let relid = object::oid(name).ok_or_else(|| Error::Internal(format!("{name} was not created")))?;
+    index(name, &program.output_index());
+    Ok(relid)
+}
+
+/// Creates the state table of each inner stage of the stream table `id`, stored in `relid` and owned by `owner`.
+pub(super) fn create_states(id: i64, relid: u32, owner: u32, program: &Program) -> Result<Vec<u32>> {
+    let _elevated = RunAs::extension();
+    let role = object::role_name(owner).ok_or_else(|| Error::Internal(format!("role {owner} is gone")))?;
+    let stream_table = object::name(relid).ok_or_else(|| Error::NotFound(id.to_string()))?;
+    let inner = program.stages.len() - 1;
+    let storage = Storage { stream_table, states: (0..inner).map(|stage| names::state_table(id, stage)).collect() };
+    let mut relids = Vec::new();
+    for (stage, table) in storage.states.iter().enumerate() {
+        let StageKind::Aggregate(state) = &program.stages[stage].kind else { continue };
+        // A count below zero means that a change was applied twice or never made: an error, not a wrong answer.
+        run(&format!(
+            "CREATE TABLE {table} WITH (fillfactor = 90) AS {} WITH NO DATA",
+            program.content(stage, &storage)
+        ));
+        run(&format!("ALTER TABLE {table} ADD CHECK (n >= 0)"));
+        if let Some(columns) = state.index() {
+            index(table, &columns);
+        }
+        run(&format!("ALTER TABLE {table} OWNER TO {role}"));
+        let created = object::oid(table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
+        object::drop_with(created, relid);
+        relids.push(created);
+    }
+    Ok(relids)
+}
+
+/// Refuses direct writes to the stream table.
+pub(super) fn guard(table: &QualifiedName) {
+    let _elevated = RunAs::extension();
+    for (trigger, event) in
+        [(names::GUARD_TRIGGER, "INSERT OR UPDATE OR DELETE"), (names::TRUNCATE_GUARD_TRIGGER, "TRUNCATE")]
+    {
+        let trigger = Ident::new(trigger);
+        run(&format!(
+            "CREATE TRIGGER {trigger} BEFORE {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION pgtrickle.pgt_dml_guard()"
+        ));
+        run(&format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"));
+    }
+}
+
+/// Gathers the planner's statistics of freshly filled tables.
+pub(super) fn analyze(tables: impl IntoIterator<Item = QualifiedName>) {
+    for table in tables {
+        run(&format!("ANALYZE {table}"));
+    }
+}
+
+fn index(table: &QualifiedName, (columns, unique): &(String, bool)) {
+    run(&format!("CREATE {}INDEX ON {table} ({columns})", if *unique { "UNIQUE " } else { "" }));
+}
