@@ -60,7 +60,8 @@ fn every_function_is_documented(db: &mut Database) {
 
 fn every_catalog_column_is_documented(db: &mut Database) {
     let page = read("docs/SQL_REFERENCE.md");
-    let tables = db.lines("SELECT relname FROM pg_class WHERE relnamespace = 'pgtrickle'::regnamespace AND relkind = 'r'");
+    let tables =
+        db.lines("SELECT relname FROM pg_class WHERE relnamespace = 'pgtrickle'::regnamespace AND relkind = 'r'");
     for table in tables {
         let heading = format!("### pgtrickle.{table}\n");
         let (_, section) = page.split_once(&heading).unwrap_or_else(|| panic!("no section on {table}"));
