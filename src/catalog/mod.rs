@@ -9,8 +9,8 @@ mod stream_tables;
 pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program, readers,
-    remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program,
+    readers, remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
 };
 
 use crate::pg::executor::{Param, Row, Statement};
