@@ -36,3 +36,7 @@ use_pg() {
     PATH=$("$PG_CONFIG" --bindir):$PATH
     export PATH
 }
+
+# What cargo-pgrx gives to cargo for the extension. Checks and tests that use it too share build scripts and macros
+# with that build instead of compiling them once more.
+build_flags=(--config "target.'cfg(all(target_family = \"unix\", not(target_os = \"macos\")))'.rustflags = [\"-C\", \"link-arg=-Wl,--no-gc-sections\"]")

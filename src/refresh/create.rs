@@ -84,8 +84,8 @@ pub fn refuse_taken_name(name: &QualifiedName) -> Result<()> {
         return Err(Error::SchemaNotFound(name.schema.0.clone()));
     }
     match object::oid(name) {
-        Some(relid) if catalog::is_stream_table(relid) => Err(Error::AlreadyExists(name.to_string())),
-        Some(_) => Err(Error::NameTaken(name.to_string())),
+        Some(relid) if catalog::is_stream_table(relid) => Err(Error::AlreadyExists(format!("{}.{}", name.schema.0, name.name.0))),
+        Some(_) => Err(Error::NameTaken(format!("{}.{}", name.schema.0, name.name.0))),
         None => Ok(()),
     }
 }

@@ -1,0 +1,173 @@
+//! What happens to a stream table when its sources change shape.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![
+    a_column_added_to_the_source,
+    an_unused_column_dropped_from_the_source,
+    a_used_column_dropped_from_the_source,
+    a_used_column_changes_its_type,
+    a_source_column_is_renamed,
+    a_source_is_renamed_or_moved,
+    a_source_is_dropped,
+    a_source_is_dropped_and_created_again,
+    a_source_is_rewritten,
+    indexes_and_statistics_come_and_go,
+    the_extension_can_be_dropped_and_created,
+    the_stream_table_is_dropped_as_a_table,
+];
+
+fn source(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, g text, v int, unused int)");
+    db.run("INSERT INTO t SELECT i, 'g' || i % 3, i, i FROM generate_series(1, 12) AS i");
+    db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    db.stream("rows", "SELECT id, v FROM t WHERE v > 2");
+}
+
+fn a_column_added_to_the_source(db: &mut Database) {
+    source(db);
+    db.run("UPDATE t SET v = v + 1; ALTER TABLE t ADD COLUMN more text DEFAULT 'x'");
+    db.cycle(&["INSERT INTO t (id, g, v, more) VALUES (100, 'g1', 5, 'y'); UPDATE t SET more = 'z'"]);
+    db.stream("wide", "SELECT id, more FROM t");
+    db.cycle(&["UPDATE t SET more = 'w', v = v + 1 WHERE id < 6"]);
+}
+
+fn an_unused_column_dropped_from_the_source(db: &mut Database) {
+    source(db);
+    db.run("UPDATE t SET v = v + 1; ALTER TABLE t DROP COLUMN unused");
+    db.cycle(&["INSERT INTO t (id, g, v) VALUES (100, 'g1', 5); DELETE FROM t WHERE id = 4"]);
+}
+
+fn a_used_column_dropped_from_the_source(db: &mut Database) {
+    source(db);
+    // Either the DROP is refused, or the stream table says what happened; it never shows something wrong.
+    if db.attempt("ALTER TABLE t DROP COLUMN v").is_ok() {
+        db.run("INSERT INTO t (id, g) VALUES (100, 'g1')");
+        let failure = db.fails("SELECT pgtrickle.refresh_stream_table('sums')");
+        assert!(["42P16", "42703"].contains(&failure.sqlstate.as_str()), "{failure:?}");
+        assert!(!failure.hint.is_empty(), "{failure:?}");
+    } else {
+        db.cycle(&["INSERT INTO t VALUES (100, 'g1', 5, 5)"]);
+    }
+}
+
+fn a_used_column_changes_its_type(db: &mut Database) {
+    source(db);
+    db.run("UPDATE t SET v = v + 1");
+    if db.attempt("ALTER TABLE t ALTER COLUMN v TYPE numeric(10, 2)").is_ok() {
+        db.run("INSERT INTO t VALUES (100, 'g1', 1.25, 5)");
+        let failure = db.fails("SELECT pgtrickle.refresh_stream_table('sums')");
+        assert!(["42P16", "42804"].contains(&failure.sqlstate.as_str()), "{failure:?}");
+        assert!(!failure.hint.is_empty(), "{failure:?}");
+    } else {
+        db.cycle(&["INSERT INTO t VALUES (100, 'g1', 5, 5)"]);
+    }
+}
+
+fn a_source_column_is_renamed(db: &mut Database) {
+    source(db);
+    db.run("UPDATE t SET v = v + 1; ALTER TABLE t RENAME COLUMN v TO amount");
+    db.run("UPDATE t SET amount = amount + 1 WHERE id < 5; INSERT INTO t VALUES (100, 'new', 9, 9)");
+    // The definition follows the rename, or the refresh says what happened.
+    match db.attempt("SELECT pgtrickle.refresh_stream_table('sums')") {
+        Ok(()) => {
+            let stored = db.lines("SELECT g, s FROM sums ORDER BY g");
+            assert_eq!(stored, db.lines("SELECT g, sum(amount) FROM t GROUP BY g ORDER BY g"));
+        }
+        Err(failure) => {
+            assert!(["42P16", "42703"].contains(&failure.sqlstate.as_str()), "{failure:?}");
+            assert!(!failure.hint.is_empty(), "{failure:?}");
+        }
+    }
+}
+
+fn a_source_is_renamed_or_moved(db: &mut Database) {
+    source(db);
+    db.run("CREATE SCHEMA elsewhere; ALTER TABLE t SET SCHEMA elsewhere; ALTER TABLE elsewhere.t RENAME TO moved");
+    db.run("CREATE TABLE t (id int, g text, v int); INSERT INTO t VALUES (1, 'decoy', 1)");
+    db.run("UPDATE elsewhere.moved SET v = v + 1 WHERE id < 5");
+    match db.attempt("SELECT pgtrickle.refresh_stream_table('sums')") {
+        Ok(()) => {
+            let stored = db.lines("SELECT g, s FROM sums ORDER BY g");
+            assert_eq!(stored, db.lines("SELECT g, sum(v) FROM elsewhere.moved GROUP BY g ORDER BY g"));
+        }
+        Err(failure) => {
+            assert!(["42P16", "42P01"].contains(&failure.sqlstate.as_str()), "{failure:?}");
+            assert!(!failure.hint.is_empty(), "{failure:?}");
+        }
+    }
+}
+
+fn a_source_is_dropped(db: &mut Database) {
+    source(db);
+    if db.attempt("DROP TABLE t").is_ok() {
+        let failure = db.fails("SELECT pgtrickle.refresh_stream_table('sums')");
+        assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
+        assert!(!failure.hint.is_empty(), "{failure:?}");
+    }
+    db.run("SELECT pgtrickle.drop_stream_table('sums'); SELECT pgtrickle.drop_stream_table('rows')");
+    db.run("DROP TABLE IF EXISTS t");
+    assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_change_tracking"), 0);
+    assert_eq!(db.number("SELECT count(*) FROM pg_class WHERE relnamespace = 'pgtrickle_changes'::regnamespace"), 0);
+}
+
+fn a_source_is_dropped_and_created_again(db: &mut Database) {
+    source(db);
+    if db.attempt("DROP TABLE t").is_ok() {
+        db.run("CREATE TABLE t (id int PRIMARY KEY, g text, v int, unused int); INSERT INTO t VALUES (1, 'x', 1, 1)");
+        // The new table is another table: an error that says so, or contents that equal it.
+        match db.attempt("SELECT pgtrickle.refresh_stream_table('sums')") {
+            Ok(()) => assert_eq!(db.lines("SELECT g, s FROM sums"), ["x|1"]),
+            Err(failure) => {
+                assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
+                assert!(!failure.hint.is_empty(), "{failure:?}");
+            }
+        }
+    }
+}
+
+fn a_source_is_rewritten(db: &mut Database) {
+    source(db);
+    db.run("UPDATE t SET v = v + 1 WHERE id < 6");
+    db.run("VACUUM FULL t");
+    db.cycle(&["UPDATE t SET v = v + 1 WHERE id > 3"]);
+    db.run("CLUSTER t USING t_pkey");
+    db.run("ALTER TABLE t ALTER COLUMN unused TYPE bigint");
+    db.cycle(&["UPDATE t SET v = v + 1, unused = 2 WHERE id > 3"]);
+}
+
+fn indexes_and_statistics_come_and_go(db: &mut Database) {
+    source(db);
+    db.cycle(&["UPDATE t SET v = v + 1 WHERE id < 6"]);
+    db.run("CREATE INDEX extra ON t (g); ANALYZE t; ANALYZE sums");
+    db.cycle(&["UPDATE t SET v = v + 1 WHERE id < 6"]);
+    db.run("DROP INDEX extra; ALTER TABLE t DROP CONSTRAINT t_pkey");
+    db.cycle(&["INSERT INTO t VALUES (1, 'g1', 1, 1), (1, 'g1', 3, 1)"]);
+    db.cycle(&["DELETE FROM t WHERE id = 1"]);
+    db.run("CREATE INDEX own ON sums (s)");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn the_extension_can_be_dropped_and_created(db: &mut Database) {
+    source(db);
+    db.run("DROP EXTENSION pg_trickle CASCADE");
+    db.run("UPDATE t SET v = v + 1");
+    db.run("DROP TABLE IF EXISTS sums, rows");
+    db.run("CREATE EXTENSION pg_trickle");
+    for name in ["sums", "rows"] {
+        db.untrack(name);
+    }
+    db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn the_stream_table_is_dropped_as_a_table(db: &mut Database) {
+    source(db);
+    // Refused, or done cleanly: writers go on, and the name can be used again.
+    if db.attempt("DROP TABLE sums").is_ok() {
+        db.run("UPDATE t SET v = v + 1");
+        db.untrack("sums");
+        db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    }
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}

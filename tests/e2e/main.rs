@@ -1,0 +1,35 @@
+//! Tests of pg_trickle against a real server: one module per behaviour. `scripts/test` runs them.
+
+use pgtrickle_tests::run;
+
+mod bad_input;
+mod chains;
+mod crash;
+mod ddl;
+mod frontier;
+mod full;
+mod guard;
+mod lifecycle;
+mod monitoring;
+mod ownership;
+mod races;
+mod scheduler;
+mod traps;
+
+fn main() {
+    let modules = [
+        lifecycle::TESTS,
+        bad_input::TESTS,
+        ownership::TESTS,
+        guard::TESTS,
+        monitoring::TESTS,
+        full::TESTS,
+        chains::TESTS,
+        frontier::TESTS,
+        races::TESTS,
+        ddl::TESTS,
+        scheduler::TESTS,
+        crash::TESTS,
+    ];
+    run(modules.into_iter().chain(traps::MODULES.iter().copied()).flatten().copied());
+}

@@ -1,0 +1,206 @@
+//! Who may do what, and as whom a refresh runs.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![
+    ordinary_roles_manage_their_own,
+    others_may_not_touch_them,
+    members_of_the_owner_may,
+    the_source_must_be_readable,
+    writers_need_no_rights_of_the_extension,
+    refresh_runs_as_the_owner,
+    lost_rights_stop_the_refresh,
+    row_security_refuses_creation,
+    readers_need_a_grant,
+    buffers_are_closed,
+];
+
+/// Two roles that may create tables, each owning one table. Roles are shared by the cluster, so the database's name
+/// is part of theirs.
+fn roles(db: &mut Database) -> (String, String) {
+    let (alice, bob) = (format!("alice_{}", db.name()), format!("bob_{}", db.name()));
+    for role in [&alice, &bob] {
+        db.run(&format!("CREATE ROLE {role} LOGIN"));
+        db.run(&format!("GRANT USAGE ON SCHEMA pgtrickle TO {role}; GRANT ALL ON SCHEMA public TO {role}"));
+    }
+    db.connect_as(&alice).run("CREATE TABLE hers (id int PRIMARY KEY, v int); INSERT INTO hers VALUES (1, 1), (2, 2)");
+    db.connect_as(&bob).run("CREATE TABLE his (id int PRIMARY KEY, v int); INSERT INTO his VALUES (1, 1), (2, 2)");
+    (alice, bob)
+}
+
+/// Removes the roles again, with all that they own here.
+fn without_roles(db: &mut Database, (alice, bob): (String, String)) {
+    for role in [alice, bob] {
+        for name in db.lines(&format!(
+            "SELECT format('%I.%I', pgt_schema, pgt_name) FROM pgtrickle.pgt_stream_tables AS st \
+             JOIN pg_class AS c ON c.oid = st.pgt_relid WHERE c.relowner = '{role}'::regrole"
+        )) {
+            db.run(&format!("SELECT pgtrickle.drop_stream_table('{name}', cascade => true)"));
+        }
+        db.run(&format!("DROP OWNED BY {role} CASCADE"));
+        db.run(&format!("DROP ROLE {role}"));
+    }
+}
+
+const CREATE: &str = "SELECT pgtrickle.create_stream_table('sums', 'SELECT sum(v) AS s FROM hers', schedule => '1h', \
+                      refresh_mode => 'DIFFERENTIAL')";
+
+fn ordinary_roles_manage_their_own(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(CREATE);
+    assert_eq!(db.text("SELECT relowner::regrole::text FROM pg_class WHERE oid = 'sums'::regclass"), alice);
+    her.run("UPDATE hers SET v = v + 10");
+    her.run("SELECT pgtrickle.refresh_stream_table('sums')");
+    assert_eq!(her.number("SELECT s FROM sums"), 23);
+    her.run("SELECT pgtrickle.alter_stream_table('sums', schedule => '2h')");
+    her.run("SELECT pgtrickle.drop_stream_table('sums')");
+    drop(her);
+    without_roles(db, (alice, bob));
+}
+
+fn others_may_not_touch_them(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.connect_as(&alice).run(CREATE);
+    let before = db.fingerprint();
+    let mut him = db.connect_as(&bob);
+    for call in [
+        "refresh_stream_table('sums')",
+        "drop_stream_table('sums')",
+        "drop_stream_table('sums', cascade => true)",
+        "alter_stream_table('sums', schedule => '2h')",
+        "resume_stream_table('sums')",
+    ] {
+        let failure = him.fails(&format!("SELECT pgtrickle.{call}"));
+        assert_eq!(failure.sqlstate, "42501", "{call}: {failure:?}");
+        assert!(failure.message.contains("sums"), "{failure:?}");
+        assert!(!failure.hint.is_empty(), "{failure:?}");
+    }
+    assert_eq!(db.fingerprint(), before);
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn members_of_the_owner_may(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.connect_as(&alice).run(CREATE);
+    db.run(&format!("GRANT {alice} TO {bob}"));
+    let mut him = db.connect_as(&bob);
+    him.run("UPDATE hers SET v = v + 10");
+    him.run("SELECT pgtrickle.refresh_stream_table('sums')");
+    assert_eq!(him.number("SELECT s FROM sums"), 23);
+    him.run("SELECT pgtrickle.drop_stream_table('sums')");
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn the_source_must_be_readable(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let before = db.fingerprint();
+    let mut him = db.connect_as(&bob);
+    assert_eq!(him.fails(CREATE).sqlstate, "42501");
+    assert_eq!(db.fingerprint(), before);
+    db.run(&format!("GRANT SELECT ON hers TO {bob}"));
+    him.run(CREATE);
+    db.track("sums", "SELECT sum(v) AS s FROM hers");
+    db.cycle(&["UPDATE hers SET v = 7 WHERE id = 1"]);
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn writers_need_no_rights_of_the_extension(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.run(&format!(
+        "REVOKE ALL ON SCHEMA pgtrickle FROM {bob}; GRANT INSERT, UPDATE, DELETE, SELECT ON hers TO {bob}"
+    ));
+    db.connect_as(&alice).run(CREATE);
+    db.track("sums", "SELECT sum(v) AS s FROM hers");
+    let mut him = db.connect_as(&bob);
+    him.run("INSERT INTO hers VALUES (3, 30)");
+    db.cycle(&[]);
+    him.run("UPDATE hers SET v = v * 2 WHERE id > 1; DELETE FROM hers WHERE id = 1");
+    db.cycle(&[]);
+    assert_eq!(db.number("SELECT s FROM sums"), 64);
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn refresh_runs_as_the_owner(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run("CREATE FUNCTION who(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN current_user; END'");
+    her.run(
+        "SELECT pgtrickle.create_stream_table('seen', 'SELECT id, who(v) AS who FROM hers', schedule => '1h', \
+             refresh_mode => 'DIFFERENTIAL')",
+    );
+    db.run("INSERT INTO hers VALUES (3, 3); SELECT pgtrickle.refresh_stream_table('seen')");
+    assert_eq!(db.lines("SELECT DISTINCT who FROM seen"), [alice.clone()]);
+    assert_eq!(db.text("SELECT current_user"), "postgres");
+    // What the owner may not do, the owner's function may not do either, whoever refreshes.
+    her.run(&format!(
+        "CREATE OR REPLACE FUNCTION who(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS \
+         $$BEGIN EXECUTE 'ALTER ROLE {alice} SUPERUSER'; RETURN 'done'; END$$"
+    ));
+    db.run("INSERT INTO hers VALUES (4, 4)");
+    db.fails("SELECT pgtrickle.refresh_stream_table('seen')");
+    assert!(!db.holds(&format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{alice}'")));
+    drop(her);
+    without_roles(db, (alice, bob));
+}
+
+fn lost_rights_stop_the_refresh(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.run(&format!("GRANT SELECT ON hers TO {bob}"));
+    db.connect_as(&bob).run(CREATE);
+    db.run(&format!("REVOKE SELECT ON hers FROM {bob}"));
+    db.run("UPDATE hers SET v = v + 10");
+    assert_eq!(db.fails("SELECT pgtrickle.refresh_stream_table('sums')").sqlstate, "42501");
+    assert_eq!(db.number("SELECT s FROM sums"), 3);
+    db.run(&format!("GRANT SELECT ON hers TO {bob}; SELECT pgtrickle.refresh_stream_table('sums')"));
+    assert_eq!(db.number("SELECT s FROM sums"), 23);
+    without_roles(db, (alice, bob));
+}
+
+fn row_security_refuses_creation(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(&format!(
+        "ALTER TABLE hers ENABLE ROW LEVEL SECURITY; GRANT SELECT ON hers TO {bob}; \
+         CREATE POLICY few ON hers USING (v = 1)"
+    ));
+    let before = db.fingerprint();
+    let failure = db.connect_as(&bob).fails(CREATE);
+    assert_eq!(failure.sqlstate, "42501", "{failure:?}");
+    assert!(!failure.hint.is_empty(), "{failure:?}");
+    assert_eq!(db.fingerprint(), before);
+    // The table's owner is not subject to its policies and sees everything.
+    her.run(CREATE);
+    db.track("sums", "SELECT sum(v) AS s FROM hers");
+    db.cycle(&["UPDATE hers SET v = v + 10"]);
+    drop(her);
+    without_roles(db, (alice, bob));
+}
+
+fn readers_need_a_grant(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(CREATE);
+    let mut him = db.connect_as(&bob);
+    assert_eq!(him.fails("SELECT s FROM sums").sqlstate, "42501");
+    her.run(&format!("GRANT SELECT ON sums TO {bob}"));
+    assert_eq!(him.number("SELECT s FROM sums"), 3);
+    drop((her, him));
+    without_roles(db, (alice, bob));
+}
+
+fn buffers_are_closed(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(CREATE);
+    let buffer = db.text("SELECT buffer_relid::regclass::text FROM pgtrickle.pgt_change_tracking");
+    for statement in [format!("SELECT * FROM {buffer}"), format!("DELETE FROM {buffer}")] {
+        assert_eq!(her.fails(&statement).sqlstate, "42501");
+    }
+    drop(her);
+    without_roles(db, (alice, bob));
+}

@@ -1,0 +1,226 @@
+//! The scheduler keeps stream tables fresh without being asked.
+
+use pgtrickle_tests::{Database, Session, tests, wait_until};
+
+tests![scheduled:
+    changes_arrive_by_themselves,
+    every_mode_is_scheduled,
+    a_chain_arrives_by_itself,
+    a_diamond_is_never_seen_half_done,
+    initialize_false_is_filled_by_the_scheduler,
+    a_suspended_stream_table_waits,
+    a_failing_stream_table_is_reported_and_harms_no_other,
+    a_killed_scheduler_comes_back,
+    switching_off_stops_the_scheduler,
+    a_late_commit_arrives,
+    a_prepared_transaction_arrives,
+    dropping_beside_the_scheduler,
+    a_manual_refresh_beside_the_scheduler,
+    health_sees_the_scheduler,
+];
+
+fn source(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, g int, v int); INSERT INTO t SELECT i, i % 3, i FROM generate_series(1, 9) i");
+}
+
+/// A stream table that the scheduler refreshes every second.
+fn live(db: &mut Database, name: &str, query: &str) {
+    db.stream_with(name, query, "schedule => '1s', refresh_mode => 'DIFFERENTIAL'");
+    db.track(name, query);
+}
+
+/// The scheduler brings every watched stream table to its query's result.
+#[track_caller]
+fn arrives(db: &mut Database) {
+    wait_until("the scheduler to refresh", || db.difference().is_none());
+}
+
+const SCHEDULERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
+
+fn changes_arrive_by_themselves(db: &mut Database) {
+    source(db);
+    live(db, "sums", "SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g");
+    for change in ["UPDATE t SET v = v + 1", "DELETE FROM t WHERE g = 1", "INSERT INTO t VALUES (100, 7, 7)"] {
+        db.run(change);
+        arrives(db);
+    }
+    let initiated = "SELECT DISTINCT initiated_by FROM pgtrickle.pgt_refresh_history ORDER BY 1";
+    assert!(db.lines(initiated).contains(&"SCHEDULER".to_string()));
+}
+
+fn every_mode_is_scheduled(db: &mut Database) {
+    source(db);
+    for (name, mode) in [("a", "AUTO"), ("b", "FULL"), ("c", "DIFFERENTIAL")] {
+        let query = "SELECT g, max(v) AS hi FROM t GROUP BY g";
+        db.stream_with(name, query, &format!("schedule => '1s', refresh_mode => '{mode}'"));
+        db.track(name, query);
+    }
+    let outer = "SELECT t.id, u.v FROM t LEFT JOIN t AS u ON u.id = t.v";
+    db.stream_with("d", outer, "schedule => '1s'");
+    db.track("d", outer);
+    db.run("UPDATE t SET v = v + 1");
+    arrives(db);
+    db.run("TRUNCATE t; INSERT INTO t VALUES (1, 1, 1)");
+    arrives(db);
+}
+
+fn a_chain_arrives_by_itself(db: &mut Database) {
+    source(db);
+    live(db, "one", "SELECT id, g, v FROM t WHERE v > 1");
+    live(db, "two", "SELECT g, sum(v) AS s FROM one GROUP BY g");
+    let top = "SELECT sum(s) AS s FROM two";
+    db.stream_with("three", top, "refresh_mode => 'DIFFERENTIAL', schedule => '1s'");
+    db.track("three", top);
+    for change in ["UPDATE t SET v = v + 1", "DELETE FROM t WHERE g = 1"] {
+        db.run(change);
+        arrives(db);
+    }
+}
+
+fn a_diamond_is_never_seen_half_done(db: &mut Database) {
+    source(db);
+    live(db, "sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    live(db, "counts", "SELECT g, count(v) AS n FROM t GROUP BY g");
+    live(db, "both", "SELECT sums.g, s, n FROM sums JOIN counts USING (g)");
+    // Every row has the same value, so that the sum belongs to the count.
+    db.run("UPDATE t SET v = 10");
+    arrives(db);
+    for i in 0..30 {
+        db.run(&format!("INSERT INTO t VALUES ({}, {i} % 3, 10)", 100 + i));
+        assert!(db.holds("SELECT coalesce(bool_and(s = 10 * n), true) FROM both"), "a diamond torn apart");
+    }
+    arrives(db);
+}
+
+fn initialize_false_is_filled_by_the_scheduler(db: &mut Database) {
+    source(db);
+    let query = "SELECT id, v FROM t";
+    db.stream_with("st", query, "schedule => '1s', refresh_mode => 'DIFFERENTIAL', initialize => false");
+    db.track("st", query);
+    arrives(db);
+}
+
+fn a_suspended_stream_table_waits(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    db.run("SELECT pgtrickle.alter_stream_table('st', status => 'SUSPENDED')");
+    live(db, "witness", "SELECT g, v FROM t");
+    let stored = db.number("SELECT count(*) FROM st");
+    db.run("INSERT INTO t VALUES (100, 1, 1)");
+    wait_until("the witness", || db.holds("SELECT count(*) = (SELECT count(*) FROM t) FROM witness"));
+    assert_eq!(db.number("SELECT count(*) FROM st"), stored);
+    db.run("SELECT pgtrickle.resume_stream_table('st')");
+    arrives(db);
+}
+
+fn a_failing_stream_table_is_reported_and_harms_no_other(db: &mut Database) {
+    source(db);
+    live(db, "good", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    live(db, "bad", "SELECT id, 10 / v AS q FROM t");
+    live(db, "over_bad", "SELECT sum(q) AS s FROM bad");
+    db.run("UPDATE t SET v = 0 WHERE id = 1");
+    wait_until("the error to be recorded", || {
+        db.holds(
+            "SELECT status = 'ERROR' AND last_error_message LIKE '%division by zero%' AND last_error_at IS NOT NULL \
+                  FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'",
+        )
+    });
+    let good = "SELECT (SELECT sum(s) FROM good) = (SELECT sum(v) FROM t)";
+    wait_until("the other stream table", || db.holds(good));
+    db.run("UPDATE t SET v = 5 WHERE v = 0");
+    wait_until("the other stream table", || db.holds(good));
+    db.run("SELECT pgtrickle.resume_stream_table('bad')");
+    arrives(db);
+    let errors =
+        "SELECT consecutive_errors, last_error_message FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'bad'";
+    assert_eq!(db.lines(errors), ["0|"]);
+}
+
+fn scheduler_pid(session: &mut Session) -> Option<String> {
+    let pids =
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_trickle scheduler' AND datname = current_database()";
+    session.lines(pids).into_iter().next()
+}
+
+fn a_killed_scheduler_comes_back(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    db.run("UPDATE t SET v = v + 1");
+    arrives(db);
+    let first = scheduler_pid(db).expect("a scheduler works here");
+    db.run(&format!("SELECT pg_terminate_backend({first})"));
+    wait_until("a new scheduler", || scheduler_pid(db).is_some_and(|pid| pid != first));
+    db.run("UPDATE t SET v = v + 1");
+    arrives(db);
+}
+
+fn switching_off_stops_the_scheduler(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    wait_until("the scheduler", || db.number(SCHEDULERS) == 1);
+    let name = db.name().to_string();
+    db.run(&format!("ALTER DATABASE {name} SET pg_trickle.enabled = off"));
+    let pid = scheduler_pid(db).expect("it was there");
+    db.run(&format!("SELECT pg_terminate_backend({pid})"));
+    wait_until("the scheduler to be gone", || db.number(SCHEDULERS) == 0);
+    db.run("UPDATE t SET v = v + 1");
+    db.run("SELECT pgtrickle.refresh_stream_table('st')");
+    db.check();
+    db.run(&format!("ALTER DATABASE {name} RESET pg_trickle.enabled; UPDATE t SET v = v + 1"));
+    arrives(db);
+}
+
+fn a_late_commit_arrives(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    let mut writer = db.connect();
+    writer.run("BEGIN; UPDATE t SET v = 100 WHERE id = 1");
+    db.run("UPDATE t SET v = 200 WHERE id = 2");
+    arrives(db);
+    writer.run("COMMIT");
+    arrives(db);
+    assert_eq!(db.number("SELECT v FROM st WHERE id = 1"), 100);
+}
+
+fn a_prepared_transaction_arrives(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    let name = format!("late_{}", db.name());
+    db.run(&format!("BEGIN; UPDATE t SET v = 100 WHERE id = 1; PREPARE TRANSACTION '{name}'"));
+    db.run("UPDATE t SET v = 200 WHERE id = 2");
+    arrives(db);
+    db.connect().run(&format!("COMMIT PREPARED '{name}'"));
+    arrives(db);
+    assert_eq!(db.number("SELECT v FROM st WHERE id = 1"), 100);
+}
+
+fn dropping_beside_the_scheduler(db: &mut Database) {
+    source(db);
+    for round in 0..5 {
+        let name = format!("st{round}");
+        db.stream_with(&name, "SELECT id, v FROM t", "schedule => '1s', refresh_mode => 'DIFFERENTIAL'");
+        db.run("UPDATE t SET v = v + 1");
+        db.run(&format!("SELECT pgtrickle.drop_stream_table('{name}')"));
+    }
+    live(db, "last", "SELECT id, v FROM t");
+    db.run("UPDATE t SET v = v + 1");
+    arrives(db);
+}
+
+fn a_manual_refresh_beside_the_scheduler(db: &mut Database) {
+    source(db);
+    live(db, "sums", "SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g");
+    for _ in 0..50 {
+        db.run("UPDATE t SET v = v + 1");
+        db.run("SELECT pgtrickle.refresh_stream_table('sums')");
+    }
+    arrives(db);
+}
+
+fn health_sees_the_scheduler(db: &mut Database) {
+    source(db);
+    live(db, "st", "SELECT id, v FROM t");
+    wait_until("the health check to see the scheduler", || {
+        db.text("SELECT severity FROM pgtrickle.health_check() WHERE check_name = 'scheduler_running'") == "OK"
+    });
+}

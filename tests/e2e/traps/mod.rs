@@ -1,0 +1,25 @@
+//! Situations that have bitten others, each a test: see `engine.md`, section 10.
+
+use pgtrickle_tests::Test;
+
+mod distinct;
+mod groups;
+mod joins;
+mod keys;
+mod names;
+mod settings;
+mod shapes;
+mod values;
+mod writes;
+
+pub(crate) const MODULES: &[&[Test]] = &[
+    distinct::TESTS,
+    groups::TESTS,
+    joins::TESTS,
+    keys::TESTS,
+    names::TESTS,
+    settings::TESTS,
+    shapes::TESTS,
+    values::TESTS,
+    writes::TESTS,
+];

@@ -1,0 +1,156 @@
+//! Settings that differ between the session that writes, the one that creates and the one that refreshes.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![
+    time_zones_and_date_styles,
+    a_query_that_depends_on_the_time_zone,
+    search_paths,
+    messages_in_another_language,
+    float_digits,
+    replica_role_is_captured,
+    row_security_off,
+    read_only_and_timeouts,
+    the_callers_settings_come_back,
+];
+
+fn time_zones_and_date_styles(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz, d date, i interval); INSERT INTO t VALUES (1, '2024-01-01 00:00+00', '2024-02-03', '1 day')");
+    db.stream(
+        "rows",
+        "SELECT id, tz, d, i FROM t WHERE tz < timestamptz '2030-01-01 00:00+00' AND d > date '2024-02-01'",
+    );
+    db.stream("bag", "SELECT tz, d, i FROM t");
+    let mut writer = db.connect();
+    writer.run("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'iso_8601'");
+    writer.run(
+        "INSERT INTO t VALUES (2, '01/02/2024 00:00', '03/02/2024', 'P2D'); UPDATE t SET tz = tz + interval '1 hour'",
+    );
+    let mut refresher = db.connect();
+    refresher.run("SET TimeZone = 'America/New_York'; SET DateStyle = 'German'; SET IntervalStyle = 'sql_standard'");
+    refresher.run("SELECT pgtrickle.refresh_stream_table('rows'); SELECT pgtrickle.refresh_stream_table('bag')");
+    db.check();
+    assert_eq!(refresher.text("SHOW DateStyle"), "German, DMY");
+    writer.run("DELETE FROM t WHERE id = 1");
+    refresher.run("SELECT pgtrickle.refresh_stream_table('rows'); SELECT pgtrickle.refresh_stream_table('bag')");
+    db.check();
+}
+
+fn a_query_that_depends_on_the_time_zone(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz); INSERT INTO t VALUES (1, '2024-01-01 23:30+00'), (2, '2024-01-01 01:30+00')");
+    // Contents must not depend on who refreshes: refused with a reason, or computed under one pinned zone.
+    let query = "SELECT id, tz::date AS day FROM t";
+    let call = format!(
+        "SELECT pgtrickle.create_stream_table('days', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+    );
+    match db.attempt(&call) {
+        Err(failure) => assert_eq!(failure.sqlstate, "0A000", "{failure:?}"),
+        Ok(()) => {
+            db.run("INSERT INTO t SELECT id + 10, tz FROM t");
+            let mut refresher = db.connect();
+            refresher.run("SET TimeZone = 'Asia/Tokyo'; SELECT pgtrickle.refresh_stream_table('days')");
+            assert_eq!(
+                db.number("SELECT count(*) FROM days AS a JOIN days AS b ON b.id = a.id + 10 AND a.day = b.day"),
+                2
+            );
+        }
+    }
+}
+
+fn search_paths(db: &mut Database) {
+    db.run("CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, v int); CREATE TABLE public.t (id int, v int); INSERT INTO app.t VALUES (1, 1)");
+    db.run("SET search_path = app");
+    db.stream_with("st", "SELECT id, v FROM t", "schedule => '1h', refresh_mode => 'DIFFERENTIAL'");
+    db.run("RESET search_path");
+    db.track("app.st", "SELECT id, v FROM app.t");
+    let mut writer = db.connect();
+    writer.run("SET search_path = ''; INSERT INTO app.t VALUES (2, 2)");
+    let mut refresher = db.connect();
+    refresher.run("SET search_path = public; SELECT pgtrickle.refresh_stream_table('app.st')");
+    db.check();
+    assert_eq!(refresher.text("SHOW search_path"), "public");
+}
+
+fn messages_in_another_language(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+    db.run("SET lc_messages = 'C'; SET lc_monetary = 'C'; SET lc_numeric = 'C'; SET lc_time = 'C'");
+    db.stream("st", "SELECT id, v, to_char(v, '9D9') AS shown FROM t");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+    assert_eq!(db.fails("SELECT pgtrickle.refresh_stream_table('nowhere')").sqlstate, "42P01");
+}
+
+fn float_digits(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, f float8); INSERT INTO t VALUES (1, 0.1), (2, 1e-7)");
+    db.run("SET extra_float_digits = -10; SET bytea_output = 'escape'");
+    db.stream_with(
+        "st",
+        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
+        "schedule => '1h', refresh_mode => 'DIFFERENTIAL'",
+    );
+    db.run("UPDATE t SET f = f / 3");
+    db.refresh("st");
+    db.run("RESET extra_float_digits");
+    db.track(
+        "st",
+        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
+    );
+    db.check();
+    db.cycle(&["UPDATE t SET f = f / 7"]);
+}
+
+fn replica_role_is_captured(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)");
+    db.stream("st", "SELECT id, v FROM t");
+    db.stream("sums", "SELECT count(*) AS n, sum(v) AS s FROM t");
+    let mut replica = db.connect();
+    replica.run("SET session_replication_role = replica");
+    replica.run("INSERT INTO t VALUES (3, 3); UPDATE t SET v = v + 1; DELETE FROM t WHERE id = 1");
+    db.cycle(&[]);
+    replica.run("BEGIN; INSERT INTO t VALUES (4, 4); SET LOCAL session_replication_role = origin; UPDATE t SET v = 9 WHERE id = 4; COMMIT");
+    db.cycle(&["UPDATE t SET v = v * 2"]);
+    replica.run("TRUNCATE t");
+    db.cycle_in_full(&[]);
+    replica.run("SET session_replication_role = local; INSERT INTO t VALUES (5, 5)");
+    db.cycle(&[]);
+}
+
+fn row_security_off(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1); ALTER TABLE t ENABLE ROW LEVEL SECURITY");
+    db.stream("st", "SELECT id, v FROM t");
+    db.run("SET row_security = off");
+    db.cycle(&["INSERT INTO t VALUES (2, 2)"]);
+    db.run("SET row_security = on");
+    db.cycle(&["UPDATE t SET v = 3"]);
+}
+
+fn read_only_and_timeouts(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+    db.stream("st", "SELECT id, v FROM t");
+    db.run("UPDATE t SET v = 2");
+    let mut reader = db.connect();
+    reader.run("BEGIN READ ONLY");
+    assert_eq!(reader.fails("SELECT pgtrickle.refresh_stream_table('st')").sqlstate, "25006");
+    reader.run("ROLLBACK");
+    db.run("SET default_transaction_isolation = 'serializable'; SET statement_timeout = '30s'");
+    db.cycle(&["UPDATE t SET v = 3"]);
+}
+
+fn the_callers_settings_come_back(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+    db.run("SET search_path = public, pg_temp; SET TimeZone = 'Asia/Tokyo'; SET enable_seqscan = off; SET work_mem = '7MB'");
+    let settings = "SELECT string_agg(name || '=' || setting, ',' ORDER BY name) FROM pg_settings WHERE name NOT LIKE 'transaction%'";
+    let before = db.text(settings);
+    db.stream("st", "SELECT id, 10 / v AS v FROM t");
+    assert_eq!(db.text(settings), before);
+    db.cycle(&["UPDATE t SET v = 2"]);
+    assert_eq!(db.text(settings), before);
+    db.run("UPDATE t SET v = 0");
+    db.fails("SELECT pgtrickle.refresh_stream_table('st')");
+    assert_eq!(db.text(settings), before);
+    db.run("BEGIN; SAVEPOINT s");
+    db.fails("SELECT pgtrickle.refresh_stream_table('st')");
+    db.run("ROLLBACK TO s");
+    assert_eq!(db.text(settings), before);
+    assert_eq!(db.text("SELECT current_user"), "postgres");
+    db.run("ROLLBACK");
+}

@@ -1,0 +1,104 @@
+//! Runs tests side by side over one server and sums up.
+
+use crate::database::Database;
+use crate::server::{Options, Server};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// A named test.
+#[derive(Clone, Copy)]
+pub struct Test {
+    pub name: &'static str,
+    pub run: fn(&mut Database),
+    /// The scheduler works in the test's database.
+    pub scheduled: bool,
+}
+
+/// Lists test functions of a module.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::Test] = &[$($crate::Test {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: $name,
+            scheduled: false,
+        }),*];
+    };
+    (scheduled: $($name:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::Test] = &[$($crate::Test {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: $name,
+            scheduled: true,
+        }),*];
+    };
+}
+
+/// Starts a server, runs the tests that the command line selects, two at a time, and ends the process.
+pub fn run(tests: impl IntoIterator<Item = Test>) -> ! {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    if arguments.list {
+        conclude(libtest_mimic::run(&arguments, tests.into_iter().map(|test| trial(test, None)).collect()));
+    }
+    let server = Arc::new(Server::start(Options::default()));
+    let trials = tests.into_iter().map(|test| trial(test, Some(Arc::clone(&server)))).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let mut server = Arc::into_inner(server).expect("every test has ended");
+    let stopped = server.stop();
+    let crashes = crashes(&server.log());
+    drop(server);
+    for line in &crashes {
+        eprintln!("the server reports a crash: {line}");
+    }
+    if !stopped {
+        eprintln!("the server did not stop when it was told to");
+    }
+    if !crashes.is_empty() || !stopped {
+        std::process::exit(101);
+    }
+    conclude(conclusion)
+}
+
+fn conclude(conclusion: Conclusion) -> ! {
+    conclusion.exit()
+}
+
+fn trial(test: Test, server: Option<Arc<Server>>) -> Trial {
+    let name = test.name.split_once("::").map_or(test.name, |(_, name)| name);
+    Trial::test(name.to_string(), move || {
+        let server = server.ok_or("no server in a listing")?;
+        isolated(&server, test.name, test.scheduled, test.run)
+    })
+}
+
+/// Runs `body` in a database of its own; a panic comes back as a failure that carries the server's log.
+pub fn isolated(
+    server: &Arc<Server>,
+    label: &str,
+    scheduled: bool,
+    body: impl FnOnce(&mut Database),
+) -> Result<(), Failed> {
+    let label = label.rsplit("::").next().unwrap_or(label);
+    let mut database = Database::create(server, label, scheduled);
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut database)));
+    outcome.map_err(|cause| {
+        let message = cause
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| cause.downcast_ref::<&str>().copied())
+            .unwrap_or("panic");
+        let log = database.log();
+        let tail: Vec<&str> = log.lines().rev().take(25).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        Failed::from(format!("{message}\n--- server log of the test's database ---\n{}", tail.join("\n")))
+    })
+}
+
+/// The log's lines about processes that died.
+fn crashes(log: &str) -> Vec<String> {
+    let marks = ["was terminated by signal", "PANIC:", "TRAP:", "exited with exit code"];
+    let crashed =
+        |line: &&str| marks.iter().any(|mark| line.contains(mark)) && !line.contains("exited with exit code 1");
+    log.lines().filter(crashed).map(str::to_string).collect()
+}
