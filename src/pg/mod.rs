@@ -21,6 +21,7 @@ pub mod settings;
 pub mod shmem;
 pub mod slots;
 pub mod snapshot;
+pub mod source;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;
