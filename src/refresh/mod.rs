@@ -116,7 +116,11 @@ fn usable_frontier(table: &StreamTable) -> Option<&Frontier> {
     table.frontier.as_ref().filter(|frontier| usable && frontier.system == system_identifier())
 }
 
+/// The sources whose changes a buffer brings: none for a query without a delta, which has no use for them.
 fn captured(table: &StreamTable) -> Result<Vec<u32>> {
+    if table.refusal.is_some() {
+        return Ok(Vec::new());
+    }
     let edges = catalog::sources_of(table.id)?;
     Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
 }
