@@ -137,13 +137,10 @@ impl Scan {
         })
     }
 
-    /// Over the pages that may hold rows of transactions before `end`, after making room.
+    /// Over the pages that may hold rows of transactions before `end`, with room made on them.
     fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Self {
         // SAFETY: the relation was just opened, and the caller has locked VACUUM out.
-        Self::begin(buffer, snapshot, pg_sys::RowExclusiveLock, |relation| unsafe {
-            pages::make_room(relation);
-            pages::written_before(relation, end)
-        })
+        Self::begin(buffer, snapshot, pg_sys::RowExclusiveLock, |relation| unsafe { pages::reclaim(relation, end) })
     }
 
     fn begin(

@@ -48,58 +48,61 @@ pub(super) type Range = std::ops::Range<u32>;
 /// `relation` is an open buffer.
 pub(super) unsafe fn written_since(relation: pg_sys::Relation, from: u64) -> Vec<Range> {
     // SAFETY: by contract.
-    unsafe { select(relation, |page| page.newest >= from) }
-}
-
-/// The pages that may hold a row of a transaction before `end`.
-///
-/// # Safety
-/// `relation` is an open buffer.
-pub(super) unsafe fn written_before(relation: pg_sys::Relation, end: u64) -> Vec<Range> {
-    // SAFETY: by contract.
-    unsafe { select(relation, |page| page.oldest < end) }
-}
-
-unsafe fn select(relation: pg_sys::Relation, wanted: impl Fn(&Page) -> bool) -> Vec<Range> {
-    // SAFETY: by the callers' contract.
     unsafe {
         let count = length(relation);
         if count <= SMALL || !is_logged(relation) {
             return Vec::from_iter((count > 0).then_some(0..count));
         }
-        let mut ranges: Vec<Range> = Vec::new();
+        let mut ranges = Vec::new();
         look_at_all(relation, count, |block, page| {
-            if wanted(page) {
-                match ranges.last_mut() {
-                    Some(last) if last.end == block => last.end += 1,
-                    _ => ranges.push(block..block + 1),
-                }
+            if page.newest >= from {
+                extend(&mut ranges, block);
             }
         });
         ranges
     }
 }
 
-/// Frees what no snapshot can see any more on pages that are at least half full, and lets writers know.
+/// The pages that may hold a row of a transaction before `end`. What no snapshot can see any more is freed on pages that
+/// are at least half full, and writers learn of the room.
 ///
 /// # Safety
 /// `relation` is an open buffer, locked against VACUUM and the creation of indexes.
-pub(super) unsafe fn make_room(relation: pg_sys::Relation) {
+pub(super) unsafe fn reclaim(relation: pg_sys::Relation, end: u64) -> Vec<Range> {
     // SAFETY: by contract. A page is changed under a cleanup lock only, which is not waited for.
     unsafe {
         let count = length(relation);
-        let mut candidates = Vec::new();
+        let mut ranges = Vec::new();
+        let mut prunable = Vec::new();
         look_at_all(relation, count, |block, page| {
+            if page.oldest < end {
+                extend(&mut ranges, block);
+            }
             if page.prunable {
-                candidates.push(block);
+                prunable.push(block);
             }
         });
-        let visibility = match candidates.is_empty() {
-            true => return,
-            false => pg_sys::GlobalVisTestFor(relation),
-        };
+        make_room(relation, count, prunable);
+        ranges
+    }
+}
+
+fn extend(ranges: &mut Vec<Range>, block: u32) {
+    match ranges.last_mut() {
+        Some(last) if last.end == block => last.end += 1,
+        _ => ranges.push(block..block + 1),
+    }
+}
+
+unsafe fn make_room(relation: pg_sys::Relation, count: u32, prunable: Vec<u32>) {
+    if prunable.is_empty() {
+        return;
+    }
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let visibility = pg_sys::GlobalVisTestFor(relation);
         let mut freed = false;
-        for block in candidates {
+        for block in prunable {
             let buffer = pg_sys::ReadBuffer(relation, block);
             if !pg_sys::ConditionalLockBufferForCleanup(buffer) {
                 pg_sys::ReleaseBuffer(buffer);
