@@ -2,7 +2,7 @@
 
 use crate::database::Database;
 use crate::server::{Options, Server};
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -39,28 +39,17 @@ pub fn run(tests: impl IntoIterator<Item = Test>) -> ! {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     if arguments.list {
-        conclude(libtest_mimic::run(&arguments, tests.into_iter().map(|test| trial(test, None)).collect()));
+        libtest_mimic::run(&arguments, tests.into_iter().map(|test| trial(test, None)).collect()).exit();
     }
     let server = Arc::new(Server::start(Options::default()));
     let trials = tests.into_iter().map(|test| trial(test, Some(Arc::clone(&server)))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut server = Arc::into_inner(server).expect("every test has ended");
-    let stopped = server.stop();
-    let crashes = crashes(&server.log());
+    let healthy = server.finish();
     drop(server);
-    for line in &crashes {
-        eprintln!("the server reports a crash: {line}");
-    }
-    if !stopped {
-        eprintln!("the server did not stop when it was told to");
-    }
-    if !crashes.is_empty() || !stopped {
+    if !healthy {
         std::process::exit(101);
     }
-    conclude(conclusion)
-}
-
-fn conclude(conclusion: Conclusion) -> ! {
     conclusion.exit()
 }
 
@@ -93,12 +82,4 @@ pub fn isolated(
         let tail: Vec<&str> = tail.into_iter().rev().collect();
         Failed::from(format!("{message}\n--- server log of the test's database ---\n{}", tail.join("\n")))
     })
-}
-
-/// The log's lines about processes that died.
-fn crashes(log: &str) -> Vec<String> {
-    let marks = ["was terminated by signal", "PANIC:", "TRAP:", "exited with exit code"];
-    let crashed =
-        |line: &&str| marks.iter().any(|mark| line.contains(mark)) && !line.contains("exited with exit code 1");
-    log.lines().filter(crashed).map(str::to_string).collect()
 }
