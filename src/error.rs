@@ -52,6 +52,8 @@ pub enum Error {
     SourceDropped(String),
     #[error("upstream table schema changed: {0}")]
     SourceChanged(String),
+    #[error("cannot refresh while a statement of this session is changing \"{0}\"")]
+    SourceBusy(String),
     #[error("cannot refresh a stream table during recovery")]
     InRecovery,
     #[error("pg_trickle is not in shared_preload_libraries")]
@@ -69,7 +71,9 @@ impl Error {
             Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
             Error::InvalidArgument { .. } | Error::HasDependents { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
-            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => {
+                State::ERRCODE_FEATURE_NOT_SUPPORTED
+            }
             Error::NotOwner(_) | Error::RowSecurity(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -77,6 +81,7 @@ impl Error {
             Error::Cycle(_) => State::ERRCODE_INVALID_OBJECT_DEFINITION,
             Error::TooComplex(_) => State::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
+            Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
         }
@@ -122,6 +127,9 @@ impl Error {
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),
+            Error::SourceBusy(_) => {
+                "Refresh after the statement, not from a trigger or a function that runs inside it.".into()
+            }
             Error::InRecovery => "Refresh on the primary server.".into(),
             Error::NotPreloaded => "Add pg_trickle to shared_preload_libraries and restart the server.".into(),
             Error::Internal(_) => "This is a bug in pg_trickle; please report it with the defining query.".into(),

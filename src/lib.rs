@@ -28,5 +28,13 @@ pub mod monitor;
 pub mod names;
 pub mod pg;
 pub mod refresh;
+pub mod scheduler;
 
 ::pgrx::pg_module_magic!(name, version);
+
+/// Called when the library is loaded: by the postmaster, or by the first session that needs it.
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    config::register();
+    pg::worker::install(pg::worker::Mains { launcher: scheduler::launch, scheduler: scheduler::run });
+}

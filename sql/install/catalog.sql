@@ -1,5 +1,8 @@
 -- The extension's own tables. Columns and names are a public surface: drivers and dashboards read them.
 
+CREATE SCHEMA pgtrickle;
+COMMENT ON SCHEMA pgtrickle IS 'stream tables: functions and catalog of pg_trickle';
+
 CREATE SCHEMA pgtrickle_changes;
 REVOKE ALL ON SCHEMA pgtrickle_changes FROM PUBLIC;
 COMMENT ON SCHEMA pgtrickle_changes IS 'change buffers of pg_trickle';

@@ -146,6 +146,12 @@ fn refresh_stream_table(name: &str) -> std::result::Result<(), Report> {
             pgrx::notice!("refresh skipped: {} — another refresh is already in progress", table.shown());
         }
         Outcome::Unchanged => pgrx::notice!("refresh skipped for \"{}\": no changes detected", table.shown()),
+        Outcome::Newer => {
+            pgrx::notice!(
+                "refresh skipped for \"{}\": its contents are newer than this transaction's snapshot",
+                table.shown()
+            );
+        }
         Outcome::Refreshed { .. } => {}
     }
     Ok(())

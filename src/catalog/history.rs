@@ -74,23 +74,55 @@ pub fn record(entry: &HistoryEntry) {
     );
 }
 
-/// Writes the row of a refresh that failed, and counts the error.
-pub fn record_failure(
-    pgt_id: i64,
-    started: TimestampWithTimeZone,
-    message: &str,
-    status: super::Status,
-    initiator: Initiator,
-) {
+/// A refresh that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
+    pub pgt_id: i64,
+    pub started: TimestampWithTimeZone,
+    pub message: &'a str,
+    /// What becomes of the stream table's status; None: it stays.
+    pub status: Option<super::Status>,
+    /// Whether it counts towards suspension.
+    pub counted: bool,
+    pub initiator: Initiator,
+}
+
+/// Writes the history row of a refresh that failed, and notes the error in the stream table's row.
+pub fn record_failure(failure: &Failure) {
     execute(
         "INSERT INTO pgtrickle.pgt_refresh_history (pgt_id, data_timestamp, start_time, end_time, action, status, \
          error_message, initiated_by) \
-         VALUES ($1, $2, $2, pg_catalog.clock_timestamp(), 'DIFFERENTIAL', 'FAILED', $3, $4) RETURNING 1",
-        &[Param::of(pgt_id), Param::of(started), Param::of(message), Param::of(initiator.as_str())],
+         SELECT pgt_id, $2, $2, pg_catalog.clock_timestamp(), 'DIFFERENTIAL', 'FAILED', $3, $4 \
+         FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1 RETURNING 1",
+        &[
+            Param::of(failure.pgt_id),
+            Param::of(failure.started),
+            Param::of(failure.message),
+            Param::of(failure.initiator.as_str()),
+        ],
     );
     execute(
-        "UPDATE pgtrickle.pgt_stream_tables SET consecutive_errors = consecutive_errors + 1, status = $2, \
-         last_error_message = $3, last_error_at = pg_catalog.now() WHERE pgt_id = $1 RETURNING 1",
-        &[Param::of(pgt_id), Param::of(status.as_str()), Param::of(message)],
+        "UPDATE pgtrickle.pgt_stream_tables SET consecutive_errors = consecutive_errors + $4, \
+         status = coalesce($2, status), last_error_message = $3, last_error_at = pg_catalog.clock_timestamp() WHERE pgt_id = $1 RETURNING 1",
+        &[
+            Param::of(failure.pgt_id),
+            Param::of(failure.status.map(|status| status.as_str().to_owned())),
+            Param::of(failure.message),
+            Param::of(i32::from(failure.counted)),
+        ],
     );
+}
+
+/// How many history rows one purge looks at.
+pub const PURGE_BATCH: u64 = 10_000;
+
+/// Removes refreshes that began more than `days` days ago, from the oldest ids on and at most [`PURGE_BATCH`]; returns
+/// how many. Ids grow with time, so the primary key finds the oldest rows without an index on the time.
+pub fn purge_history(days: i32) -> u64 {
+    execute(
+        "DELETE FROM pgtrickle.pgt_refresh_history WHERE refresh_id IN (SELECT refresh_id FROM \
+         pgtrickle.pgt_refresh_history ORDER BY refresh_id LIMIT 10000) \
+         AND start_time < pg_catalog.now() - pg_catalog.make_interval(days => $1) RETURNING 1",
+        &[Param::of(days)],
+    )
 }

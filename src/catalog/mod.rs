@@ -5,16 +5,21 @@
 mod dependencies;
 mod history;
 mod stream_tables;
+mod tracking;
 
 pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
-pub use history::{Action, HistoryEntry, Initiator, record, record_failure};
+pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program, readers,
-    remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program,
+    readers, remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
 };
+
+pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};
 
 use crate::pg::executor::{Param, Row, Statement};
 use crate::pg::security::RunAs;
+use crate::pg::settings::PinnedSearchPath;
+use crate::pg::snapshot::Snapshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -25,10 +30,21 @@ thread_local! {
 
 /// Runs the catalog statement `sql` on the transaction's next snapshot, as the extension's owner.
 fn query<T>(sql: &'static str, params: &[Param], read: impl FnMut(&Row) -> T) -> Vec<T> {
+    query_at(None, sql, params, read)
+}
+
+/// Likewise on `snapshot`, if one is given.
+fn query_at<T>(
+    snapshot: Option<&Snapshot>,
+    sql: &'static str,
+    params: &[Param],
+    read: impl FnMut(&Row) -> T,
+) -> Vec<T> {
+    let _path = PinnedSearchPath::new();
     let _owner = RunAs::extension();
     STATEMENTS.with_borrow_mut(|statements| {
         let statement = statements.entry(sql).or_insert_with(|| Statement::prepare(sql, params, &[]));
-        statement.query(None, params, read)
+        statement.query(snapshot, params, read)
     })
 }
 

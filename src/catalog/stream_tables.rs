@@ -200,9 +200,7 @@ pub fn lock(id: i64) -> Result<Option<StreamTable>> {
 /// The compiled query of a stream table as JSON, and its state tables by stage.
 pub fn program(id: i64) -> Result<(String, Vec<u32>)> {
     let sql = "SELECT program, state_relids FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
-    let rows = query(sql, &[Param::of(id)], |row| {
-        (row.get(0).unwrap_or_default(), row.oids(1).unwrap_or_default())
-    });
+    let rows = query(sql, &[Param::of(id)], |row| (row.get(0).unwrap_or_default(), row.oids(1).unwrap_or_default()));
     rows.into_iter().next().ok_or_else(|| Error::Internal(format!("stream table {id} has no program")))
 }
 

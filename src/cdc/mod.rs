@@ -3,9 +3,15 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`triggers`] | making and removing the capture of a source |
 //! | [`buffer`] | reading what lies between a frontier and a snapshot |
+//! | [`collect`](mod@collect) | removing what every reader has consumed |
 
 mod buffer;
+mod collect;
+mod triggers;
 
 pub use buffer::{Changes, has_changes, read_changes};
+pub use collect::collect;
 pub use pgtrickle_engine::frontier::Frontier;
+pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release};

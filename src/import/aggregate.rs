@@ -6,7 +6,7 @@
 use super::expr::Scope;
 use super::from::From;
 use super::select::Importer;
-use super::target;
+use super::{target, unsupported};
 use crate::error::Result;
 use crate::pg::grouping::{Call, Grouped};
 use crate::pg::nodes::{Expr, Query};
@@ -52,6 +52,10 @@ pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped
 }
 
 fn aggregate_call<'a>(scope: &Scope<'a>, call: Call<'a>) -> Result<AggregateCall> {
+    if call.varies_by_group {
+        let reason = "They must be grouped columns, and an expression over a group's rows cannot name those.";
+        return Err(unsupported(format!("direct arguments of {}() that read columns", call.name), reason));
+    }
     let whole = scope.scalar(call.expr)?;
     let filter = call.filter.map(|filter| scope.scalar(filter)).transpose()?;
     let arguments = call.arguments.into_iter().map(|argument| scope.scalar(argument)).collect::<Result<Vec<_>>>()?;

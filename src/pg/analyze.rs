@@ -12,8 +12,8 @@ use std::ffi::CString;
 pub struct Analysed<'a> {
     /// Views expanded; right for everything but permissions, which have been checked.
     pub query: Query<'a>,
-    /// The query as it was before views were expanded, as SQL with every name qualified that the pinned search_path
-    /// does not find.
+    /// The query as it was before views were expanded, printed under the pinned settings: every name is qualified
+    /// that the pinned search_path does not find.
     pub canonical: String,
     pub facts: Facts,
     /// What begins generated names in expressions; occurs nowhere in the query or in the views that it reads.
@@ -21,7 +21,7 @@ pub struct Analysed<'a> {
 }
 
 /// Analyses `query` as the current user under the session's search_path and hands it to `read`; the tree is gone when
-/// `read` returns.
+/// `read` returns. `read` runs under [`PinnedSettings`], so what it prints does too.
 ///
 /// Syntax errors, unknown names and missing rights leave as PostgreSQL's own errors, as `parse_analyze` and the
 /// executor raise them. An active snapshot is required, as for any SQL function.
@@ -33,6 +33,7 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
     unsafe {
         memory.switch_to(|_| {
             let tree = analyse(&source)?;
+            let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let tree = rewrite(tree);
             let facts = facts::gather(tree)?;
@@ -87,7 +88,6 @@ unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
 /// # Safety
 /// `tree` is an analysed SELECT whose relations are locked.
 unsafe fn printed(tree: *mut pg_sys::Query) -> String {
-    let _pinned = PinnedSettings::new();
     // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
     unsafe {
         let copy = pg_sys::copyObjectImpl(tree.cast()).cast();

@@ -43,7 +43,7 @@ pub fn find(source: u32) -> Option<u32> {
 /// The rows of `buffer` that `snapshot` sees and that are not inside `frontier`. A frontier of another cluster says nothing
 /// about this one's transactions; the answer then is `truncated`.
 pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
-    let scan = Scan::begin(buffer, snapshot);
+    let scan = Scan::begin(buffer, snapshot, pg_sys::AccessShareLock as i32);
     // SAFETY: the relation is open, so its descriptor is valid; it is copied.
     let mut changes = Changes {
         store: unsafe { TupleStore::like((*scan.relation).rd_att) },
@@ -75,25 +75,80 @@ pub fn has_changes(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> boo
     if frontier.system != snapshot::system_identifier() {
         return true;
     }
-    let scan = Scan::begin(buffer, snapshot);
+    let scan = Scan::begin(buffer, snapshot, pg_sys::AccessShareLock as i32);
     std::iter::from_fn(|| scan.next()).any(|(xid, cid, _)| !frontier.contains(xid, cid))
 }
 
-/// A sequential scan. Its lock goes with it: what was read is in memory then.
+/// Whether the buffer has no pages, so nobody ever wrote it or VACUUM gave all of it back.
+pub fn is_empty(buffer: u32) -> bool {
+    // SAFETY: opened and closed here.
+    unsafe {
+        let relation = pg_sys::table_open(buffer.into(), pg_sys::AccessShareLock as i32);
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        pages == 0
+    }
+}
+
+/// Deletes the rows that `snapshot` sees and that are `consumed`; returns how many. A row that another transaction is
+/// deleting is left to it. One session at a time removes rows of a buffer, and VACUUM is not disturbed: when either is at
+/// work, nothing is done.
+pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: impl Fn(u64, u32) -> bool) -> u64 {
+    let lock = pg_sys::ShareUpdateExclusiveLock as i32;
+    // SAFETY: the lock is given back when the rows are marked; the marks protect themselves.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(buffer.into(), lock) {
+            return 0;
+        }
+    }
+    let scan = Scan::begin(buffer, snapshot, pg_sys::RowExclusiveLock as i32);
+    let mut removed = 0;
+    while let Some((xid, cid, _)) = scan.next() {
+        // SAFETY: the slot holds the row that the scan stands on.
+        if consumed(xid, cid) && unsafe { scan.delete() } {
+            removed += 1;
+        }
+    }
+    drop(scan);
+    // SAFETY: taken above.
+    unsafe { pg_sys::UnlockRelationOid(buffer.into(), lock) };
+    removed
+}
+
+/// A sequential scan. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
 struct Scan {
     relation: pg_sys::Relation,
     scan: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
+    lock: pg_sys::LOCKMODE,
 }
 
 impl Scan {
-    fn begin(buffer: u32, snapshot: &Snapshot) -> Self {
+    fn begin(buffer: u32, snapshot: &Snapshot, lock: pg_sys::LOCKMODE) -> Self {
         // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames.
         unsafe {
-            let relation = pg_sys::table_open(pg_sys::Oid::from_u32(buffer), pg_sys::AccessShareLock as i32);
+            let relation = pg_sys::table_open(buffer.into(), lock);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             let scan = pg_sys::table_beginscan(relation, snapshot.as_ptr(), 0, std::ptr::null_mut());
-            Scan { relation, scan, slot }
+            Scan { relation, scan, slot, lock }
+        }
+    }
+
+    /// Deletes the row that the scan stands on; false when another transaction does.
+    unsafe fn delete(&self) -> bool {
+        let mut failure = pg_sys::TM_FailureData::default();
+        // SAFETY: the relation is locked for writing. Without waiting, a concurrent deletion is reported and left alone.
+        unsafe {
+            let result = pg_sys::heap_delete(
+                self.relation,
+                &mut (*self.slot).tts_tid,
+                pg_sys::GetCurrentCommandId(true),
+                std::ptr::null_mut(),
+                false,
+                &mut failure,
+                false,
+            );
+            result == pg_sys::TM_Result::TM_Ok
         }
     }
 
@@ -117,7 +172,7 @@ impl Drop for Scan {
         unsafe {
             pg_sys::table_endscan(self.scan);
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::table_close(self.relation, pg_sys::AccessShareLock as i32);
+            pg_sys::table_close(self.relation, self.lock);
         }
     }
 }

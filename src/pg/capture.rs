@@ -16,7 +16,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::{self, Datum};
 
 use super::layout::{self, FIXED, Layout};
-use super::{image, trigger, xact};
+use super::{buffer, image, trigger, xact};
 
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -69,6 +69,18 @@ unsafe fn capture_truncate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     }
 }
 
+/// Writes a marker into the buffer of `source`, if it has one.
+pub fn mark(source: u32) {
+    // SAFETY: the buffer is opened and locked as a trigger does it.
+    unsafe {
+        let Some(buffer) = buffer::find(source) else { return };
+        let buffer = pg_sys::table_open(buffer.into(), pg_sys::RowExclusiveLock as i32);
+        let mut writer = Writer::new(buffer, layout::marker(source, buffer));
+        writer.marker();
+        writer.flush();
+    }
+}
+
 /// How many rows a transition table holds; there is none for the other kinds of statements.
 unsafe fn count(store: *mut pg_sys::Tuplestorestate) -> i64 {
     // SAFETY: a transition table is valid while its trigger runs.
@@ -96,8 +108,17 @@ impl Writer {
         // SAFETY: by contract. The memory is reset when the trigger has returned.
         unsafe {
             let (buffer, layout) = layout::open(relation, trigger)?;
-            xact::note_write(layout.source);
-            Some(Writer {
+            Some(Self::new(buffer, layout))
+        }
+    }
+
+    /// # Safety
+    /// `buffer` is open and locked, and `layout` is for it.
+    unsafe fn new(buffer: pg_sys::Relation, layout: Rc<Layout>) -> Self {
+        xact::note_write(layout.source);
+        // SAFETY: a transaction that writes gets an id.
+        unsafe {
+            Writer {
                 buffer,
                 layout,
                 xid: pg_sys::GetTopFullTransactionId().value,
@@ -106,7 +127,7 @@ impl Writer {
                 filled: 0,
                 bytes: 0,
                 scratch: std::ptr::null_mut(),
-            })
+            }
         }
     }
 

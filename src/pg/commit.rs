@@ -7,17 +7,23 @@ use std::cell::RefCell;
 
 use pgrx::{pg_guard, pg_sys};
 
+use super::slots::DatabaseHold;
 use super::{shmem, slots};
 
 #[derive(Default)]
 struct Pending {
     catalog: bool,
+    /// A database was made.
+    database: bool,
+    /// A prepared transaction was committed.
+    prepared: bool,
     /// Databases whose settings were altered.
     settings: Vec<u32>,
+    holds: Vec<DatabaseHold>,
 }
 
 thread_local! {
-    static PENDING: RefCell<Pending> = const { RefCell::new(Pending { catalog: false, settings: Vec::new() }) };
+    static PENDING: RefCell<Pending> = RefCell::new(Pending::default());
 }
 
 /// The current transaction changes which stream tables there are, or how they are scheduled: at its commit the
@@ -28,6 +34,22 @@ pub fn catalog_changed_at_commit() {
 
 pub(super) fn settings_changed_at_commit(db: u32) {
     PENDING.with_borrow_mut(|pending| pending.settings.push(db));
+}
+
+pub(super) fn database_made_at_commit() {
+    PENDING.with_borrow_mut(|pending| pending.database = true);
+}
+
+pub(super) fn prepared_committed_at_commit() {
+    PENDING.with_borrow_mut(|pending| pending.prepared = true);
+}
+
+/// Keeps schedulers out of the database until the current transaction ends, however it ends.
+pub(super) fn hold_until_end(db: u32) {
+    if let Some(hold) = DatabaseHold::acquire(db) {
+        PENDING.with_borrow_mut(|pending| pending.holds.push(hold));
+        slots::evict(db);
+    }
 }
 
 /// Registers the callback; once per process, from `_PG_init`.
@@ -43,14 +65,22 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         return;
     }
     let pending = PENDING.take();
-    if pending.catalog && event == XACT_EVENT_COMMIT {
-        // SAFETY: constant once the session is connected.
-        shmem::catalog_changed(unsafe { pg_sys::MyDatabaseId }.to_u32());
-    }
-    if pending.catalog && event == XACT_EVENT_PREPARE {
+    if event == XACT_EVENT_PREPARE && pending.catalog {
         shmem::catalog_prepared();
     }
-    if event == XACT_EVENT_COMMIT {
-        pending.settings.iter().for_each(|db| slots::restart_scheduler(*db));
+    if event != XACT_EVENT_COMMIT {
+        return;
     }
+    // SAFETY: constant once the session is connected.
+    let db = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    if pending.catalog {
+        shmem::catalog_changed(db);
+    }
+    if pending.prepared {
+        shmem::prepared_committed(db);
+    }
+    if pending.database {
+        shmem::signal_rescan(None);
+    }
+    pending.settings.iter().for_each(|db| slots::restart_scheduler(*db));
 }

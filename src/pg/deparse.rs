@@ -5,7 +5,6 @@
 //! splitting the text on it cannot be misled by a user's literal or name.
 
 use super::nodes::{Expr, Query, Variable, items, text};
-use super::settings::PinnedSettings;
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -18,7 +17,7 @@ pub enum Piece {
     Column(Variable),
 }
 
-/// Prints expressions over one query's range table.
+/// Prints expressions over one query's range table, under the settings that [`super::analyze::with_analysed`] pins.
 pub struct Deparser<'a> {
     context: *mut pg_sys::List,
     token: String,
@@ -55,7 +54,6 @@ impl<'a> Deparser<'a> {
     ///
     /// Implicit casts at the top are printed: without them the text could have another type than the expression.
     pub fn pieces(&self, expr: Expr<'a>) -> Result<Vec<Piece>> {
-        let _pinned = PinnedSettings::new();
         // SAFETY: the copy is a valid expression tree over the range table that the context was made for.
         let printed = unsafe {
             let copy = pg_sys::copyObjectImpl(expr.node.cast()).cast::<pg_sys::Node>();

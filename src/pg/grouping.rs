@@ -44,6 +44,8 @@ pub struct Call<'a> {
     pub filter: Option<Expr<'a>>,
     /// Nothing but arguments and FILTER: no DISTINCT, ORDER BY, WITHIN GROUP or VARIADIC.
     pub plain: bool,
+    /// Arguments of an ordered-set aggregate that are computed once for each group read columns.
+    pub varies_by_group: bool,
     /// The result may depend on the order in which rows arrive.
     pub order_sensitive: bool,
 }
@@ -133,6 +135,7 @@ impl<'a> Query<'a> {
                 arguments: arguments.iter().map(|argument| Expr::new(argument.expr.cast())).collect(),
                 filter: if filter.is_null() { None } else { Some(Expr::new(filter.cast())) },
                 plain: !ordered && !aggregate.aggvariadic && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+                varies_by_group: pg_sys::contain_var_clause(aggregate.aggdirectargs.cast()),
                 order_sensitive: function == AggregateFunction::Recompute
                     && !ordered
                     && aggregate.aggkind as u8 == AGGKIND_NORMAL,

@@ -10,8 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::slots::DatabaseHold;
-use super::{commit, shmem};
+use super::commit;
 
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_ACCESS: pg_sys::object_access_hook_type = None;
@@ -27,20 +26,25 @@ pub(super) fn install() {
     }
 }
 
-/// What a utility statement means to the workers.
-enum Concern {
-    None,
-    /// Needs this database without a scheduler.
-    Vacate(pg_sys::Oid),
-    /// Makes a database.
-    NewDatabase,
-    /// Alters settings that this database's scheduler runs with.
-    Settings(pg_sys::Oid),
-    CommitPrepared,
+// Declared here without the guard that bound functions have, see `process_utility`.
+unsafe extern "C-unwind" {
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        receiver: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
 }
 
-#[pg_guard]
-#[expect(clippy::too_many_arguments, reason = "the hook's signature")]
+/// Notes what the statement will mean to the workers, then lets it run.
+///
+/// An ERROR of the statement passes this frame as PostgreSQL threw it, by a jump: turning it into a panic and back
+/// would lose its cursor position, its constraint name and its context. So nothing here may need dropping while the
+/// statement runs; what has to be undone is undone at the end of the transaction.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,
@@ -53,101 +57,69 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: the arguments are the server's and are passed on unchanged.
     unsafe {
-        let concerns = concerns((*statement).utilityStmt);
-        // Held until the statement has ended, also by an error, which unwinds through here.
-        let _holds: Vec<DatabaseHold> = concerns
-            .iter()
-            .filter_map(|concern| match concern {
-                Concern::Vacate(db) => DatabaseHold::acquire(db.to_u32()),
-                _ => None,
-            })
-            .collect();
-        match PREVIOUS_UTILITY {
-            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                previous(statement, text, read_only_tree, context, params, environment, receiver, completion);
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                receiver,
-                completion,
-            ),
-        }
-        for concern in concerns {
-            match concern {
-                Concern::None | Concern::Vacate(_) => {}
-                Concern::NewDatabase => shmem::signal_rescan(None),
-                Concern::Settings(db) => commit::settings_changed_at_commit(db.to_u32()),
-                Concern::CommitPrepared => shmem::prepared_committed(pg_sys::MyDatabaseId.to_u32()),
-            }
-        }
+        note_statement((*statement).utilityStmt);
+        let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
+        next(statement, text, read_only_tree, context, params, environment, receiver, completion);
     }
 }
 
 /// # Safety
 /// `node` is a utility statement's parse tree.
-unsafe fn concerns(node: *mut pg_sys::Node) -> Vec<Concern> {
+#[pg_guard]
+unsafe extern "C-unwind" fn note_statement(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag;
     // SAFETY: the tag says which struct the node is.
     unsafe {
         match (*node).type_ {
-            NodeTag::T_DropdbStmt => vec![vacate((*node.cast::<pg_sys::DropdbStmt>()).dbname)],
+            NodeTag::T_DropdbStmt => vacate((*node.cast::<pg_sys::DropdbStmt>()).dbname),
             NodeTag::T_CreatedbStmt => {
-                let create = &*node.cast::<pg_sys::CreatedbStmt>();
-                let template = option(create.options, c"template").map_or(Concern::None, |name| vacate(name));
-                vec![template, Concern::NewDatabase]
+                if let Some(template) = option((*node.cast::<pg_sys::CreatedbStmt>()).options, c"template") {
+                    vacate(template);
+                }
+                commit::database_made_at_commit();
             }
             NodeTag::T_RenameStmt => {
                 let rename = &*node.cast::<pg_sys::RenameStmt>();
                 if rename.renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                    vec![vacate(rename.subname)]
-                } else {
-                    Vec::new()
+                    vacate(rename.subname);
                 }
             }
             NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
-                option(alter.options, c"tablespace").map_or_else(Vec::new, |_| vec![vacate(alter.dbname)])
+                if option(alter.options, c"tablespace").is_some() {
+                    vacate(alter.dbname);
+                }
             }
             NodeTag::T_AlterDatabaseSetStmt => {
                 let name = (*node.cast::<pg_sys::AlterDatabaseSetStmt>()).dbname;
-                vec![Concern::Settings(pg_sys::get_database_oid(name, true))]
+                commit::settings_changed_at_commit(pg_sys::get_database_oid(name, true).to_u32());
             }
             NodeTag::T_TransactionStmt => {
                 let kind = (*node.cast::<pg_sys::TransactionStmt>()).kind;
                 if kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED {
-                    vec![Concern::CommitPrepared]
-                } else {
-                    Vec::new()
+                    commit::prepared_committed_at_commit();
                 }
             }
-            _ => Vec::new(),
+            _ => {}
         }
     }
 }
 
-/// A hold on the database, if the user may do such things to it: nobody ends the scheduler of somebody else's
+/// Takes a hold on the database, if the user may do such things to it: nobody ends the scheduler of somebody else's
 /// database by a statement that is going to be refused.
 ///
 /// # Safety
 /// `name` is NULL or a C string.
-unsafe fn vacate(name: *const c_char) -> Concern {
+unsafe fn vacate(name: *const c_char) {
     // SAFETY: a transaction is running, as for every utility statement.
-    unsafe {
-        if name.is_null() {
-            return Concern::None;
+    let db = unsafe {
+        let db = if name.is_null() { pg_sys::InvalidOid } else { pg_sys::get_database_oid(name, true) };
+        if db == pg_sys::InvalidOid || !pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, db, pg_sys::GetUserId()) {
+            return;
         }
-        let db = pg_sys::get_database_oid(name, true);
-        if db != pg_sys::InvalidOid && pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, db, pg_sys::GetUserId()) {
-            Concern::Vacate(db)
-        } else {
-            Concern::None
-        }
-    }
+        db
+    };
+    commit::hold_until_end(db.to_u32());
 }
 
 /// The string value of a DefElem; None when absent or not a string.
@@ -168,7 +140,7 @@ unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*const c_cha
     }
 }
 
-#[pg_guard]
+/// Errors pass it as they pass `process_utility`.
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
@@ -179,7 +151,7 @@ unsafe extern "C-unwind" fn object_access(
     // SAFETY: the arguments are the server's and are passed on unchanged.
     unsafe {
         if let Some(previous) = PREVIOUS_ACCESS {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| previous(access, class, object, sub, arg));
+            previous(access, class, object, sub, arg);
         }
     }
     if class == pg_sys::ExtensionRelationId

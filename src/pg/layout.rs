@@ -14,6 +14,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::buffer;
 use super::image::Storage;
+use super::source;
 
 /// How many leading columns of a buffer describe the change: `xid`, `cid`, `w`.
 pub(super) const FIXED: usize = 3;
@@ -97,28 +98,16 @@ unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger)
         }
         let source: u32 = CStr::from_ptr(*(*trigger).tgargs).to_str().ok()?.parse().ok()?;
         let relation = (*relation).rd_id;
-        let family = relation.to_u32() == source || members(source).contains(&relation.to_u32());
+        let family = relation.to_u32() == source || source::members(source).contains(&relation.to_u32());
         family.then_some(source)
     }
 }
 
-/// `source` and what inherits from it, partitions included, at any depth.
-pub fn members(source: u32) -> Vec<u32> {
-    unsafe extern "C-unwind" {
-        /// `catalog/pg_inherits.h`
-        fn find_all_inheritors(
-            parent: Oid,
-            lock: pg_sys::LOCKMODE,
-            parents: *mut *mut pg_sys::List,
-        ) -> *mut pg_sys::List;
-    }
-    // SAFETY: the result is a list of oids that lives in the current memory context.
-    unsafe {
-        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            find_all_inheritors(Oid::from_u32(source), pg_sys::NoLock as i32, std::ptr::null_mut())
-        });
-        (0..(*list).length).map(|index| (*(*list).elements.add(index as usize)).oid_value.to_u32()).collect()
-    }
+/// A layout for markers only.
+pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> Rc<Layout> {
+    // SAFETY: the buffer is open.
+    let (buffer, width) = unsafe { ((*buffer).rd_id.to_u32(), (*(*buffer).rd_att).natts as usize) };
+    Rc::new(Layout { source, buffer, width, columns: Vec::new(), deform: 0, broken: true, relation: source })
 }
 
 /// Builds the layout from the two descriptors and the catalog.

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod shmem;
 pub mod slots;
 pub mod snapshot;
+pub mod source;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;
@@ -48,6 +49,6 @@ macro_rules! c_function {
 }
 use c_function;
 
+mod hooks;
 mod layout;
 mod trigger;
-mod hooks;

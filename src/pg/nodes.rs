@@ -335,12 +335,13 @@ impl<'a> Query<'a> {
     /// It has a LIMIT or an OFFSET; LIMIT ALL, LIMIT NULL and OFFSET 0 cut nothing and do not count.
     pub fn has_limit(self) -> bool {
         let cuts = |node: *mut pg_sys::Node, zero_cuts: bool| {
-            // SAFETY: `node` is null or an int8 expression of the query; a Const of int8 that is not NULL holds its
-            // value.
+            // SAFETY: `node` is null or an int8 expression of the query; folding constants needs no planner state; a
+            // Const of int8 that is not NULL holds its value.
             unsafe {
                 if node.is_null() {
                     return false;
                 }
+                let node = pg_sys::eval_const_expressions(std::ptr::null_mut(), node);
                 if !is_a(node, pg_sys::NodeTag::T_Const) {
                     return true;
                 }

@@ -1,10 +1,14 @@
 //! Settings that the text of expressions, and the meaning of that text, depend on.
 
 use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// Where generated SQL looks for names. Everything that it names outside of `pg_catalog` is qualified.
+const SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
 
 /// What is pinned: name resolution, and every setting by which constants and casts print and parse.
-const PINNED: &[(&std::ffi::CStr, &std::ffi::CStr)] = &[
-    (c"search_path", c"pg_catalog, pg_temp"),
+const PINNED: &[(&CStr, &CStr)] = &[
+    (c"search_path", SEARCH_PATH),
     (c"TimeZone", c"UTC"),
     (c"DateStyle", c"ISO, YMD"),
     (c"IntervalStyle", c"postgres"),
@@ -16,52 +20,84 @@ const PINNED: &[(&std::ffi::CStr, &std::ffi::CStr)] = &[
     (c"quote_all_identifiers", c"off"),
     (c"transform_null_equals", c"off"),
     (c"array_nulls", c"on"),
+    // A delta's plan runs many times on few rows; compiling it anew each time costs more than it saves.
+    (c"jit", c"off"),
 ];
 
 /// While it lives, the settings that expressions print and run by have fixed values, whatever the session set.
 ///
-/// Expressions are deparsed under it and executed under it, so a constant means the same in every session. On an
-/// ERROR the (sub)transaction's end restores the settings. Guards nest; they are dropped in the order opposite to
-/// their making, as Rust scopes do.
+/// Expressions are deparsed under it and executed under it, so a constant means the same in every session.
 #[derive(Debug)]
-pub struct PinnedSettings {
-    level: i32,
-}
+pub struct PinnedSettings(#[expect(dead_code, reason = "held for its drop")] Level);
 
 impl PinnedSettings {
     #[must_use = "the settings are restored when the guard is dropped"]
     #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
     pub fn new() -> Self {
-        // SAFETY: a new GUC nest level is always allowed inside a transaction; `Drop` closes it.
-        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        let level = Level::new();
         for (name, value) in PINNED {
-            // SAFETY: both strings are NUL-terminated and outlive the call. PGC_S_SESSION and GUC_ACTION_SAVE are
-            // what fmgr uses for a function's SET clause.
-            unsafe {
-                pg_sys::set_config_option(
-                    name.as_ptr(),
-                    value.as_ptr(),
-                    pg_sys::GucContext::PGC_USERSET,
-                    pg_sys::GucSource::PGC_S_SESSION,
-                    pg_sys::GucAction::GUC_ACTION_SAVE,
-                    true,
-                    0,
-                    false,
-                );
-            }
+            level.set(name, value);
         }
-        PinnedSettings { level }
+        PinnedSettings(level)
     }
 }
 
-impl Drop for PinnedSettings {
+/// While it lives, names are looked up where [`PinnedSettings`] looks them up: nobody can put an operator of their own
+/// before the built-in one in a statement that runs with other rights than theirs.
+#[derive(Debug)]
+pub struct PinnedSearchPath(#[expect(dead_code, reason = "held for its drop")] Option<Level>);
+
+impl PinnedSearchPath {
+    #[must_use = "the search path is restored when the guard is dropped"]
+    #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
+    pub fn new() -> Self {
+        // SAFETY: the server keeps a NUL-terminated string there from its start on.
+        let pinned = unsafe { CStr::from_ptr(pg_sys::namespace_search_path) } == SEARCH_PATH;
+        PinnedSearchPath((!pinned).then(|| {
+            let level = Level::new();
+            level.set(c"search_path", SEARCH_PATH);
+            level
+        }))
+    }
+}
+
+/// A nest level of settings: what is set in it is undone when it is dropped. On an ERROR the (sub)transaction's end does
+/// that. Levels nest; they are dropped in the order opposite to their making, as Rust scopes do.
+#[derive(Debug)]
+struct Level(i32);
+
+impl Level {
+    fn new() -> Level {
+        // SAFETY: a new level is always allowed inside a transaction; `Drop` closes it.
+        Level(unsafe { pg_sys::NewGUCNestLevel() })
+    }
+
+    fn set(&self, name: &CStr, value: &CStr) {
+        // SAFETY: both strings are NUL-terminated and outlive the call. PGC_S_SESSION and GUC_ACTION_SAVE are what fmgr
+        // uses for a function's SET clause.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+}
+
+impl Drop for Level {
     fn drop(&mut self) {
         // After an ERROR the transaction machinery closes the level itself, and closing it here while the error
         // travels would run assign hooks in a failed transaction.
         if std::thread::panicking() {
             return;
         }
-        // SAFETY: `level` came from NewGUCNestLevel in this transaction; `true` keeps nothing of what was set.
-        unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
+        // SAFETY: the level was opened in this transaction; `true` keeps nothing of what was set.
+        unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
     }
 }

@@ -224,35 +224,33 @@ impl DatabaseHold {
             abandoned && hold.pid.compare_exchange(pid, me, SeqCst, SeqCst).is_ok()
         })?;
         shared.holds[number].db.store(db, SeqCst);
-        let hold = DatabaseHold { number, db };
-        hold.evict();
-        Some(hold)
+        Some(DatabaseHold { number, db })
     }
+}
 
-    /// Ends the scheduler that is in the database and waits until it is gone.
-    fn evict(&self) {
-        let Some(shared) = shared() else { return };
-        let started = Instant::now();
-        let mut asked = 0;
-        // SAFETY: the condition variable lives in shared memory; sleeping on it handles interrupts, and an ERROR that
-        // leaves from there cancels the sleep in the abort of the transaction.
-        unsafe {
-            let gone = shared.scheduler_exited.get();
-            pg_sys::ConditionVariablePrepareToSleep(gone);
-            loop {
-                let pid = shared.slot_of(self.db).map_or(0, |(_, slot)| slot.pid.load(SeqCst));
-                if pid == 0 || started.elapsed() > PATIENCE {
-                    break;
-                }
-                if pid != asked {
-                    // SIGTERM rather than a flag: a long refresh has to end too.
-                    kill(pid, SIGTERM);
-                    asked = pid;
-                }
-                pg_sys::ConditionVariableTimedSleep(gone, 1_000 as c_long, pg_sys::PG_WAIT_EXTENSION);
+/// Ends the scheduler that is in the database and waits until it is gone; under a hold, so that no other one comes.
+pub(super) fn evict(db: u32) {
+    let Some(shared) = shared() else { return };
+    let started = Instant::now();
+    let mut asked = 0;
+    // SAFETY: the condition variable lives in shared memory; sleeping on it handles interrupts, and an ERROR that
+    // leaves from there cancels the sleep in the abort of the transaction.
+    unsafe {
+        let gone = shared.scheduler_exited.get();
+        pg_sys::ConditionVariablePrepareToSleep(gone);
+        loop {
+            let pid = shared.slot_of(db).map_or(0, |(_, slot)| slot.pid.load(SeqCst));
+            if pid == 0 || started.elapsed() > PATIENCE {
+                break;
             }
-            pg_sys::ConditionVariableCancelSleep();
+            if pid != asked {
+                // SIGTERM rather than a flag: a long refresh has to end too.
+                kill(pid, SIGTERM);
+                asked = pid;
+            }
+            pg_sys::ConditionVariableTimedSleep(gone, 1_000 as c_long, pg_sys::PG_WAIT_EXTENSION);
         }
+        pg_sys::ConditionVariableCancelSleep();
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::{Spi, pg_guard, pg_sys};
 
 use super::slots::{Seat, SlotNumber};
 use super::transaction::{Caught, transaction};
@@ -185,16 +186,38 @@ fn wait_event() -> u32 {
 
 /// The server's clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
-    /// Between the epochs of Unix and PostgreSQL.
-    const EPOCH_MS: i64 = 946_684_800_000;
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }.div_euclid(1_000) + EPOCH_MS
+    from_server_time(unsafe { pg_sys::GetCurrentTimestamp() })
+}
+
+/// A timestamp in milliseconds since the Unix epoch.
+pub fn unix_ms(timestamp: TimestampWithTimeZone) -> i64 {
+    from_server_time(timestamp.into())
+}
+
+/// PostgreSQL counts microseconds since the year 2000.
+fn from_server_time(time: pg_sys::TimestampTz) -> i64 {
+    const EPOCH_MS: i64 = 946_684_800_000;
+    time.div_euclid(1_000) + EPOCH_MS
+}
+
+/// Whether there are prepared transactions in this server; inside a transaction.
+pub fn prepared_transactions() -> bool {
+    let found = Spi::get_one::<bool>("SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts)");
+    // Not knowing means having to expect some.
+    !matches!(found, Ok(Some(false)))
 }
 
 /// The database that this process is connected to.
 pub fn current_database() -> u32 {
     // SAFETY: constant once the process is connected.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+/// Whether the extension exists in this process's database; inside a transaction.
+pub fn extension_installed() -> bool {
+    // SAFETY: looks up pg_extension.
+    unsafe { pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), true) != pg_sys::InvalidOid }
 }
 
 /// A scheduler that the launcher has started.

@@ -37,6 +37,7 @@ pub struct Definition<'a> {
 pub fn create(definition: Definition) -> Result<i64> {
     let Definition { name, query, imported, schedule, mode, initialize } = definition;
     refuse_taken_name(&name)?;
+    let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
     let tree = match (&imported.tree, &refusal) {
         (Ok(tree), None) => tree.clone(),
@@ -84,8 +85,10 @@ pub fn refuse_taken_name(name: &QualifiedName) -> Result<()> {
         return Err(Error::SchemaNotFound(name.schema.0.clone()));
     }
     match object::oid(name) {
-        Some(relid) if catalog::is_stream_table(relid) => Err(Error::AlreadyExists(name.to_string())),
-        Some(_) => Err(Error::NameTaken(name.to_string())),
+        Some(relid) if catalog::is_stream_table(relid) => {
+            Err(Error::AlreadyExists(format!("{}.{}", name.schema.0, name.name.0)))
+        }
+        Some(_) => Err(Error::NameTaken(format!("{}.{}", name.schema.0, name.name.0))),
         None => Ok(()),
     }
 }
@@ -126,7 +129,6 @@ fn fill(id: i64) -> Result<()> {
     let frontier = snapshot.frontier();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
-        let _settings = PinnedSettings::new();
         let _writes = InternalWrites::allow(table.relid);
         full::recompute(&table, &snapshot)?
     };

@@ -39,6 +39,8 @@ pub enum Outcome {
     Busy,
     /// Its sources have not changed; nothing was written.
     Unchanged,
+    /// Its contents are of a later snapshot than this transaction's; nothing was written.
+    Newer,
     Refreshed {
         action: Action,
         inserted: i64,
@@ -124,7 +126,7 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
     let target = snapshot.frontier();
     let old = usable_frontier(table);
     if old.is_some_and(|old| !target.covers(old)) {
-        return Ok(Outcome::Unchanged);
+        return Ok(Outcome::Newer);
     }
     let sources = captured(table)?;
     let mut changes: Vec<(u32, Changes)> = Vec::new();

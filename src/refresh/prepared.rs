@@ -124,7 +124,7 @@ impl Prepared {
 }
 
 /// Deltas within a factor of 32 share a plan.
-pub fn size_class(rows: u64) -> u32 {
+pub(super) fn size_class(rows: u64) -> u32 {
     (u64::BITS - rows.leading_zeros()) / 5
 }
 

@@ -1,0 +1,69 @@
+//! `pgtrickle.pgt_change_tracking`: which sources are captured, for whom.
+
+use super::{execute, query, query_at};
+use crate::error::{Error, Result};
+use crate::pg::executor::Param;
+use crate::pg::snapshot::Snapshot;
+use pgtrickle_engine::frontier::Frontier;
+
+/// One captured source.
+#[derive(Clone, Debug)]
+pub struct Tracking {
+    pub source: u32,
+    pub buffer: u32,
+    /// The attribute numbers that the buffer holds.
+    pub columns: Vec<i16>,
+    /// The stream tables that read it.
+    pub consumers: Vec<i64>,
+}
+
+/// The row of `source`, if it is captured.
+pub fn tracking(source: u32) -> Option<Tracking> {
+    let sql =
+        "SELECT buffer_relid, columns, tracked_by_pgt_ids FROM pgtrickle.pgt_change_tracking WHERE source_relid = $1";
+    let rows = query(sql, &[Param::oid(source)], |row| Tracking {
+        source,
+        buffer: row.oid(0).unwrap_or(0),
+        columns: row.get(1).unwrap_or_default(),
+        consumers: row.get(2).unwrap_or_default(),
+    });
+    rows.into_iter().next()
+}
+
+/// Every captured source.
+pub fn tracked_sources() -> Vec<u32> {
+    let sql = "SELECT source_relid FROM pgtrickle.pgt_change_tracking ORDER BY 1";
+    query(sql, &[], |row| row.oid(0)).into_iter().flatten().collect()
+}
+
+/// Adds or replaces the row of a source. `trigger` is the name under which its triggers are found.
+pub fn save_tracking(tracking: &Tracking, trigger: &str) {
+    execute(
+        "INSERT INTO pgtrickle.pgt_change_tracking AS t (source_relid, slot_name, buffer_relid, columns, tracked_by_pgt_ids) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (source_relid) DO UPDATE SET slot_name = excluded.slot_name, \
+         buffer_relid = excluded.buffer_relid, columns = excluded.columns, \
+         tracked_by_pgt_ids = excluded.tracked_by_pgt_ids RETURNING 1",
+        &[
+            Param::oid(tracking.source),
+            Param::of(trigger),
+            Param::oid(tracking.buffer),
+            Param::of(tracking.columns.clone()),
+            Param::of(tracking.consumers.clone()),
+        ],
+    );
+}
+
+pub fn remove_tracking(source: u32) {
+    execute("DELETE FROM pgtrickle.pgt_change_tracking WHERE source_relid = $1 RETURNING 1", &[Param::oid(source)]);
+}
+
+/// The frontiers of those who read the buffer of `source`, as `snapshot` sees them; `None` for a reader that has none yet.
+pub fn consumer_frontiers(source: u32, snapshot: &Snapshot) -> Result<Vec<Option<Frontier>>> {
+    let sql = "SELECT s.frontier::text FROM pgtrickle.pgt_change_tracking t JOIN pgtrickle.pgt_stream_tables s \
+               ON s.pgt_id = ANY (t.tracked_by_pgt_ids) WHERE t.source_relid = $1";
+    query_at(Some(snapshot), sql, &[Param::oid(source)], |row| row.get::<String>(0))
+        .into_iter()
+        .map(|json| json.map(|json| serde_json::from_str(&json)).transpose())
+        .collect::<serde_json::Result<_>>()
+        .map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
+}

@@ -1,0 +1,224 @@
+//! Making and removing the capture of a source: its buffer and its triggers.
+//!
+//! **Lock order.** The source first (SHARE ROW EXCLUSIVE, which waits for its writers and keeps new ones out, but not its
+//! readers), then the buffer. Whoever captures takes the snapshot that fills the stream table *after* [`capture`]: a writer
+//! that was there first has committed and is seen by the snapshot, one that comes later fires the triggers. For
+//! the same reason no writer is under way when a buffer gets another column.
+//!
+//! The objects belong to the extension's owner: the caller may read the source, which was checked when the query was
+//! analysed, but need not own it. Triggers go with their table; the buffer depends on the source and goes with it too.
+//!
+//! A statement trigger fires on the relation that the statement names, so every descendant has its own, which writes the
+//! buffer of the source. Row triggers are for sessions that replay somebody else's changes (`ENABLE REPLICA`): those fire
+//! instead of the others there, never both.
+
+use std::collections::BTreeSet;
+
+use pgtrickle_engine::sql::{Ident, QualifiedName};
+
+use crate::catalog::{self, Tracking};
+use crate::config::{self, CdcTriggerMode};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::pg::security::RunAs;
+use crate::pg::settings::PinnedSettings;
+use crate::pg::utility::run;
+use crate::pg::{capture as writer, object, source as facts};
+
+/// Captures the columns `attnums` of `source` for the stream table `consumer`, on top of what is captured already.
+///
+/// # Errors
+/// `SourceDropped` (42P01) when it is gone, `SourceChanged` (42P16) when a column is.
+pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
+    let _rights = RunAs::extension();
+    let _settings = PinnedSettings::new();
+    lock(source)?;
+    let known = catalog::tracking(source);
+    let mut tracking = match known {
+        Some(tracking) => tracking,
+        None => Tracking { source, buffer: create_buffer(source)?, columns: Vec::new(), consumers: Vec::new() },
+    };
+    let mut columns: BTreeSet<i16> = tracking.columns.iter().copied().collect();
+    for attnum in attnums {
+        if columns.insert(*attnum) {
+            add_column(source, *attnum)?;
+        }
+    }
+    tracking.columns = columns.into_iter().collect();
+    if !tracking.consumers.contains(&consumer) {
+        tracking.consumers.push(consumer);
+    }
+    create_triggers(source)?;
+    catalog::save_tracking(&tracking, &names::capture_trigger(source, INSERT.suffix));
+    Ok(())
+}
+
+/// Ends the capture of `source` for the stream table `consumer`; the last one to leave takes triggers and buffer with it.
+/// The source may be gone.
+pub fn release(source: u32, consumer: i64) -> Result<()> {
+    let _rights = RunAs::extension();
+    let Some(mut tracking) = catalog::tracking(source) else { return Ok(()) };
+    tracking.consumers.retain(|other| *other != consumer);
+    if !tracking.consumers.is_empty() {
+        catalog::save_tracking(&tracking, &names::capture_trigger(source, INSERT.suffix));
+        return Ok(());
+    }
+    drop_triggers(source);
+    run(&format!("DROP TABLE IF EXISTS {}", names::buffer(source)));
+    catalog::remove_tracking(source);
+    Ok(())
+}
+
+/// Makes the triggers of `source` anew: for another `pg_trickle.cdc_trigger_mode`.
+///
+/// # Errors
+/// As [`capture`].
+pub fn rebuild(source: u32) -> Result<()> {
+    let _rights = RunAs::extension();
+    lock(source)?;
+    drop_triggers(source);
+    create_triggers(source)
+}
+
+/// After a relation became, or ceased to be, a descendant of `source`: gives triggers to those that have none, and has the
+/// readers recompute, since the rows that came or went did so without a statement on them.
+///
+/// # Errors
+/// As [`capture`].
+pub fn descendants_changed(source: u32) -> Result<()> {
+    let _rights = RunAs::extension();
+    lock(source)?;
+    create_triggers(source)?;
+    mark_changed(source);
+    Ok(())
+}
+
+/// Writes a marker into the buffer of `source`, if it has one: every reader recomputes at its next refresh.
+pub fn mark_changed(source: u32) {
+    writer::mark(source);
+}
+
+fn lock(source: u32) -> Result<()> {
+    let name = name_of(source)?;
+    run(&format!("LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"));
+    // Who waited may have waited for a rename.
+    match object::oid(&name) {
+        Some(now) if now == source => Ok(()),
+        _ => Err(Error::SourceChanged(name.to_string())),
+    }
+}
+
+fn name_of(relation: u32) -> Result<QualifiedName> {
+    object::name(relation).ok_or_else(|| Error::SourceDropped(relation.to_string()))
+}
+
+/// Rows are deleted soon after they were inserted and nobody plans a query over them, so VACUUM goes by a number of dead
+/// rows and ANALYZE never comes.
+fn create_buffer(source: u32) -> Result<u32> {
+    let buffer = names::buffer(source);
+    run(&format!(
+        "CREATE TABLE {buffer} (xid pg_catalog.xid8 NOT NULL, cid pg_catalog.int4 NOT NULL, w pg_catalog.int4 NOT NULL) \
+         USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, \
+         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2147483647)"
+    ));
+    let relid = object::oid(&buffer).ok_or_else(|| Error::Internal(format!("{buffer} was not created")))?;
+    facts::drop_after(relid, source);
+    Ok(relid)
+}
+
+fn add_column(source: u32, attnum: i16) -> Result<()> {
+    let declaration = facts::column_type(source, attnum)
+        .ok_or_else(|| Error::SourceChanged(format!("column {attnum} of {source}")))?;
+    run(&format!("ALTER TABLE {} ADD COLUMN c{attnum} {declaration}", names::buffer(source)));
+    Ok(())
+}
+
+/// A kind of capture trigger.
+struct Kind {
+    /// The end of its name.
+    suffix: &'static str,
+    event: &'static str,
+    transition_tables: &'static str,
+    each: &'static str,
+    function: &'static str,
+}
+
+const INSERT: Kind = Kind {
+    suffix: "ins",
+    event: "INSERT",
+    transition_tables: "REFERENCING NEW TABLE AS new_rows",
+    each: "STATEMENT",
+    function: "capture_statement",
+};
+const UPDATE: Kind = Kind {
+    suffix: "upd",
+    event: "UPDATE",
+    transition_tables: "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    ..INSERT
+};
+const DELETE: Kind =
+    Kind { suffix: "del", event: "DELETE", transition_tables: "REFERENCING OLD TABLE AS old_rows", ..INSERT };
+const ROW: Kind = Kind {
+    suffix: "row",
+    event: "INSERT OR UPDATE OR DELETE",
+    transition_tables: "",
+    each: "ROW",
+    function: "capture_row",
+};
+const TRUNCATE: Kind = Kind {
+    suffix: "truncate",
+    event: "TRUNCATE",
+    transition_tables: "",
+    each: "STATEMENT",
+    function: "capture_truncate",
+};
+
+/// Creates what is missing on `source` and its descendants.
+fn create_triggers(source: u32) -> Result<()> {
+    let partitioned = facts::is_partitioned(source);
+    let by_row = config::cdc_trigger_mode() == CdcTriggerMode::Row;
+    for member in facts::members(source) {
+        let table = name_of(member)?;
+        if !by_row {
+            for kind in [INSERT, UPDATE, DELETE] {
+                create(&kind, member, &table, source, "");
+            }
+        }
+        if !partitioned || member == source {
+            create(&ROW, member, &table, source, if by_row { "ALWAYS" } else { "REPLICA" });
+        }
+        create(&TRUNCATE, member, &table, source, "ALWAYS");
+    }
+    Ok(())
+}
+
+/// `enabled` says in which sessions the trigger fires, unless it is the usual ones.
+fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled: &str) {
+    let name = names::capture_trigger(source, kind.suffix);
+    if facts::has_trigger(member, &name) {
+        return;
+    }
+    let name = Ident::new(name);
+    let Kind { event, transition_tables, each, function, .. } = kind;
+    run(&format!(
+        "CREATE TRIGGER {name} AFTER {event} ON {table} {transition_tables} FOR EACH {each} \
+         EXECUTE FUNCTION {}.{function}({source})",
+        names::SCHEMA
+    ));
+    if !enabled.is_empty() {
+        run(&format!("ALTER TABLE {table} ENABLE {enabled} TRIGGER {name}"));
+    }
+}
+
+fn drop_triggers(source: u32) {
+    // The source comes first: what PostgreSQL cloned from its triggers goes with them.
+    for member in facts::members(source) {
+        let Some(table) = object::name(member) else { continue };
+        for kind in [INSERT, UPDATE, DELETE, ROW, TRUNCATE] {
+            let name = names::capture_trigger(source, kind.suffix);
+            if facts::has_trigger(member, &name) {
+                run(&format!("DROP TRIGGER {} ON {table}", Ident::new(name)));
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Facts about a source that capture needs.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::{self, Oid};
+
+use super::snapshot;
+
+/// `source` and what inherits from it, partitions included, at any depth.
+pub fn members(source: u32) -> Vec<u32> {
+    unsafe extern "C-unwind" {
+        /// `catalog/pg_inherits.h`
+        fn find_all_inheritors(
+            parent: Oid,
+            lock: pg_sys::LOCKMODE,
+            parents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
+    }
+    // SAFETY: the result is a list of oids that lives in the current memory context.
+    unsafe {
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_all_inheritors(Oid::from_u32(source), pg_sys::NoLock as i32, std::ptr::null_mut())
+        });
+        (0..(*list).length).map(|index| (*(*list).elements.add(index as usize)).oid_value.to_u32()).collect()
+    }
+}
+
+/// Whether the relation is a partitioned table; row triggers on one are cloned to its partitions by PostgreSQL.
+pub fn is_partitioned(relation: u32) -> bool {
+    // SAFETY: a look-up in the system cache.
+    unsafe { pg_sys::get_rel_relkind(Oid::from_u32(relation)) as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
+}
+
+/// Whether the relation has a trigger of this name.
+pub fn has_trigger(relation: u32, name: &str) -> bool {
+    let Ok(name) = std::ffi::CString::new(name) else { return false };
+    // SAFETY: reads pg_trigger; the name is NUL-terminated.
+    unsafe { pg_sys::get_trigger_oid(Oid::from_u32(relation), name.as_ptr(), true) != pg_sys::InvalidOid }
+}
+
+/// How to declare a column that holds what attribute `attnum` of `relation` holds: its type, a domain replaced by what it is
+/// made of, with the column's collation. A marker row has NULLs where a domain might not allow them. `None` when there is
+/// no such attribute.
+pub fn column_type(relation: u32, attnum: i16) -> Option<String> {
+    let (mut ty, mut typmod, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
+    // SAFETY: out parameters; both texts are allocated in the current memory context and are NUL-terminated.
+    unsafe {
+        let relation = Oid::from_u32(relation);
+        if pg_sys::get_attname(relation, attnum, true).is_null() {
+            return None;
+        }
+        pg_sys::get_atttypetypmodcoll(relation, attnum, &mut ty, &mut typmod, &mut collation);
+        ty = pg_sys::getBaseTypeAndTypmod(ty, &mut typmod);
+        let flags = pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY;
+        let text = pg_sys::format_type_extended(ty, typmod, flags as u16);
+        let mut declaration = CStr::from_ptr(text).to_string_lossy().into_owned();
+        if collation != pg_sys::InvalidOid && collation != Oid::from_u32(pg_sys::DEFAULT_COLLATION_OID.to_u32()) {
+            let name = pg_sys::generate_collation_name(collation);
+            declaration.push_str(" COLLATE ");
+            declaration.push_str(&CStr::from_ptr(name).to_string_lossy());
+        }
+        Some(declaration)
+    }
+}
+
+/// Makes `child` be dropped together with `parent`; it may also be dropped alone.
+pub fn drop_after(child: u32, parent: u32) {
+    let address = |relation: u32| pg_sys::ObjectAddress {
+        classId: pg_sys::RelationRelationId,
+        objectId: Oid::from_u32(relation),
+        objectSubId: 0,
+    };
+    // SAFETY: both relations exist and are visible to this command.
+    unsafe {
+        pg_sys::recordDependencyOn(&address(child), &address(parent), pg_sys::DependencyType::DEPENDENCY_AUTO);
+    }
+}
+
+/// Whether a statement of this session that changes `source` is under way.
+///
+/// A trigger that fires before capture, or a function that the statement calls, sees rows whose changes are not in the
+/// buffer yet; a refresh there would take them for old ones and count them twice later. The relation is then open in an
+/// executor below, and its lock tells that this transaction writes it. A cursor over a source that the transaction has
+/// written looks the same.
+pub fn is_being_written(source: u32) -> bool {
+    if snapshot::own_xid().is_none() {
+        return false;
+    }
+    members(source).into_iter().any(|member| {
+        // SAFETY: the reference is given back at once; NULL when the relation is gone.
+        unsafe {
+            let relation = pg_sys::RelationIdGetRelation(Oid::from_u32(member));
+            if relation.is_null() {
+                return false;
+            }
+            let written = (*relation).rd_refcnt > 1
+                && pg_sys::CheckRelationLockedByMe(relation, pg_sys::RowExclusiveLock as i32, true);
+            pg_sys::RelationClose(relation);
+            written
+        }
+    })
+}

@@ -1,0 +1,204 @@
+//! The scheduler of one database: sleep, look, refresh what is due.
+
+use std::time::Duration;
+
+use pgrx::PgLogLevel;
+use pgrx::datum::TimestampWithTimeZone;
+use pgtrickle_engine::dag::plan;
+use pgtrickle_engine::policy::{self, Failure, Verdict};
+
+use super::tables::{Counters, Tables};
+use crate::catalog::{self, Initiator, Status};
+use crate::config;
+use crate::pg::clock;
+use crate::pg::shmem;
+use crate::pg::slots::Seat;
+use crate::pg::transaction::{Caught, transaction};
+use crate::pg::worker::{self, Wake};
+use crate::refresh::{self, Outcome};
+
+/// How long until the next try when the scheduler itself, not a refresh, failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How often the history is purged while there are refreshes.
+const PURGE_EVERY_MS: i64 = 300_000;
+
+/// The scheduler's main function; returns when there is nothing (more) to do in this database.
+pub fn run(seat: &Seat) {
+    let mut scheduler = Scheduler { seat, tables: Tables::default(), catalog: None, purged_at: worker::now_ms() };
+    scheduler.forget_unknown_prepared();
+    loop {
+        if !config::enabled() {
+            return seat.leave_idle();
+        }
+        let sleep = match scheduler.turn() {
+            Ok(Turn::Sleep(sleep)) => sleep,
+            Ok(Turn::NothingToDo) => return seat.leave_idle(),
+            Err(error) => {
+                error.report(PgLogLevel::WARNING);
+                PAUSE_AFTER_FAILURE
+            }
+        };
+        if worker::wait(Some(sleep)) == Wake::Exit || seat.restart_wanted() {
+            return;
+        }
+    }
+}
+
+enum Turn {
+    Sleep(Duration),
+    /// The extension is not, or no longer, in this database.
+    NothingToDo,
+}
+
+struct Scheduler<'a> {
+    seat: &'a Seat,
+    tables: Tables,
+    /// The count of catalog changes that `tables` reflects, and the setting that it depends on.
+    catalog: Option<(u64, i32)>,
+    purged_at: i64,
+}
+
+impl Scheduler<'_> {
+    /// One look at everything.
+    fn turn(&mut self) -> Result<Turn, Caught> {
+        let now = worker::now_ms();
+        self.seat.beat(now);
+        if !self.read_catalog()? {
+            return Ok(Turn::NothingToDo);
+        }
+        self.tables.observe(self.seat);
+        let plan = plan(self.tables.graph(), &self.tables.candidates(), now);
+        for group in &plan.groups {
+            self.refresh(group);
+        }
+        if !plan.groups.is_empty() {
+            self.purge_history(now)?;
+            return Ok(Turn::Sleep(Duration::ZERO));
+        }
+        let longest = i64::from(config::scheduler_interval_ms());
+        let sleep = plan.wake_at.map_or(longest, |at| at.saturating_sub(now).clamp(0, longest));
+        Ok(Turn::Sleep(Duration::from_millis(sleep.unsigned_abs())))
+    }
+
+    /// Reads the catalog if it was changed; false: there is none.
+    fn read_catalog(&mut self) -> Result<bool, Caught> {
+        // Before the transaction that reads: a change announced meanwhile is read in the next turn.
+        let current = (self.seat.catalog(), config::default_schedule_seconds());
+        if self.catalog == Some(current) {
+            return Ok(true);
+        }
+        let read = transaction(|| {
+            if !worker::extension_installed() {
+                return Ok(None);
+            }
+            Ok::<_, crate::error::Error>(Some((catalog::all()?, catalog::dependencies()?)))
+        })?;
+        let count = read.as_ref().map_or(0, |(rows, _)| rows.len());
+        if let Some((rows, edges)) = &read {
+            self.tables.replace(rows, edges, u64::from(current.1.unsigned_abs()) * 1_000);
+            self.catalog = Some(current);
+        }
+        self.seat.catalog_read(current.0, count);
+        Ok(read.is_some())
+    }
+
+    /// Refreshes a group in one transaction; if that fails as a whole, each member in its own.
+    fn refresh(&mut self, group: &[i64]) {
+        worker::report_running(c"refreshing stream tables");
+        let started = clock::now();
+        let before = self.tables.begin(group, self.seat.db, worker::unix_ms(started));
+        match transaction(|| refresh::refresh_group(group, Initiator::Scheduler)) {
+            Ok(results) => {
+                let own = shmem::take_own();
+                for (id, result) in results {
+                    match result {
+                        Ok(outcome) => self.settle(id, outcome, &before, &own),
+                        Err(error) => self.failed(id, started, &error),
+                    }
+                }
+            }
+            Err(error) if group.len() == 1 => self.failed(group[0], started, &error),
+            Err(_) => group.iter().for_each(|id| self.refresh(&[*id])),
+        }
+    }
+
+    fn settle(&mut self, id: i64, outcome: Outcome, before: &Counters, own: &shmem::OwnChanges) {
+        if outcome == Outcome::Busy {
+            // Whoever refreshes it may have begun before the latest changes: it stays changed.
+            return;
+        }
+        let erred = self.tables.get_mut(id).is_some_and(|entry| entry.consecutive_errors > 0);
+        if erred && outcome == Outcome::Unchanged {
+            // A refresh that writes clears past errors itself.
+            self.record(id, || catalog::set_status(id, Status::Active));
+        }
+        self.tables.succeeded(id, self.seat.db, before, own);
+    }
+
+    /// Records a failure in a transaction of its own and decides what becomes of the stream table.
+    fn failed(&mut self, id: i64, started: TimestampWithTimeZone, error: &Caught) {
+        let Some(entry) = self.tables.get_mut(id) else { return };
+        let failure = policy::classify(&error.sqlstate_text());
+        let counted = failure != Failure::NotCounted;
+        let now = worker::now_ms();
+        let failures = entry.failed(counted);
+        entry.retry_at(now.saturating_add_unsigned(policy::backoff_ms(failures, fraction(id, now))));
+        pgrx::warning!("refresh of stream table {} failed: {}", entry.name, error.message);
+        let status = match policy::verdict(failure, entry.consecutive_errors, config::max_consecutive_errors()) {
+            Verdict::Retry => None,
+            Verdict::Suspend => Some(Status::Suspended),
+            Verdict::Fail => Some(Status::Error),
+        };
+        self.record(id, || {
+            catalog::record_failure(&catalog::Failure {
+                pgt_id: id,
+                started,
+                message: &error.message,
+                status,
+                counted,
+                initiator: Initiator::Scheduler,
+            });
+        });
+        if status.is_some() {
+            self.tables.remove(id);
+        }
+    }
+
+    /// Runs catalog statements; when even they fail there is only the log to tell.
+    fn record(&self, id: i64, write: impl FnOnce()) {
+        let written = transaction(|| {
+            write();
+            Ok::<_, Caught>(())
+        });
+        if let Err(error) = written {
+            pgrx::warning!("could not record the outcome of refreshing stream table {id}: {}", error.message);
+        }
+    }
+
+    fn purge_history(&mut self, now: i64) -> Result<(), Caught> {
+        let days = config::history_retention_days();
+        if days == 0 || now < self.purged_at.saturating_add(PURGE_EVERY_MS) {
+            return Ok(());
+        }
+        let purged = transaction(|| Ok::<_, Caught>(catalog::purge_history(days)))?;
+        if purged < catalog::PURGE_BATCH {
+            self.purged_at = now;
+        }
+        Ok(())
+    }
+
+    /// Commits of prepared transactions from before the server's start would have to announce every source.
+    fn forget_unknown_prepared(&self) {
+        match transaction(|| Ok::<_, Caught>(worker::prepared_transactions())) {
+            Ok(false) => shmem::forget_unknown_prepared(),
+            Ok(true) => {}
+            Err(error) => error.report(PgLogLevel::WARNING),
+        }
+    }
+}
+
+/// A number in [0, 1) that differs between stream tables and tries.
+fn fraction(id: i64, now: i64) -> f64 {
+    let mixed = (id ^ now.rotate_left(32)).cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 11) as f64 / (1u64 << 53) as f64
+}
