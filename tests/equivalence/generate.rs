@@ -184,6 +184,7 @@ impl Generator<'_> {
             .map(|(column, name)| Column { name: format!("{alias}.{name}"), ..column.clone() })
             .collect();
         let mut item = Item { link: Link::Comma, input, alias, names: Some(names) };
+        let mut merged = None;
         if !select.from.is_empty() {
             let pairs: Vec<(usize, usize)> = (0..scope.len())
                 .flat_map(|left| (0..added.len()).map(move |right| (left, right)))
@@ -194,6 +195,7 @@ impl Generator<'_> {
                 Some((left, right)) if !free => {
                     *rows = *rows * input_rows / 3.0;
                     self.connect(select, &mut item, scope, &added, *left, *right);
+                    merged = Some(*right);
                 }
                 _ => {
                     *rows *= input_rows;
@@ -209,11 +211,11 @@ impl Generator<'_> {
         }
         // A column merged by USING is named without an alias, by the name that both sides give it.
         if let Link::Using(name) | Link::Natural(name) = &item.link {
-            let merged = |column: &Column| column.name.ends_with(&format!(".{name}"));
-            for column in scope.iter_mut().filter(|column| merged(column)) {
+            for column in scope.iter_mut().filter(|column| column.name.ends_with(&format!(".{name}"))) {
                 column.name.clone_from(name);
             }
-            scope.extend(added.into_iter().filter(|column| !merged(column)));
+            let others = added.into_iter().enumerate().filter(|(position, _)| Some(*position) != merged);
+            scope.extend(others.map(|(_, column)| column));
         } else {
             scope.extend(added);
         }

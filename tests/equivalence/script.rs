@@ -31,8 +31,6 @@ pub(crate) struct Script {
 /// Why a script failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Defect {
-    /// The stream table concerned, if it is known.
-    pub(crate) stream: Option<String>,
     /// The cycle, counted from 0; `None` while setting up.
     pub(crate) cycle: Option<usize>,
     pub(crate) message: String,
@@ -42,25 +40,28 @@ impl Script {
     /// Runs the script; the number of comparisons made, or the first defect.
     pub(crate) fn run(&self, db: &mut Database) -> Result<u64, Defect> {
         for statement in &self.setup {
-            db.attempt(statement).map_err(|failure| defect(None, None, &failure, statement))?;
+            db.attempt(statement).map_err(|failure| defect(None, &failure, statement))?;
         }
         for stream in &self.streams {
             for statement in &stream.views {
-                db.attempt(statement).map_err(|failure| defect(Some(&stream.name), None, &failure, statement))?;
+                db.attempt(statement).map_err(|failure| defect(None, &failure, statement))?;
+            }
+            if let Err(failure) = db.attempt(&format!("EXPLAIN {}", stream.query)) {
+                panic!("the generator made an invalid query: {failure:?}\n{}", stream.query);
             }
             let call = format!(
                 "SELECT pgtrickle.create_stream_table('{}', $query${}$query$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')",
                 stream.name, stream.query
             );
             let created = db.attempt(&call);
-            created.map_err(|failure| defect(Some(&stream.name), None, &failure, &stream.query))?;
+            created.map_err(|failure| defect(None, &failure, &stream.query))?;
             db.track_columns(&stream.name, &stream.query, stream.columns.clone());
         }
         compare(db, None)?;
         let mut second = db.connect();
         let mut checks = 0;
         for (number, steps) in self.cycles.iter().enumerate() {
-            let at = |failure: Failure, sql: &str| defect(None, Some(number), &failure, sql);
+            let at = |failure: Failure, sql: &str| defect(Some(number), &failure, sql);
             let mut doomed = false;
             for step in steps {
                 match step {
@@ -79,13 +80,13 @@ impl Script {
             }
             for stream in &self.streams {
                 let sql = refresh(&stream.name);
-                db.attempt(&sql).map_err(|failure| defect(Some(&stream.name), Some(number), &failure, &sql))?;
+                db.attempt(&sql).map_err(|failure| defect(Some(number), &failure, &sql))?;
             }
             compare(db, Some(number))?;
             let truncated = steps.iter().any(|step| matches!(step, Step::Run(sql) if sql.starts_with("TRUNCATE")));
             match db.fallback() {
                 Some(_) if truncated => db.accept_full(),
-                Some(message) => return Err(Defect { stream: None, cycle: Some(number), message }),
+                Some(message) => return Err(Defect { cycle: Some(number), message }),
                 None => {}
             }
             checks += self.streams.len() as u64;
@@ -107,15 +108,12 @@ fn in_transaction(db: &mut Database) -> bool {
 fn compare(db: &mut Database, cycle: Option<usize>) -> Result<(), Defect> {
     match db.difference() {
         None => Ok(()),
-        Some(message) => {
-            let stream = message.strip_prefix("stream table ").and_then(|rest| rest.split(' ').next());
-            Err(Defect { stream: stream.map(str::to_string), cycle, message })
-        }
+        Some(message) => Err(Defect { cycle, message }),
     }
 }
 
-fn defect(stream: Option<&String>, cycle: Option<usize>, failure: &Failure, sql: &str) -> Defect {
-    Defect { stream: stream.cloned(), cycle, message: format!("{failure:?}\n in: {sql}") }
+fn defect(cycle: Option<usize>, failure: &Failure, sql: &str) -> Defect {
+    Defect { cycle, message: format!("{failure:?}\n in: {sql}") }
 }
 
 impl fmt::Display for Script {

@@ -187,7 +187,7 @@ impl Server {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.directory).env("LC_ALL", "C");
+        command.current_dir(&self.directory).env("LC_ALL", "C").env_remove("RUST_BACKTRACE");
         if let Some((uid, gid)) = self.identity {
             command.uid(uid).gid(gid);
         }
