@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
 extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
 extension_sql_file!("../../sql/install/monitor.sql", name = "monitor", requires = ["catalog"]);
+extension_sql_file!("../../sql/install/preload.sql", name = "preload", finalize);
 
 /// The schema of the functions, as the SQL generator must know it; the catalog's script makes it.
 #[pg_schema]

@@ -153,7 +153,9 @@ fn node(row: &StreamTable, edges: &[Dependency]) -> Node {
 
 fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bool, old: Option<Entry>) -> Entry {
     let reads = || edges.iter().filter(|edge| edge.pgt_id == row.id);
-    let unannounced = reads().any(|edge| matches!(edge.kind, SourceType::Matview | SourceType::ForeignTable));
+    // The sources of a query without a delta are not captured, so nobody announces their changes.
+    let unannounced = row.refusal.is_some()
+        || reads().any(|edge| matches!(edge.kind, SourceType::Matview | SourceType::ForeignTable));
     // Resumed or refreshed by somebody else: the catalog has forgotten the failures, so they are forgotten here.
     let forgiven = row.consecutive_errors == 0;
     let known = |source: u32| old.as_ref().and_then(|old| old.seen.get(&source).copied().flatten());

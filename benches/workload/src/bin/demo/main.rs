@@ -13,6 +13,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use observe::Observer;
 use pgtrickle_workload::oracle::Verdict;
+use pgtrickle_workload::server::Server;
 use pgtrickle_workload::writer::Writer;
 use screen::{Frame, Screen};
 use std::path::PathBuf;
@@ -67,14 +68,21 @@ fn run(arguments: &Arguments) -> Result<bool> {
     ctrlc::set_handler(move || flag.store(true, Relaxed))?;
 
     let server = setup::server(arguments)?;
-    setup::load(&server, arguments.scale, &interrupted)?;
-    setup::create_stream_tables(&server, &interrupted)?;
+    demonstrate(arguments, &server, &interrupted).inspect_err(|_| {
+        // The log goes with the server; what it says about a failure is often the reason.
+        eprint!("{}", server.log().unwrap_or_default());
+    })
+}
+
+fn demonstrate(arguments: &Arguments, server: &Server, interrupted: &AtomicBool) -> Result<bool> {
+    setup::load(server, arguments.scale, interrupted)?;
+    setup::create_stream_tables(server, interrupted)?;
     let psql = server.psql(setup::DATABASE);
-    let observer = Observer::new(&server)?;
-    let writer = Writer::start(&server, setup::DATABASE, arguments.writers, arguments.rate)?;
+    let observer = setup::first_change(server)?;
+    let writer = Writer::start(server, setup::DATABASE, arguments.writers, arguments.rate)?;
     println!("look around meanwhile: {psql}\n");
 
-    watch(arguments, &observer, &writer, &interrupted)?;
+    watch(arguments, &observer, &writer, interrupted)?;
     let written = writer.stop()?;
     println!("\nThe writer has stopped: {}", screen::sentence(&written));
     let verdicts = observer.final_verdicts()?;

@@ -101,9 +101,11 @@ impl<'a> Observer<'a> {
     }
 
     /// A snapshot in which every stream table has all that was committed before the call. While nobody else writes,
-    /// that is so as soon as a change committed now shows everywhere; writers may go on once the snapshot is taken.
+    /// that is so as soon as a change committed now shows everywhere. Writers may go on once the snapshot is taken; the
+    /// other prober is one of them, so the probe stays locked until then.
     fn caught_up<'c>(&self, client: &'c mut Client) -> Result<Transaction<'c>> {
-        lock(&self.probe)?.round()?;
+        let mut probe = lock(&self.probe)?;
+        probe.round()?;
         let start = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
         let mut snapshot = start.start()?;
         snapshot.execute("SELECT 1", &[])?;

@@ -94,7 +94,11 @@ impl Screen {
         let (elapsed, length) = (frame.elapsed.as_secs(), self.length.as_secs());
         let mut lines = vec![
             format!("pg_trickle on TPC-H at scale {}: second {elapsed} of {length}, Ctrl-C ends", self.scale),
-            format!("written  {transactions:.0} transactions/s, {rows:.0} rows/s; {}", sentence(&frame.written)),
+            format!(
+                "written: {transactions:.0} transactions/s, {rows:.0} rows/s; {} transactions, {} rows since the start",
+                thousands(frame.written.transactions),
+                thousands(frame.written.rows)
+            ),
             String::new(),
             bold(&format!(
                 "{:<24}{:>11}{:>17}{:>12}{:>15}{:>8}   {}",
@@ -134,7 +138,7 @@ fn line(frame: &Frame, (transactions, rows): (f64, f64)) -> String {
     let errors: Vec<_> = frame.tables.iter().filter_map(|table| table.recent.error.as_deref()).collect();
     format!(
         "{:>4} s  {transactions:.0} transactions/s  {rows:.0} rows/s  {refreshes} refreshes/s  slowest refresh {} ms  \
-         visible p50 {} ms p99 {} ms  oracle: {equal} of {checked} checked are equal{}",
+         visible p50 {} ms p99 {} ms  oracle: {equal} of {checked} checked equal{}",
         frame.elapsed.as_secs(),
         optional(slowest),
         optional(all.percentile(50.0)),

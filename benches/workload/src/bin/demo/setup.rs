@@ -1,6 +1,7 @@
 //! Everything before the writer starts: server, data, stream tables.
 
 use crate::Arguments;
+use crate::observe::Observer;
 use crate::screen::{Status, thousands};
 use crate::stream_tables::{PROBE_ROWS, STREAM_TABLES};
 use anyhow::{Context, Result, ensure};
@@ -69,4 +70,13 @@ pub(crate) fn create_stream_tables(server: &Server, interrupted: &AtomicBool) ->
         status.keep(&format!("created {}: {rows} rows ({seconds:.1} s)", table.name));
     }
     Ok(())
+}
+
+/// Waits until a first change has gone through every stream table.
+pub(crate) fn first_change(server: &Server) -> Result<Observer<'_>> {
+    let (begin, mut status) = (Instant::now(), Status::new());
+    status.update("waiting for the scheduler");
+    let observer = Observer::new(server)?;
+    status.keep(&format!("the scheduler is at work ({:.1} s)", begin.elapsed().as_secs_f64()));
+    Ok(observer)
 }

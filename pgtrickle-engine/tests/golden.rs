@@ -1,0 +1,266 @@
+//! Golden trees: `tests/golden/*.spec` are queries as trees and, reviewed by people, what they compile to.
+//!
+//! A spec is a tree as an S-expression, a line `----`, and the output: the stages, the identity, and the statement of each
+//! stage for each set of changed sources named by `(change …)` before the tree. `GOLDEN=write cargo test -p
+//! pgtrickle-engine --test golden` writes the output anew.
+//!
+//!     (change a b)                                      sources that change together; may occur several times
+//!     (scan a id! k v)                                  a source; `!` marks its primary key
+//!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
+//!     (project (#0 "#1 + 1") TREE)
+//!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
+
+use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
+use pgtrickle_engine::query::explain::tree as explain;
+use pgtrickle_engine::query::rel::ScanColumn;
+use pgtrickle_engine::query::{
+    AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar, Scan, Volatility,
+};
+use pgtrickle_engine::sql::{Ident, QualifiedName};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug)]
+enum Node {
+    Atom(String),
+    List(Vec<Node>),
+}
+
+fn parse(text: &str) -> Vec<Node> {
+    let mut stack = vec![Vec::new()];
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let used = match first {
+            '(' => {
+                stack.push(Vec::new());
+                1
+            }
+            ')' => {
+                let list = stack.pop().expect("a list is open");
+                stack.last_mut().expect("no ) without (").push(Node::List(list));
+                1
+            }
+            '"' => {
+                let end = rest[1..].find('"').expect("a string ends") + 1;
+                stack.last_mut().expect("inside").push(Node::Atom(rest[1..end].into()));
+                end + 1
+            }
+            _ => {
+                let end = rest.find([' ', '\n', '(', ')']).unwrap_or(rest.len());
+                stack.last_mut().expect("inside").push(Node::Atom(rest[..end].into()));
+                end
+            }
+        };
+        rest = rest[used..].trim_start();
+    }
+    assert_eq!(stack.len(), 1, "every ( has its )");
+    stack.remove(0)
+}
+
+impl Node {
+    fn atom(&self) -> &str {
+        match self {
+            Node::Atom(text) => text,
+            Node::List(_) => panic!("{self:?} should be a word"),
+        }
+    }
+
+    fn list(&self) -> &[Node] {
+        match self {
+            Node::List(nodes) => nodes,
+            Node::Atom(_) => panic!("{self:?} should be a list"),
+        }
+    }
+}
+
+fn data_type(oid: u32, sql: &str) -> DataType {
+    let equality = if oid == 1700 { Equality::Coarse } else { Equality::Image };
+    let eq = Some("OPERATOR(pg_catalog.=)".into());
+    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true }
+}
+
+/// Columns are int4, but those whose name ends in `_n` are numeric.
+fn type_of(name: &str) -> DataType {
+    if name.ends_with("_n") { data_type(1700, "numeric") } else { data_type(23, "integer") }
+}
+
+fn relid(name: &str) -> u32 {
+    u32::from(name.bytes().next().expect("a source has a name"))
+}
+
+fn scalar(text: &str, below: &[Column]) -> Scalar {
+    let mut fragments = Vec::new();
+    for (i, piece) in text.split('#').enumerate() {
+        if i == 0 {
+            fragments.push(Fragment::Text(piece.into()));
+            continue;
+        }
+        let end = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+        fragments.push(Fragment::Column(piece[..end].parse().expect("a position follows #")));
+        fragments.push(Fragment::Text(piece[end..].into()));
+    }
+    fragments.retain(|fragment| !matches!(fragment, Fragment::Text(text) if text.is_empty()));
+    let first = fragments.iter().find_map(|fragment| match fragment {
+        Fragment::Column(position) => Some(below[*position].ty.clone()),
+        Fragment::Text(_) => None,
+    });
+    let ty = first.unwrap_or_else(|| data_type(23, "integer"));
+    Scalar { fragments, ty, volatility: Volatility::Immutable, nullable: false, fixed_scale: false }
+}
+
+fn call(node: &Node, below: &[Column]) -> (String, AggregateCall) {
+    let parts = node.list();
+    let name = parts[0].atom();
+    let argument = parts.get(1).map(|argument| scalar(argument.atom(), below));
+    let numeric = argument.as_ref().is_some_and(|x| x.ty.oid == 1700);
+    use AggregateFunction as F;
+    let (function, ty) = match (name, numeric) {
+        ("count", _) if argument.is_none() => (F::CountStar, data_type(20, "bigint")),
+        ("count", _) => (F::Count, data_type(20, "bigint")),
+        ("sum", true) => (F::SumNumeric, data_type(1700, "numeric")),
+        ("sum", false) => (F::SumInteger, data_type(20, "bigint")),
+        ("avg", true) => (F::AvgNumeric, data_type(1700, "numeric")),
+        ("avg", false) => (F::AvgInteger, data_type(1700, "numeric")),
+        ("min", _) => (F::Min, argument.clone().expect("min has an argument").ty),
+        ("max", _) => (F::Max, argument.clone().expect("max has an argument").ty),
+        ("recompute", _) => (F::Recompute, data_type(25, "text")),
+        other => panic!("unknown aggregate {other:?}"),
+    };
+    let text = match function {
+        F::Recompute => parts[1].atom().to_string(),
+        _ => format!("{name}({})", parts.get(1).map_or("*", Node::atom)),
+    };
+    let whole = Scalar { ty, ..scalar(&text, below) };
+    let argument = argument.filter(|_| function != F::Recompute);
+    (name.to_string(), AggregateCall { function, argument, filter: None, call: whole })
+}
+
+fn outputs(nodes: &[Node], below: &[Column]) -> Vec<(String, Scalar)> {
+    let named = |(i, node): (usize, &Node)| {
+        let scalar = scalar(node.atom(), below);
+        let name = scalar.as_column().map_or_else(|| format!("x{}", i + 1), |position| below[position].name.clone());
+        (name, scalar)
+    };
+    nodes.iter().enumerate().map(named).collect()
+}
+
+fn rel(node: &Node) -> Rel {
+    let parts = node.list();
+    let rest = &parts[1..];
+    match parts[0].atom() {
+        "scan" => scan(rest),
+        "filter" => {
+            let input = rel(&rest[1]);
+            let predicates = vec![scalar(rest[0].atom(), &input.columns())];
+            Rel::Filter { input: Box::new(input), predicates }
+        }
+        "join" => {
+            let inputs: Vec<Rel> = rest[1..].iter().map(rel).collect();
+            let columns: Vec<Column> = inputs.iter().flat_map(Rel::columns).collect();
+            let predicates = rest[0].list().iter().map(|node| scalar(node.atom(), &columns)).collect();
+            Rel::Join { inputs, predicates }
+        }
+        "union" => {
+            let inputs: Vec<Rel> = rest.iter().map(rel).collect();
+            Rel::UnionAll { columns: inputs[0].columns(), inputs }
+        }
+        "distinct" => Rel::Distinct { input: Box::new(rel(&rest[0])) },
+        "project" => {
+            let input = rel(&rest[1]);
+            Rel::Project { outputs: outputs(rest[0].list(), &input.columns()), input: Box::new(input) }
+        }
+        "group" => {
+            let input = rel(&rest[2]);
+            let below = input.columns();
+            let calls = rest[1].list().iter().map(|node| call(node, &below)).collect();
+            Rel::Aggregate { keys: outputs(rest[0].list(), &below), calls, input: Box::new(input) }
+        }
+        other => panic!("unknown operator {other}"),
+    }
+}
+
+fn scan(parts: &[Node]) -> Rel {
+    let name = parts[0].atom();
+    let words: Vec<&str> = parts[1..].iter().map(Node::atom).collect();
+    let key: Vec<usize> = (0..words.len()).filter(|i| words[*i].ends_with('!')).collect();
+    let columns = words.iter().enumerate().map(|(i, word)| {
+        let column = word.trim_end_matches('!');
+        ScanColumn {
+            attnum: i as i16 + 1,
+            name: Ident::new(column),
+            column: Column { name: column.into(), ty: type_of(column), nullable: !word.ends_with('!') },
+        }
+    });
+    Rel::Scan(Scan {
+        relid: relid(name),
+        name: QualifiedName::new("public", name),
+        columns: columns.collect(),
+        keys: if key.is_empty() { vec![] } else { vec![key] },
+    })
+}
+
+/// What the compiler makes of a spec's input.
+fn output(input: &str) -> String {
+    let mut nodes = parse(input);
+    let tree = nodes.pop().expect("a spec has a tree");
+    let program = Program::compile(rel(&tree));
+    let states = (0..program.stages.len() - 1).map(|stage| QualifiedName::new("state", format!("s{stage}")));
+    let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: states.collect() };
+    let mut text = String::new();
+    for (i, stage) in program.stages.iter().enumerate() {
+        writeln!(text, "stage {i}\n{}", explain(&stage.body)).expect("a String grows");
+    }
+    match &program.identity {
+        Identity::Key(key) => writeln!(text, "identity: key {key:?}"),
+        Identity::Bag => writeln!(text, "identity: bag"),
+    }
+    .expect("a String grows");
+    for change in &nodes {
+        let names: Vec<&str> = change.list()[1..].iter().map(Node::atom).collect();
+        writeln!(text, "\nwhen {} changed", names.join(", ")).expect("a String grows");
+        let mut changed: BTreeSet<Leaf> = names.iter().map(|name| Leaf::Source(relid(name))).collect();
+        for stage in 0..program.stages.len() {
+            if let Some(sql) = program.maintain(stage, &storage, &changed) {
+                changed.insert(Leaf::Stage(stage));
+                writeln!(text, "stage {stage}:\n{}", broken(&sql)).expect("a String grows");
+            }
+        }
+    }
+    text
+}
+
+/// Line breaks before the words that begin a part, for the reader's sake.
+fn broken(sql: &str) -> String {
+    let mut text = sql.to_string();
+    for word in ["FROM (", "UNION ALL", "USING", "WHEN ", "RETURNING", "GROUP BY", "HAVING", "LEFT JOIN", "CROSS JOIN"]
+    {
+        text = text.replace(&format!(" {word}"), &format!("\n  {word}"));
+    }
+    text
+}
+
+#[test]
+fn specs_compile_to_what_was_reviewed() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    let write = std::env::var("GOLDEN").is_ok_and(|value| value == "write");
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(&folder).expect("tests/golden is there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_none_or(|extension| extension != "spec") {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let (input, expected) = text.split_once("----\n").unwrap_or((&text, ""));
+        let actual = output(input);
+        if write {
+            std::fs::write(&path, format!("{input}----\n{actual}")).expect("writable");
+        } else if actual != expected {
+            wrong.push(format!("{}:\n{actual}", path.display()));
+        }
+    }
+    assert!(seen > 0, "no specs in {}", folder.display());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
