@@ -8,8 +8,9 @@ use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::Latencies;
 use std::time::Duration;
 
-/// The silence before each commit is drawn from this many milliseconds.
-const PAUSE: std::ops::Range<u64> = 100..300;
+/// The silence before each commit is drawn from this many milliseconds: longer than the schedule, so that the change
+/// is due at once.
+const PAUSE: std::ops::Range<u64> = 1050..1350;
 
 pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Latencies> {
     server.connect("postgres")?.batch_execute("CREATE DATABASE visible")?;
@@ -25,8 +26,8 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Latencies> {
     let change = "UPDATE fact SET amount = $1::bigint WHERE id = 4711";
     let target = Target { name: "copy", shows: "SELECT amount = $1::bigint FROM copy WHERE id = 4711" };
     let mut probe = Probe::new(server, "visible", &[change], &[target])?;
-    let (mut latencies, warm_up) = (Latencies::default(), effort.some);
-    for sample in 0..warm_up + effort.many * 2 {
+    let (mut latencies, warm_up) = (Latencies::default(), effort.few);
+    for sample in 0..warm_up + effort.many {
         std::thread::sleep(Duration::from_millis(rand::random_range(PAUSE)));
         let lags = probe.round()?;
         if sample >= warm_up {

@@ -8,7 +8,8 @@
 
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{self, Datum};
-use pgrx::varlena::{varatt_is_1b_e, vardata_any, varsize_any_exhdr};
+use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
+use std::cell::RefCell;
 use std::ffi::CStr;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -71,7 +72,8 @@ unsafe fn with_bytes<T>(value: Datum, storage: Storage, read: impl FnOnce(&[u8])
             (true, length) => read(&value.value().to_ne_bytes()[native_range(length as usize)]),
             (false, -1) => {
                 let original = value.cast_mut_ptr::<pg_sys::varlena>();
-                let plain = pg_sys::pg_detoast_datum_packed(original);
+                let packed = varatt_is_4b_u(original) || (varatt_is_1b(original) && !varatt_is_1b_e(original));
+                let plain = if packed { original } else { pg_sys::pg_detoast_datum_packed(original) };
                 let result =
                     read(std::slice::from_raw_parts(vardata_any(plain).cast::<u8>(), varsize_any_exhdr(plain)));
                 if plain != original {
@@ -90,64 +92,85 @@ fn native_range(length: usize) -> std::ops::Range<usize> {
     if cfg!(target_endian = "little") { 0..length } else { size_of::<usize>() - length..size_of::<usize>() }
 }
 
-/// Appends the image of one row.
-unsafe fn append_row(image: &mut Vec<u8>, header: pg_sys::HeapTupleHeader) {
-    // SAFETY: a record datum carries its row type; the arrays have one element per attribute.
-    unsafe {
-        let descriptor = pg_sys::lookup_rowtype_tupdesc(
-            pgrx::heap_tuple_header_get_type_id(header),
-            pgrx::heap_tuple_header_get_typmod(header),
-        );
-        let count = (*descriptor).natts as usize;
-        let mut tuple = pg_sys::HeapTupleData {
-            t_len: pgrx::heap_tuple_header_get_datum_length(header) as u32,
-            t_data: header,
-            ..Default::default()
-        };
-        let mut values = vec![Datum::from(0); count];
-        let mut nulls = vec![false; count];
-        pg_sys::heap_deform_tuple(&mut tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
-        for index in 0..count {
-            let attribute = pg_sys::TupleDescAttr(descriptor, index as i32);
-            if (*attribute).attisdropped {
-                continue;
+/// Room for the values and the image of a row, kept between calls.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+    image: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    /// Makes `self.image` the image of one row.
+    unsafe fn read(&mut self, header: pg_sys::HeapTupleHeader) {
+        // SAFETY: a record datum carries its row type; the arrays have one element per attribute.
+        unsafe {
+            let descriptor = pg_sys::lookup_rowtype_tupdesc(
+                pgrx::heap_tuple_header_get_type_id(header),
+                pgrx::heap_tuple_header_get_typmod(header),
+            );
+            let attributes = (*descriptor).compact_attrs.as_slice((*descriptor).natts as usize);
+            let mut tuple = pg_sys::HeapTupleData {
+                t_len: pgrx::heap_tuple_header_get_datum_length(header) as u32,
+                t_data: header,
+                ..Default::default()
+            };
+            self.values.resize(attributes.len(), Datum::from(0));
+            self.nulls.resize(attributes.len(), false);
+            pg_sys::heap_deform_tuple(&mut tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
+            self.image.clear();
+            for (index, attribute) in attributes.iter().enumerate().filter(|(_, attribute)| !attribute.attisdropped) {
+                self.image.push(u8::from(!self.nulls[index]));
+                if !self.nulls[index] {
+                    let storage = Storage { by_value: attribute.attbyval, length: attribute.attlen };
+                    let image = &mut self.image;
+                    with_bytes(self.values[index], storage, |bytes| {
+                        image.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+                        image.extend_from_slice(bytes);
+                    });
+                }
             }
-            image.push(u8::from(!nulls[index]));
-            if !nulls[index] {
-                with_bytes(values[index], Storage::of(attribute), |bytes| {
-                    image.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-                    image.extend_from_slice(bytes);
-                });
+            if (*descriptor).tdrefcount >= 0 {
+                pg_sys::DecrTupleDescRefCount(descriptor);
             }
-        }
-        if (*descriptor).tdrefcount >= 0 {
-            pg_sys::DecrTupleDescRefCount(descriptor);
         }
     }
 }
 
-/// The image of the record that is the function's first argument; the functions are STRICT.
-unsafe fn argument_image(fcinfo: pg_sys::FunctionCallInfo) -> Vec<u8> {
-    // SAFETY: fmgr passes one record that is not NULL; a detoasted copy belongs to the call's memory context.
+/// Gives the image of the record that is the function's first argument to `read`; the functions are STRICT.
+unsafe fn with_argument<T>(fcinfo: pg_sys::FunctionCallInfo, read: impl FnOnce(&[u8]) -> T) -> T {
+    // SAFETY: fmgr passes one record that is not NULL; a detoasted copy belongs to the call's memory context. Nothing below
+    // calls a function of ours.
     unsafe {
-        let record = (*fcinfo).args.as_ptr().read().value;
-        let header = pg_sys::pg_detoast_datum(record.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
-        let mut image = Vec::with_capacity(128);
-        append_row(&mut image, header);
-        image
+        let record = (*fcinfo).args.as_ptr().read().value.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = if is_plain(record) { record } else { pg_sys::pg_detoast_datum(record) };
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.read(plain.cast());
+            read(&scratch.image)
+        })
     }
+}
+
+/// Whether a varlena is stored in line, uncompressed and with a long header.
+unsafe fn is_plain(value: *const pg_sys::varlena) -> bool {
+    // SAFETY: looks at the header only.
+    unsafe { varatt_is_4b_u(value) }
 }
 
 super::c_function!(pgt_row_hash => row_hash);
 /// `pgtrickle.row_hash(record)`: 64-bit xxh3 of the row's image. Equal images, equal hashes; the reverse is checked by `*=`.
 unsafe fn row_hash(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: called by fmgr with the declared argument.
-    unsafe { Datum::from(xxh3_64(&argument_image(fcinfo)) as i64) }
+    unsafe { with_argument(fcinfo, |image| Datum::from(xxh3_64(image) as i64)) }
 }
 
 super::c_function!(pgt_row_image => row_image);
 /// `pgtrickle.row_image(record)`: the row's image, for grouping rows of types that have no equality, or a coarser one.
 unsafe fn row_image(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: called by fmgr with the declared argument.
-    unsafe { argument_image(fcinfo).as_slice().into_datum().expect("bytes are not NULL") }
+    unsafe { with_argument(fcinfo, |image| image.into_datum().expect("bytes are not NULL")) }
 }

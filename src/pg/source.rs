@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::snapshot;
 
-/// `source` and what inherits from it, partitions included, at any depth.
+/// `source` and what inherits from it, partitions included, at any depth. Nothing when there is no such relation.
 pub fn members(source: u32) -> Vec<u32> {
     unsafe extern "C-unwind" {
         /// `catalog/pg_inherits.h`
@@ -18,6 +18,9 @@ pub fn members(source: u32) -> Vec<u32> {
     }
     // SAFETY: the result is a list of oids that lives in the current memory context.
     unsafe {
+        if pg_sys::get_rel_relkind(source.into()) == 0 {
+            return Vec::new();
+        }
         let list = pg_sys::ffi::pg_guard_ffi_boundary(|| {
             find_all_inheritors(Oid::from_u32(source), pg_sys::NoLock as i32, std::ptr::null_mut())
         });

@@ -22,6 +22,7 @@ pub use verify::{Verdict, explain_analyze, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
 use crate::cdc::{self, Changes};
+use crate::config::{self, RefreshStrategy};
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::guard::InternalWrites;
@@ -31,6 +32,7 @@ use crate::pg::settings::PinnedSettings;
 use crate::pg::snapshot::{Snapshot, system_identifier};
 use crate::pg::transaction::{Caught, subtransaction};
 use pgtrickle_engine::frontier::Frontier;
+use pgtrickle_engine::policy::{self, Facts, Method, Strategy};
 
 /// What a refresh did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +116,11 @@ fn usable_frontier(table: &StreamTable) -> Option<&Frontier> {
     table.frontier.as_ref().filter(|frontier| usable && frontier.system == system_identifier())
 }
 
+/// The sources whose changes a buffer brings: none for a query without a delta, which has no use for them.
 fn captured(table: &StreamTable) -> Result<Vec<u32>> {
+    if table.refusal.is_some() {
+        return Ok(Vec::new());
+    }
     let edges = catalog::sources_of(table.id)?;
     Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
 }
@@ -148,11 +154,11 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
         let _settings = PinnedSettings::new();
         let _writes = InternalWrites::allow(table.relid);
         match choice {
-            Choice::Differential => stages::differential(table, &changes, snapshot)?,
-            Choice::Full => full::recompute(table, snapshot)?,
+            Method::Differential => stages::differential(table, &changes, snapshot)?,
+            Method::Full => full::recompute(table, snapshot)?,
         }
     };
-    let action = if choice == Choice::Full { Action::Full } else { Action::Differential };
+    let action = if choice == Method::Full { Action::Full } else { Action::Differential };
     catalog::save_refresh(table.id, &target, action.as_str(), None)?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
@@ -161,7 +167,7 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
         inserted,
         deleted,
         changes: changes.iter().map(|(_, read)| read.rows as i64).sum(),
-        fell_back: choice == Choice::Full && table.mode == Mode::Differential && old.is_some(),
+        fell_back: choice == Method::Full && table.mode == Mode::Differential && old.is_some(),
         initiator,
     });
     for (source, _) in &changes {
@@ -170,29 +176,25 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
     Ok(Outcome::Refreshed { action, inserted, deleted })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
-    Differential,
-    Full,
-}
-
-/// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO also when the
-/// changes are a large part of the sources.
-fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -> Choice {
+/// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO as the policy
+/// decides.
+fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -> Method {
     let truncated = changes.iter().any(|(_, read)| read.truncated);
     if !has_frontier || truncated || needs_recomputation(table) {
-        return Choice::Full;
+        return Method::Full;
     }
     if table.mode != Mode::Auto {
-        return Choice::Differential;
+        return Method::Differential;
     }
-    let changed: f64 = changes.iter().map(|(_, read)| read.rows as f64).sum();
-    let size: f64 = changes.iter().map(|(source, _)| object::estimated_rows(*source)).sum();
-    match changed > crate::config::differential_max_change_ratio() * size && changed > FEW {
-        true => Choice::Full,
-        false => Choice::Differential,
-    }
+    let facts = Facts {
+        changed_rows: changes.iter().map(|(_, read)| read.rows).sum(),
+        source_rows: changes.iter().map(|(source, _)| object::estimated_rows(*source)).sum(),
+        truncated,
+    };
+    let strategy = match config::refresh_strategy() {
+        RefreshStrategy::Auto => Strategy::Auto,
+        RefreshStrategy::Differential => Strategy::Differential,
+        RefreshStrategy::Full => Strategy::Full,
+    };
+    policy::choose(strategy, facts, config::differential_max_change_ratio()).method
 }
-
-/// Fewer changed rows than this are cheap to apply whatever the size of the source, which may be unknown.
-const FEW: f64 = 1000.0;

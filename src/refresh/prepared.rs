@@ -20,8 +20,10 @@ const CAPACITY: usize = 256;
 /// What to run.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Apply the changes of these leaves to the stage.
-    Maintain { stage: usize, changed: BTreeSet<Leaf>, size_class: u32 },
+    /// Take out of a source's changes what cancels.
+    Consolidate { source: u32, size_class: u32 },
+    /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
+    Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, size_class: u32 },
     /// Fill the stage, which is empty.
     Fill { stage: usize },
     /// Empty the state of an inner stage.
@@ -112,6 +114,7 @@ impl Prepared {
 
     fn text(&self, step: &Step) -> String {
         match step {
+            Step::Consolidate { source, .. } => self.program.consolidated(*source),
             Step::Maintain { stage, changed, .. } => self
                 .program
                 .maintain(*stage, &self.storage, changed)

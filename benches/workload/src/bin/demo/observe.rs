@@ -14,11 +14,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Between two probes, and between two checks by the oracle.
-const PROBE_GAP: Duration = Duration::from_millis(50);
+const PROBE_GAP: Duration = Duration::from_millis(200);
 const CHECK_GAP: Duration = Duration::from_secs(2);
-/// More refreshes than one stream table makes in a second.
-const HISTORY_ROWS: i32 = 1000;
-
 /// One stream table as it was observed so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
@@ -67,8 +64,9 @@ impl<'a> Observer<'a> {
             for (table, lag) in lock(&self.tables)?.iter_mut().zip(lags) {
                 table.lag.record(lag);
             }
-            // A gap that is no multiple of anything, so that probes do not fall in step with the scheduler.
-            std::thread::sleep(PROBE_GAP.mul_f64(rand::random_range(0.5..1.5)));
+            // Some random time later than the refresh that showed the last one, so that probes do not fall in step with
+            // the scheduler: a commit at any time is what is measured.
+            std::thread::sleep(PROBE_GAP.mul_f64(rand::random()));
         }
         Ok(())
     }
@@ -144,13 +142,17 @@ impl Gauge {
     }
 
     fn read_one(&mut self, name: &str) -> Result<Recent> {
-        let status = "SELECT status, refresh_mode FROM pgtrickle.pgt_status() WHERE name = 'public.' || $1::text";
+        let status = "SELECT status, refresh_mode FROM pgtrickle.pgt_stream_tables
+                      WHERE pgt_schema = 'public' AND pgt_name = $1";
         let row = self.client.query_one(status, &[&name])?;
         let mut recent = Recent { status: row.try_get(0)?, mode: row.try_get(1)?, ..Recent::default() };
-        let history = "SELECT rows_inserted, rows_deleted, duration_ms, error_message
-                       FROM pgtrickle.get_refresh_history($1, $2) WHERE start_time >= $3";
+        let history = "SELECT rows_inserted, rows_deleted,
+                              1000 * extract(epoch FROM end_time - start_time)::float8, error_message
+                       FROM pgtrickle.pgt_refresh_history JOIN pgtrickle.pgt_stream_tables USING (pgt_id)
+                       WHERE pgt_schema = 'public' AND pgt_name = $1 AND start_time >= $2
+                       ORDER BY start_time DESC";
         let mut durations = Vec::new();
-        for row in self.client.query(history, &[&name, &HISTORY_ROWS, &self.since])? {
+        for row in self.client.query(history, &[&name, &self.since])? {
             let delta: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             recent.delta = recent.delta.or((delta != (0, 0)).then_some(delta));
             recent.error = recent.error.or(row.try_get(3)?);

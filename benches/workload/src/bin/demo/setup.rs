@@ -11,15 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 pub(crate) const DATABASE: &str = "tpch";
-/// How old a stream table may get. A change wakes the scheduler at once; the schedule is the upper bound.
-const SCHEDULE: &str = "1s";
-
 /// Starts the server and makes the database.
 pub(crate) fn server(arguments: &Arguments) -> Result<Server> {
     let begin = Instant::now();
     let options = Options::new(&arguments.pg_config)?
         .stage(&arguments.stage)?
         .setting("shared_preload_libraries", "pg_trickle")
+        .setting("pg_trickle.min_schedule_seconds", "0")
         .setting("shared_buffers", "512MB");
     let server = Server::start(&options)?;
     let mut client = server.connect("postgres")?;
@@ -63,7 +61,7 @@ pub(crate) fn create_stream_tables(server: &Server, interrupted: &AtomicBool) ->
         let begin = Instant::now();
         status.update(&format!("creating {}", table.name));
         client
-            .execute(create, &[&table.name, &table.query, &SCHEDULE])
+            .execute(create, &[&table.name, &table.query, &table.schedule])
             .with_context(|| format!("cannot create {}", table.name))?;
         let rows: i64 = client.query_one(&format!("SELECT count(*) FROM {}", table.name), &[])?.try_get(0)?;
         let (rows, seconds) = (thousands(rows.unsigned_abs()), begin.elapsed().as_secs_f64());
