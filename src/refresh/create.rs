@@ -37,6 +37,10 @@ pub struct Definition<'a> {
 pub fn create(definition: Definition) -> Result<i64> {
     let Definition { name, query, imported, schedule, mode, initialize } = definition;
     refuse_taken_name(&name)?;
+    // No relation has the name, so a stream table that is found by it was dropped as a table: clear up after it.
+    if let Some(gone) = catalog::by_name(&name)? {
+        drop_table(gone.id)?;
+    }
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
     let tree = match (&imported.tree, &refusal) {
@@ -158,7 +162,9 @@ pub fn drop_table(id: i64) -> Result<()> {
     for edge in sources.iter().filter(|edge| edge.kind.is_captured()) {
         cdc::release(edge.source, id)?;
     }
-    crate::pg::utility::run(&format!("DROP TABLE {}", table.name));
+    if object::name(table.relid).is_some() {
+        crate::pg::utility::run(&format!("DROP TABLE {}", table.name));
+    }
     prepared::forget(id);
     Ok(())
 }

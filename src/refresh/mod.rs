@@ -28,7 +28,7 @@ use crate::pg::clock;
 use crate::pg::guard::InternalWrites;
 use crate::pg::object;
 use crate::pg::security::RunAs;
-use crate::pg::settings::PinnedSettings;
+use crate::pg::settings::{PinnedSettings, WholeTables};
 use crate::pg::snapshot::{Snapshot, system_identifier};
 use crate::pg::transaction::{Caught, subtransaction};
 use pgtrickle_engine::frontier::Frontier;
@@ -55,13 +55,28 @@ pub enum Outcome {
 /// # Errors
 /// `NotActive` (55000) when it is suspended or in error, `SourceDropped` (42P01) and `SourceChanged` (42P16) when a
 /// source is not what it was, and whatever the defining query itself raises.
-pub fn refresh(id: i64, initiator: Initiator) -> Result<Outcome> {
+pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
     if is_unchanged(id)? {
         return Ok(Outcome::Unchanged);
     }
     let Some(table) = catalog::lock(id)? else { return Ok(Outcome::Busy) };
     let snapshot = Snapshot::take();
-    refresh_at(&table, &snapshot, initiator)
+    attempt(&table, &snapshot, initiator)
+}
+
+/// [`refresh_at`] in a subtransaction of its own.
+///
+/// A delta evaluates the query's expressions on rows that the query itself never sees: on those that came and went since the
+/// last refresh, and on pairs of an old row with a new one. When one of them is divided by zero, or cannot be cast, that says
+/// nothing about the query; it is recomputed, and fails only if it really does.
+fn attempt(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
+    match subtransaction(|| refresh_at(table, snapshot, initiator, None)) {
+        Err(caught) if caught.is_about_values() => {
+            pgrx::notice!("stream table {} is recomputed: {}", table.shown(), caught.message);
+            subtransaction(|| refresh_at(table, snapshot, initiator, Some(Method::Full)))
+        }
+        result => result,
+    }
 }
 
 /// Refreshes `ids`, which read one another in this order, on one snapshot; each in its own subtransaction, so that one
@@ -77,7 +92,7 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> Result<Vec<(i64, std:
     let snapshot = Snapshot::take();
     let run = |(id, table): (i64, Option<StreamTable>)| match table {
         None => (id, Ok(Outcome::Busy)),
-        Some(table) => (id, subtransaction(|| refresh_at(&table, &snapshot, initiator))),
+        Some(table) => (id, attempt(&table, &snapshot, initiator)),
     };
     Ok(locked.into_iter().map(run).collect())
 }
@@ -125,7 +140,12 @@ fn captured(table: &StreamTable) -> Result<Vec<u32>> {
     Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
 }
 
-fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> Result<Outcome> {
+fn refresh_at(
+    table: &StreamTable,
+    snapshot: &Snapshot,
+    initiator: Initiator,
+    method: Option<Method>,
+) -> Result<Outcome> {
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
@@ -147,11 +167,12 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
             return Ok(Outcome::Unchanged);
         }
     }
-    let choice = choose(table, old.is_some(), &changes);
+    let choice = method.unwrap_or_else(|| choose(table, old.is_some(), &changes));
     let (inserted, deleted) = {
         let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
         let _rights = RunAs::owner(owner);
         let _settings = PinnedSettings::new();
+        let _rows = WholeTables::new();
         let _writes = InternalWrites::allow(table.relid);
         match choice {
             Method::Differential => stages::differential(table, &changes, snapshot)?,

@@ -5,15 +5,17 @@ use super::prepared::{Step, load, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
+use crate::pg::analyze::may_read;
 use crate::pg::executor::{Named, Sink};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::Leaf;
+use pgtrickle_engine::delta::{Leaf, Program};
 use std::collections::BTreeSet;
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
 pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
     let prepared = load(table)?;
+    check_rights(&prepared.program)?;
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
@@ -37,18 +39,36 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         let mut result = statement.result_store();
         statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
         if stage == last {
-            return counts(&result);
+            return counts(&result, table);
         }
         applied.push((stage, result));
     }
     Ok((0, 0))
 }
 
-/// The one row `(inserted, deleted)` that a statement on the stream table yields.
-pub(super) fn counts(result: &TupleStore) -> Result<(i64, i64)> {
-    let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1)));
+/// The buffers are read by the extension, so that nothing else asks whether the owner may still read the sources.
+///
+/// # Errors
+/// `Unreadable` (42501) when the current user, the stream table's owner, may not read what the program scans.
+fn check_rights(program: &Program) -> Result<()> {
+    for scan in program.stages.iter().flat_map(|stage| stage.body.scans()) {
+        let columns: Vec<i16> = scan.columns.iter().map(|column| column.attnum).collect();
+        if !may_read(scan.relid, &columns) {
+            return Err(Error::Unreadable(scan.name.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// The one row `(inserted, deleted, net)` that a statement on the stream table yields.
+///
+/// # Errors
+/// `Mismatch` (55000) when the rows that changed are not those that the delta says.
+pub(super) fn counts(result: &TupleStore, table: &StreamTable) -> Result<(i64, i64)> {
+    let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1), row.get::<i64>(2)));
     match rows.as_slice() {
-        [(Some(inserted), Some(deleted))] => Ok((*inserted, *deleted)),
+        [(Some(inserted), Some(deleted), Some(net))] if inserted - deleted == *net => Ok((*inserted, *deleted)),
+        [(Some(_), Some(_), Some(_))] => Err(Error::Mismatch(table.shown())),
         _ => Err(Error::Internal("the statement that applies a delta returned no counts".into())),
     }
 }
