@@ -37,6 +37,10 @@ pub struct Definition<'a> {
 pub fn create(definition: Definition) -> Result<i64> {
     let Definition { name, query, imported, schedule, mode, initialize } = definition;
     refuse_taken_name(&name)?;
+    // No relation has the name, so a stream table that is found by it was dropped as a table: clear up after it.
+    if let Some(gone) = catalog::by_name(&name)? {
+        drop_table(gone.id)?;
+    }
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
     let tree = match (&imported.tree, &refusal) {
