@@ -129,7 +129,9 @@ fn fill(id: i64) -> Result<()> {
     let table = catalog::by_id(id)?.ok_or_else(|| Error::Internal(format!("stream table {id} is gone")))?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
     let started = crate::pg::clock::now();
-    let snapshot = Snapshot::take().advanced();
+    // Newer than the locks on the sources whatever the isolation level: a snapshot that the transaction took before them
+    // would miss what was committed in between, and no buffer holds that.
+    let snapshot = Snapshot::latest().advanced();
     let frontier = snapshot.frontier();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
