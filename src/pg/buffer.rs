@@ -45,8 +45,8 @@ pub fn find(source: u32) -> Option<u32> {
 /// about this one's transactions; the answer then is `truncated`.
 pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
     let mut scan = Scan::newer(buffer, snapshot, frontier);
-    // SAFETY: the relation is open, so its descriptor is valid; it is copied.
     let mut changes = Changes {
+        // SAFETY: the relation is open, so its descriptor is valid; it is copied.
         store: unsafe { TupleStore::like((*scan.relation).rd_att) },
         rows: 0,
         deletions: 0,

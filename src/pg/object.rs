@@ -22,10 +22,42 @@ pub fn oid(name: &QualifiedName) -> Option<u32> {
     nonzero(unsafe { pg_sys::get_relname_relid(relation.as_ptr(), schema) })
 }
 
+/// What a column is called and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnFacts {
+    pub name: String,
+    /// `pg_type.oid`.
+    pub ty: u32,
+    /// -1 when absent.
+    pub typmod: i32,
+    /// 0 when the type is not collatable.
+    pub collation: u32,
+}
+
+/// The column; `None` when it was dropped or never was.
+pub fn column(relid: u32, attnum: i16) -> Option<ColumnFacts> {
+    // SAFETY: the tuple is a pg_attribute row and is released after it was read.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::ATTNUM as i32;
+        let tuple = pg_sys::SearchSysCache2(cache, pg_sys::Oid::from(relid).into(), attnum.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+        let column = (!row.attisdropped).then(|| ColumnFacts {
+            name: CStr::from_ptr(row.attname.data.as_ptr()).to_string_lossy().into_owned(),
+            ty: row.atttypid.to_u32(),
+            typmod: row.atttypmod,
+            collation: row.attcollation.to_u32(),
+        });
+        pg_sys::ReleaseSysCache(tuple);
+        column
+    }
+}
+
 /// The column's name; `None` when it was dropped or never was.
 pub fn column_name(relid: u32, attnum: i16) -> Option<String> {
-    // SAFETY: returns a copy, or NULL for a missing or dropped column.
-    unsafe { owned(pg_sys::get_attname(relid.into(), attnum, true)) }
+    column(relid, attnum).map(|column| column.name)
 }
 
 pub fn schema_exists(name: &str) -> bool {

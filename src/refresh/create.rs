@@ -158,7 +158,10 @@ pub fn drop_table(id: i64) -> Result<()> {
     for edge in sources.iter().filter(|edge| edge.kind.is_captured()) {
         cdc::release(edge.source, id)?;
     }
-    crate::pg::utility::run(&format!("DROP TABLE {}", table.name));
+    // By what it is called now; it may have been renamed, or dropped as a table.
+    if let Some(name) = object::name(table.relid) {
+        crate::pg::utility::run(&format!("DROP TABLE {name}"));
+    }
     prepared::forget(id);
     Ok(())
 }

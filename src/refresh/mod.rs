@@ -106,7 +106,7 @@ fn needs_recomputation(table: &StreamTable) -> bool {
 fn may_refresh(table: &StreamTable) -> Result<bool> {
     match table.status {
         Status::Active | Status::Initializing => Ok(true),
-        status => Err(Error::NotActive { name: table.name.to_string(), status: status.as_str().into() }),
+        status => Err(Error::NotActive { name: table.shown(), status: status.as_str().into() }),
     }
 }
 

@@ -132,14 +132,22 @@ pub(super) fn size_class(rows: u64) -> u32 {
 }
 
 /// Gives the scan the names that its relation and columns have now.
+///
+/// # Errors
+/// `SourceDropped` (42P01), and `SourceChanged` (42P16) when a column is gone or holds another type: the buffer, the state
+/// and the stream table were made for the old one.
 fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
     let relid = scan.relid;
     let dropped = || Error::SourceDropped(scan.name.to_string());
     let name = object::name(relid).ok_or_else(dropped)?;
     for scanned in &mut scan.columns {
-        let current = object::column_name(relid, scanned.attnum)
+        let current = object::column(relid, scanned.attnum)
             .ok_or_else(|| Error::SourceChanged(format!("column {} of {name} was dropped", scanned.name)))?;
-        scanned.name = Ident::new(current);
+        let ty = &scanned.column.ty;
+        if (current.ty, current.typmod, current.collation) != (ty.oid, ty.typmod, ty.collation) {
+            return Err(Error::SourceChanged(format!("column {} of {name} has another type", scanned.name)));
+        }
+        scanned.name = Ident::new(current.name);
     }
     scan.name = name;
     Ok(())

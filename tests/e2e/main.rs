@@ -6,6 +6,7 @@ mod bad_input;
 mod chains;
 mod crash;
 mod ddl;
+mod documentation;
 mod frontier;
 mod full;
 mod guard;
@@ -28,6 +29,7 @@ fn main() {
         frontier::TESTS,
         races::TESTS,
         ddl::TESTS,
+        documentation::TESTS,
         scheduler::TESTS,
         crash::TESTS,
     ];

@@ -187,6 +187,7 @@ impl Server {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
+        // With RUST_BACKTRACE a backtrace becomes the DETAIL of every error that passes through Rust.
         command.current_dir(&self.directory).env("LC_ALL", "C").env_remove("RUST_BACKTRACE");
         if let Some((uid, gid)) = self.identity {
             command.uid(uid).gid(gid);
