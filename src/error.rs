@@ -52,6 +52,10 @@ pub enum Error {
     SourceDropped(String),
     #[error("upstream table schema changed: {0}")]
     SourceChanged(String),
+    #[error("permission denied for table {0}")]
+    Unreadable(String),
+    #[error("the changes do not fit the contents of stream table {0}")]
+    Mismatch(String),
     #[error("cannot refresh while a statement of this session is changing \"{0}\"")]
     SourceBusy(String),
     #[error("cannot refresh a stream table during recovery")]
@@ -74,8 +78,8 @@ impl Error {
             Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => {
                 State::ERRCODE_FEATURE_NOT_SUPPORTED
             }
-            Error::NotOwner(_) | Error::RowSecurity(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded => {
+            Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded | Error::Mismatch(_) => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::Cycle(_) => State::ERRCODE_INVALID_OBJECT_DEFINITION,
@@ -95,6 +99,10 @@ impl Error {
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
             Error::RowSecurity(_) => Some("The owner of the stream table would see only some rows of it.".into()),
+            Error::Unreadable(_) => Some("The owner of the stream table may not read all of it.".into()),
+            Error::Mismatch(_) => {
+                Some("A key of a source was dropped, or the contents were changed by other means.".into())
+            }
             _ => None,
         }
     }
@@ -130,6 +138,8 @@ impl Error {
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),
+            Error::Unreadable(_) => "Grant the owner SELECT, and exempt it from row-level security.".into(),
+            Error::Mismatch(_) => "Drop the stream table and create it again.".into(),
             Error::SourceBusy(_) => {
                 "Refresh after the statement, not from a trigger or a function that runs inside it.".into()
             }

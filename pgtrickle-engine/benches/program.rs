@@ -33,6 +33,7 @@ fn scan(number: usize) -> Rel {
         attnum: i16::try_from(position).unwrap() + 1,
         name: Ident::new(format!("column_{position}")),
         column: Column { name: format!("column_{position}"), ty: integer(), nullable: position > 0 },
+        domain: false,
     });
     Rel::Scan(Scan {
         relid: relid(number),

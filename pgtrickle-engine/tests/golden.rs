@@ -190,6 +190,7 @@ fn scan(parts: &[Node]) -> Rel {
             attnum: i as i16 + 1,
             name: Ident::new(column),
             column: Column { name: column.into(), ty: type_of(column), nullable: !word.ends_with('!') },
+            domain: false,
         }
     });
     Rel::Scan(Scan {

@@ -3,6 +3,7 @@
 use super::{execute, query};
 use crate::error::{Error, Result};
 use crate::pg::executor::{Param, Row};
+use crate::pg::object;
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
 use pgtrickle_engine::sql::QualifiedName;
@@ -94,6 +95,7 @@ impl Status {
 pub struct StreamTable {
     pub id: i64,
     pub relid: u32,
+    /// The relation's name now; the one that it had, when it was dropped.
     pub name: QualifiedName,
     pub query: String,
     /// `None`: calculated.
@@ -136,10 +138,11 @@ fn read(row: &Row) -> Result<StreamTable> {
     let frontier = row.get::<String>(10).map(|json| {
         serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
     });
+    let relid = row.oid(1).unwrap_or(0);
     Ok(StreamTable {
         id: row.get(0).unwrap_or(0),
-        relid: row.oid(1).unwrap_or(0),
-        name: QualifiedName::new(text(2), text(3)),
+        relid,
+        name: object::name(relid).unwrap_or_else(|| QualifiedName::new(text(2), text(3))),
         query: text(4),
         schedule: row.get(5),
         mode: Mode::parse(&text(6))?,
@@ -172,9 +175,25 @@ pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
     one(query(select!("WHERE s.pgt_relid = $1"), &[Param::oid(relid)], read))
 }
 
+/// The stream table whose relation has this name now, whatever it was called when it was created. One whose relation
+/// was dropped is found by the name that it had.
 pub fn by_name(name: &QualifiedName) -> Result<Option<StreamTable>> {
+    if let Some(relid) = object::oid(name) {
+        return by_relid(relid);
+    }
     let params = [Param::of(name.schema.0.as_str()), Param::of(name.name.0.as_str())];
-    one(query(select!("WHERE s.pgt_schema = $1 AND s.pgt_name = $2"), &params, read))
+    let known = one(query(select!("WHERE s.pgt_schema = $1 AND s.pgt_name = $2"), &params, read))?;
+    Ok(known.filter(|table| object::name(table.relid).is_none()))
+}
+
+/// Makes way for a stream table with this name, which no relation has: whoever is listed under it was renamed.
+fn follow_rename(name: &QualifiedName) {
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables s SET pgt_schema = n.nspname, pgt_name = c.relname \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = s.pgt_relid AND s.pgt_schema = $1 AND s.pgt_name = $2 RETURNING 1",
+        &[Param::of(name.schema.0.as_str()), Param::of(name.name.0.as_str())],
+    );
 }
 
 /// The stream tables that read the relation.
@@ -219,6 +238,7 @@ pub struct NewStreamTable<'a> {
 
 /// Adds the rows and returns the new `pgt_id`.
 pub fn insert(new: &NewStreamTable) -> Result<i64> {
+    follow_rename(new.name);
     let stored_mode = new.mode.stored(new.refusal.is_some());
     let ids = query(
         "INSERT INTO pgtrickle.pgt_stream_tables (pgt_relid, pgt_name, pgt_schema, defining_query, original_query, schedule, \

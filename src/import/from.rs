@@ -9,6 +9,7 @@ use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
 use crate::pg::relation::{Attribute, Generated, Relation, RelationKind};
+use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::ScanColumn;
 use pgtrickle_engine::query::{Column, Rel, Scan};
 use pgtrickle_engine::sql::Ident;
@@ -127,6 +128,7 @@ fn scan_column(attribute: &Attribute) -> ScanColumn {
         attnum: attribute.attnum,
         name: Ident::new(&attribute.name),
         column: Column { name: attribute.name.clone(), ty: attribute.ty.clone(), nullable: !attribute.not_null },
+        domain: is_domain(&attribute.ty),
     }
 }
 

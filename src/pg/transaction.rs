@@ -40,6 +40,12 @@ impl Caught {
         matches!(self.sqlstate, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
     }
 
+    /// Whether an expression could not be computed for some values (class 22, data exception), as opposed to a failure of
+    /// the statement as a whole.
+    pub fn is_about_values(&self) -> bool {
+        self.sqlstate_text().starts_with("22")
+    }
+
     /// Reports it at `level`; ERROR does not return.
     pub fn report(&self, level: PgLogLevel) {
         self.clone().into_report().report(level);

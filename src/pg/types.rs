@@ -92,6 +92,12 @@ pub fn is_pseudo(ty: &DataType) -> bool {
     unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_PSEUDO }
 }
 
+/// The type is a domain.
+pub fn is_domain(ty: &DataType) -> bool {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_DOMAIN }
+}
+
 /// Values of the type are compared under a collation.
 pub fn is_collatable(ty: &DataType) -> bool {
     // SAFETY: a syscache lookup.

@@ -242,7 +242,8 @@ impl Scheduler {
             let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             let started = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
             pg_sys::MemoryContextSwitchTo(context);
-            started.then_some(Scheduler(handle))
+            // Lazily: a handle that was never made must not be dropped.
+            started.then(|| Scheduler(handle))
         }
     }
 

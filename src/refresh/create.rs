@@ -37,6 +37,10 @@ pub struct Definition<'a> {
 pub fn create(definition: Definition) -> Result<i64> {
     let Definition { name, query, imported, schedule, mode, initialize } = definition;
     refuse_taken_name(&name)?;
+    // No relation has the name, so a stream table that is found by it was dropped as a table: clear up after it.
+    if let Some(gone) = catalog::by_name(&name)? {
+        drop_table(gone.id)?;
+    }
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
     let tree = match (&imported.tree, &refusal) {
@@ -125,7 +129,9 @@ fn fill(id: i64) -> Result<()> {
     let table = catalog::by_id(id)?.ok_or_else(|| Error::Internal(format!("stream table {id} is gone")))?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
     let started = crate::pg::clock::now();
-    let snapshot = Snapshot::take().advanced();
+    // Newer than the locks on the sources whatever the isolation level: a snapshot that the transaction took before them
+    // would miss what was committed in between, and no buffer holds that.
+    let snapshot = Snapshot::latest().advanced();
     let frontier = snapshot.frontier();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);

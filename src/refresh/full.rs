@@ -27,5 +27,5 @@ pub(super) fn recompute(table: &StreamTable, snapshot: &Snapshot) -> Result<(i64
     let statement = prepared.statement(Step::Recompute, &[]);
     let mut result = statement.result_store();
     statement.execute(Some(snapshot), &[], &[], Sink::Store(&mut result));
-    counts(&result)
+    counts(&result, table)
 }

@@ -5,10 +5,11 @@ use super::prepared::{Prepared, Step, load, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
+use crate::pg::analyze::may_read;
 use crate::pg::executor::{Named, Sink};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::Leaf;
+use pgtrickle_engine::delta::{Leaf, Program};
 use std::collections::BTreeSet;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel.
@@ -17,6 +18,7 @@ const NOTHING_CANCELS: u64 = 2;
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
 pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
     let prepared = load(table)?;
+    check_rights(&prepared.program)?;
     let consolidated = changes.iter().any(|(_, read)| read.rows > NOTHING_CANCELS);
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(&prepared, *source, read, snapshot)).collect(),
@@ -44,11 +46,18 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         let mut result = statement.result_store();
         statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
         if stage == last {
-            return counts(&result);
+            return counts(&result, table);
         }
         applied.push((stage, result));
     }
     Ok((0, 0))
+}
+
+/// Whether two inputs of the query changed, which a join may pair.
+pub(super) fn meets_pairs(table: &StreamTable, changes: &[(u32, Changes)]) -> Result<bool> {
+    let prepared = load(table)?;
+    let scans = prepared.program.stages.iter().flat_map(|stage| stage.body.scans());
+    Ok(scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1)
 }
 
 /// The changes of `source` without what cancels among them.
@@ -61,11 +70,29 @@ fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snap
     result
 }
 
-/// The one row `(inserted, deleted)` that a statement on the stream table yields.
-pub(super) fn counts(result: &TupleStore) -> Result<(i64, i64)> {
-    let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1)));
+/// The buffers are read by the extension, so that nothing else asks whether the owner may still read the sources.
+///
+/// # Errors
+/// `Unreadable` (42501) when the current user, the stream table's owner, may not read what the program scans.
+fn check_rights(program: &Program) -> Result<()> {
+    for scan in program.stages.iter().flat_map(|stage| stage.body.scans()) {
+        let columns: Vec<i16> = scan.columns.iter().map(|column| column.attnum).collect();
+        if !may_read(scan.relid, &columns) {
+            return Err(Error::Unreadable(scan.name.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// The one row `(inserted, deleted, net)` that a statement on the stream table yields.
+///
+/// # Errors
+/// `Mismatch` (55000) when the rows that changed are not those that the delta says.
+pub(super) fn counts(result: &TupleStore, table: &StreamTable) -> Result<(i64, i64)> {
+    let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1), row.get::<i64>(2)));
     match rows.as_slice() {
-        [(Some(inserted), Some(deleted))] => Ok((*inserted, *deleted)),
+        [(Some(inserted), Some(deleted), Some(net))] if inserted - deleted == *net => Ok((*inserted, *deleted)),
+        [(Some(_), Some(_), Some(_))] => Err(Error::Mismatch(table.shown())),
         _ => Err(Error::Internal("the statement that applies a delta returned no counts".into())),
     }
 }

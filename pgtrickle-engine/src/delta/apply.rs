@@ -13,6 +13,10 @@ use crate::sql::{Ident, QualifiedName, list};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// By how many rows the delta makes the table grow. `inserted - deleted` must be that: it is less when a row to delete was
+/// not found as such, or when a key turned out to be none, and then the contents are not what they should be.
+const NET: &str = "(SELECT coalesce(pg_catalog.sum(d.w), 0)::int8 FROM d) AS net";
+
 /// How rows of the stream table are found. A hash only finds candidates, the recheck decides: a collision can cost time,
 /// never correctness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +77,7 @@ impl Program {
 
     /// The statement that applies the changes of the leaves in `changed` to the stored result of `stage`; `None` when
     /// the stage reads none of them. An inner stage's statement yields what it changed (its state's columns and `w`), the
-    /// last one's a row `(inserted int8, deleted int8)`.
+    /// last one's a row `(inserted int8, deleted int8, net int8)`, see [`NET`].
     pub fn maintain(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
         let context = Context { storage, changed };
         let body = &self.stages[stage].body;
@@ -100,7 +104,7 @@ impl Program {
     }
 
     /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
-    /// `(inserted int8, deleted int8)`.
+    /// `(inserted int8, deleted int8, net int8)`.
     pub fn recompute(&self, storage: &Storage) -> String {
         let new = self.content(self.stages.len() - 1, storage);
         self.apply(&difference(&new, &storage.stream_table, &self.output), storage)
@@ -131,7 +135,7 @@ impl Program {
              WHEN NOT MATCHED AND q.{weight} > 0 THEN INSERT ({}) VALUES ({}) \
              RETURNING merge_action() AS act) \
              SELECT pg_catalog.count(*) FILTER (WHERE m.act <> 'DELETE') AS inserted, \
-             pg_catalog.count(*) FILTER (WHERE m.act <> 'INSERT') AS deleted FROM m",
+             pg_catalog.count(*) FILTER (WHERE m.act <> 'INSERT') AS deleted, {NET} FROM m",
             list(renamed),
             same_key(&self.key_columns(key), "s", "q"),
             list(sets),
@@ -155,7 +159,7 @@ impl Program {
              ON {stored_hash} = g.h AND {stored}::record OPERATOR(pg_catalog.*=) {changed}::record), \
              x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
              y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1) \
-             SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted",
+             SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",
             list(&names),
             list((0..width).map(|i| format!("d.{}", column(i)))),
         )

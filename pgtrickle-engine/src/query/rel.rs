@@ -13,6 +13,9 @@ pub struct ScanColumn {
     /// `pg_attribute.attname`.
     pub name: Ident,
     pub column: Column,
+    /// The column's type is a domain. The change buffer holds values of its base type.
+    #[serde(default)]
+    pub domain: bool,
 }
 
 /// Reads the rows of a source, only the columns that the query uses, in attnum order.

@@ -23,6 +23,7 @@ pub(crate) fn scan(relid: u32, columns: &[&str], keys: &[&[usize]]) -> Rel {
         attnum: position as i16 + 1,
         name: Ident::new(*name),
         column: Column { name: name.to_string(), ty: int4(), nullable: !keyed(position) },
+        domain: false,
     });
     Rel::Scan(Scan {
         relid,

@@ -8,6 +8,9 @@
 //! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo, or that loses
 //! a row with as many fractional digits as the sum has, since the sum then may print with fewer; and every aggregate that
 //! this module has no rule for.
+//!
+//! Equal keys may differ in image (1.0 = 1.00). The stored key is that of a row of the group, so a group is stale too when
+//! rows with the stored image left and none is left in R.
 
 use super::column;
 use crate::query::{AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar};
@@ -151,8 +154,13 @@ impl State {
     /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
     /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
     pub fn merge(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
-        let stale: Vec<String> =
-            self.accumulators.iter().enumerate().filter_map(|(i, a)| a.stale(&format!("a{}", i + 1))).collect();
+        let stale: Vec<String> = self
+            .accumulators
+            .iter()
+            .enumerate()
+            .filter_map(|(i, a)| a.stale(&format!("a{}", i + 1)))
+            .chain(self.stale_key(body))
+            .collect();
         let source =
             if stale.is_empty() { "d".into() } else { format!("({})", self.with_recomputed(&stale, body, table)) };
         let deletes = if self.keys.is_empty() { "" } else { "WHEN MATCHED AND s.n + q.n = 0 THEN DELETE " };
@@ -160,9 +168,16 @@ impl State {
             let name = format!("a{}", i + 1);
             format!("{name} = {}", a.recomputed_or(&name, a.merged(&name)))
         });
+        let coarse = self.coarse_keys();
+        let key_updates =
+            coarse.iter().map(|i| format!("k{0} = CASE WHEN q.stale THEN q.r_k{0} ELSE s.k{0} END", i + 1));
         let columns = self.columns();
         let names = || columns.iter().map(|column| column.name.as_str());
-        let keys = (1..=self.keys.len()).map(|i| format!("q.k{i}")).chain(["q.n".into()]);
+        let keys = (0..self.keys.len()).map(|i| match coarse.contains(&i) {
+            true => format!("CASE WHEN q.stale THEN q.r_k{0} ELSE q.k{0} END", i + 1),
+            false => format!("q.k{}", i + 1),
+        });
+        let keys = keys.chain(["q.n".into()]);
         let initial = self.accumulators.iter().enumerate().map(|(i, a)| {
             let name = format!("a{}", i + 1);
             a.recomputed_or(&name, a.initial(&name))
@@ -177,7 +192,7 @@ impl State {
              SELECT {}, -1 AS w FROM m WHERE m.act <> 'INSERT' UNION ALL SELECT {}, 1 AS w FROM m WHERE m.act <> 'DELETE'",
             self.change(delta),
             self.same_group("s", "q"),
-            list(["n = s.n + q.n".to_string()].into_iter().chain(updates)),
+            list(["n = s.n + q.n".to_string()].into_iter().chain(updates).chain(key_updates)),
             list(names()),
             list(keys.chain(initial)),
             list(returned),
@@ -191,25 +206,65 @@ impl State {
         let keys = self.keys.iter().enumerate().map(|(i, key)| format!("{} AS k{}", over("i", key), i + 1));
         let count = "coalesce(pg_catalog.sum(i.w), 0)::int8 AS n".to_string();
         let changes = self.accumulators.iter().enumerate().flat_map(|(i, a)| a.change(&format!("a{}", i + 1)));
-        format!("SELECT {} FROM ({delta}) AS i{}", list(keys.chain([count]).chain(changes)), self.group_by())
+        let coarse = self.coarse_keys();
+        let gone = (!coarse.is_empty()).then(|| {
+            let image = row_image(coarse.iter().map(|i| over("i", &self.keys[*i])));
+            format!("pg_catalog.array_agg({image}) FILTER (WHERE i.w < 0) AS gone")
+        });
+        format!(
+            "SELECT {} FROM ({delta}) AS i{}",
+            list(keys.chain([count]).chain(changes).chain(gone)),
+            self.group_by()
+        )
+    }
+
+    /// Keys that can be equal without being the same. A numeric of fixed scale cannot.
+    fn coarse_keys(&self) -> Vec<usize> {
+        let fixed =
+            |i: usize| self.keys[i].fixed_scale || (self.keys[i].ty.oid == NUMERIC && self.keys[i].ty.typmod >= 0);
+        (0..self.keys.len()).filter(|i| self.keys[*i].ty.equality != Equality::Image && !fixed(*i)).collect()
+    }
+
+    /// When the stored key, or for a new group the delta's, is no longer the key of any row; never NULL. Only asked of
+    /// groups that lost a row with that image, and the first row of the group that has it answers.
+    fn stale_key(&self, body: &str) -> Option<String> {
+        let coarse = self.coarse_keys();
+        if coarse.is_empty() {
+            return None;
+        }
+        let stored =
+            row_image(coarse.iter().map(|i| format!("CASE WHEN o.n IS NULL THEN d.k{0} ELSE o.k{0} END", i + 1)));
+        let present = row_image(coarse.iter().map(|i| over("i", &self.keys[*i])));
+        Some(format!(
+            "(coalesce({stored} OPERATOR(pg_catalog.=) ANY (d.gone), false) AND NOT EXISTS (SELECT FROM ({body}) AS i \
+             WHERE {} AND {present} OPERATOR(pg_catalog.=) {stored}))",
+            conjunction(self.of_group())
+        ))
+    }
+
+    /// The conditions under which the row `i` of the body is of the group `d`.
+    fn of_group(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
+            let known = format!("d.k{}", i + 1);
+            equal(&over("i", key), &known, column)
+        })
     }
 
     /// `d` with, for stale groups, all accumulators computed from the body: `r_a1 …`.
     fn with_recomputed(&self, stale: &[String], body: &str, table: &QualifiedName) -> String {
         let alive = if self.keys.is_empty() { "" } else { " AND coalesce(o.n, 0) + d.n > 0" };
         let values = self.accumulators.iter().enumerate().map(|(i, a)| format!("{} AS r_a{}", a.fill(), i + 1));
-        let group = self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
-            let known = format!("d.k{}", i + 1);
-            equal(&over("i", key), &known, column)
-        });
+        let coarse = self.coarse_keys();
+        let keys =
+            coarse.iter().map(|i| format!("pg_catalog.any_value({}) AS r_k{}", over("i", &self.keys[*i]), i + 1));
         format!(
             "SELECT d.*, x.stale, r.* FROM d LEFT JOIN {table} AS o ON {} \
              CROSS JOIN LATERAL (SELECT ({}){alive} AS stale) AS x \
              LEFT JOIN LATERAL (SELECT {} FROM ({body}) AS i WHERE x.stale AND {}) AS r ON true",
             self.same_group("o", "d"),
             stale.join(" OR "),
-            list(values),
-            conjunction(group),
+            list(values.chain(keys)),
+            conjunction(self.of_group()),
         )
     }
 
@@ -421,6 +476,10 @@ impl Accumulator {
     }
 }
 
+fn row_image(values: impl Iterator<Item = String>) -> String {
+    format!("pgtrickle.row_image(ROW({}))", list(values))
+}
+
 fn extremum(least: bool) -> &'static str {
     if least { "min" } else { "max" }
 }
@@ -444,8 +503,11 @@ fn int8() -> DataType {
     built_in(INT8, "bigint", Equality::Image)
 }
 
+/// `pg_type.oid` of numeric.
+const NUMERIC: u32 = 1700;
+
 fn numeric() -> DataType {
-    built_in(1700, "numeric", Equality::Coarse)
+    built_in(NUMERIC, "numeric", Equality::Coarse)
 }
 
 fn built_in(oid: u32, sql: &str, equality: Equality) -> DataType {

@@ -1,9 +1,11 @@
 //! `now = R`, `Δ = ΔR`: a leaf's content is the relation itself, its change what was captured.
 //!
-//! A source's change has the columns of its buffer, `c<attnum>`; a stage's those of its state.
+//! A source's change has the columns of its buffer, `c<attnum>`, whose types are base types: a domain's values become the
+//! domain's again, so that content and change have the same types. A stage's change has the columns of its state.
 
 use super::{Context, column};
 use crate::delta::Leaf;
+use crate::query::rel::ScanColumn;
 use crate::query::{Column, Scan};
 use crate::sql::{Ident, list};
 
@@ -15,7 +17,11 @@ pub(super) fn now(scan: &Scan) -> String {
 pub(super) fn delta(scan: &Scan, context: &Context) -> Option<String> {
     let leaf = Leaf::Source(scan.relid);
     context.changed.contains(&leaf).then(|| {
-        let columns = scan.columns.iter().enumerate().map(|(i, c)| format!("t.c{} AS {}", c.attnum, column(i)));
+        let value = |c: &ScanColumn| match c.domain {
+            true => format!("CAST(t.c{} AS {})", c.attnum, c.column.ty.sql),
+            false => format!("t.c{}", c.attnum),
+        };
+        let columns = scan.columns.iter().enumerate().map(|(i, c)| format!("{} AS {}", value(c), column(i)));
         format!("SELECT {} FROM {} AS t", list(columns.chain(["t.w".into()])), leaf.delta_name())
     })
 }
