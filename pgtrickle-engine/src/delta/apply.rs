@@ -3,7 +3,7 @@
 //! An aggregating stage merges its groups (`operator::aggregate`). The last stage changes the stream table, which holds
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
-use super::operator::aggregate::{key_index, same_key};
+use super::key::{key_index, same_key};
 use super::operator::{Context, column, delta, now};
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
