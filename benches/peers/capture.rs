@@ -9,10 +9,13 @@ use pgtrickle_workload::stats::median;
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-const SINGLE_INSERTS: i64 = 2000;
+const TABLES: [&str; 2] = ["bare", "captured"];
+/// Single-row inserts into one table before it is the other's turn, and turns in a block.
+const SINGLE_INSERTS: i64 = 200;
+const ROUNDS: usize = 10;
 const BULK_ROWS: i64 = 50_000;
 
-/// Medians over the blocks.
+/// Medians over everything but the first block.
 #[derive(Debug)]
 pub(crate) struct Capture {
     /// One single-row INSERT in a transaction of its own.
@@ -34,23 +37,24 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
          SELECT pgtrickle.create_stream_table('copy', 'SELECT id, grp, amount, note FROM captured', schedule => '1h',
                                               refresh_mode => 'DIFFERENTIAL')",
     )?;
-    let blocks = effort.some;
     let (mut next, mut singles, mut bulks) = (0, [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    for block in 0..=blocks {
-        let mut order = [(0, "bare"), (1, "captured")];
-        if block % 2 == 1 {
-            order.reverse();
-        }
-        for (place, table) in order {
-            let single = single_inserts(&mut client, table, next)?;
-            let bulk = bulk_insert(&mut client, table, next + SINGLE_INSERTS)?;
-            // The first block is warm-up.
-            if block > 0 {
-                singles[place].push(single);
-                bulks[place].push(bulk);
+    for block in 0..=effort.some {
+        let (mut single, mut bulk) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for round in 0..ROUNDS {
+            for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+                single[place].extend(single_inserts(&mut client, TABLES[place], next)?);
             }
+            next += SINGLE_INSERTS;
         }
-        next += SINGLE_INSERTS + BULK_ROWS;
+        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
+            bulk[place].push(bulk_insert(&mut client, TABLES[place], next)?);
+        }
+        next += BULK_ROWS;
+        // The first block is warm-up.
+        if block > 0 {
+            singles.iter_mut().zip(single).for_each(|(all, new)| all.extend(new));
+            bulks.iter_mut().zip(bulk).for_each(|(all, new)| all.extend(new));
+        }
         // Empties the change buffer, so that every block begins alike.
         client.batch_execute("SELECT pgtrickle.refresh_stream_table('copy'); CHECKPOINT")?;
     }
@@ -68,14 +72,16 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
     })
 }
 
-/// The mean time of one insert.
-fn single_inserts(client: &mut Client, table: &str, first: i64) -> Result<Duration> {
+/// The time of each insert.
+fn single_inserts(client: &mut Client, table: &str, first: i64) -> Result<Vec<Duration>> {
     let insert = client.prepare(&format!("INSERT INTO {table} VALUES ($1, 7, 12.34, 'a note of the usual length')"))?;
-    let begin = Instant::now();
+    let mut times = Vec::new();
     for id in first..first + SINGLE_INSERTS {
+        let begin = Instant::now();
         client.execute(&insert, &[&id])?;
+        times.push(begin.elapsed());
     }
-    Ok(begin.elapsed() / u32::try_from(SINGLE_INSERTS)?)
+    Ok(times)
 }
 
 /// The time of one insert of many rows.

@@ -63,10 +63,13 @@ pub(crate) struct Costs {
 pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Effort, pg_ivm: bool) -> Result<Measured> {
     eprintln!("measuring {} at {size} rows", shape.name);
     let mut bench = Bench::new(client, shape, size, effort)?;
-    let bare = bench.writes_only()?;
+    let before = bench.writes_only()?;
     let (idle, stream) = bench.stream_table()?;
     let full = bench.materialized_view()?;
     let immv = if pg_ivm { Some(bench.immv()?) } else { None };
+    // Alone before and after everything else: the table has changed meanwhile.
+    let after = bench.writes_only()?;
+    let bare: Vec<_> = before.into_iter().zip(after).map(|(before, after)| (before + after) / 2).collect();
     let changes = Change::ALL.into_iter().enumerate().map(|(place, change)| {
         let (captured, differential) = stream[place];
         let pg_ivm = immv.as_ref().map(|immv| immv[place].saturating_sub(bare[place]));
@@ -155,6 +158,7 @@ impl Bench<'_> {
     ) -> Result<Vec<(Duration, Duration)>> {
         let mut medians = Vec::new();
         for change in Change::ALL {
+            self.client.batch_execute("VACUUM fact")?;
             let samples = samples(change, self.effort);
             let warm_up = samples.div_ceil(5);
             let (mut written, mut maintained) = (Vec::new(), Vec::new());
