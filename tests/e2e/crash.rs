@@ -8,6 +8,7 @@ tests![
     killed_while_writing_and_refreshing,
     killed_in_the_middle_of_a_refresh,
     killed_in_the_middle_of_creation,
+    more_databases_than_workers,
     without_preload
 ];
 
@@ -166,4 +167,18 @@ fn without_preload(_: &mut Database) {
     db.cycle(&["INSERT INTO t VALUES (3, 3)", "UPDATE t SET v = v + 1", "DELETE FROM t WHERE id = 1"]);
     let scheduler = "SELECT severity FROM pgtrickle.health_check() WHERE check_name = 'scheduler_running'";
     assert_eq!(db.text(scheduler), "ERROR");
+}
+
+/// The launcher says that a database has to wait, and lives on.
+fn more_databases_than_workers(_: &mut Database) {
+    let (mut server, _) = durable();
+    server.connect("postgres").run("ALTER SYSTEM SET max_worker_processes = 3");
+    for label in ["one", "two", "three"] {
+        server.create_database(label, true);
+    }
+    server.stop();
+    server.resume();
+    wait_until("the launcher to run out of workers", || server.log().contains("no free background worker"));
+    assert_eq!(server.connect("postgres").number("SELECT 1"), 1);
+    assert!(!server.log().contains("terminated by signal"), "{}", server.log());
 }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod monitoring;
 mod ownership;
 mod races;
+mod recovery;
 mod scheduler;
 mod traps;
 
@@ -27,6 +28,7 @@ fn main() {
         chains::TESTS,
         frontier::TESTS,
         races::TESTS,
+        recovery::TESTS,
         ddl::TESTS,
         scheduler::TESTS,
         crash::TESTS,
