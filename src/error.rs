@@ -125,6 +125,9 @@ impl Error {
             Error::Unsupported { .. } => {
                 "Use refresh_mode => 'AUTO' or 'FULL' to maintain this query by recomputation.".into()
             }
+            Error::NotAvailable { argument, .. } if argument == "query" => {
+                "Drop the stream table and create it again with the new query.".into()
+            }
             Error::NotAvailable { argument, .. } => format!("Leave {argument} out."),
             Error::NotOwner(_) => "Ask its owner, or become a member of the owning role.".into(),
             Error::DirectWrite(_) => "Change the tables that it reads; drop_stream_table() removes it.".into(),

@@ -159,7 +159,7 @@ impl Bench<'_> {
             let warm_up = samples.div_ceil(5);
             let (mut written, mut maintained) = (Vec::new(), Vec::new());
             for sample in 0..warm_up + samples {
-                let ids = self.draw(change.rows(self.size));
+                let ids = self.draw(change);
                 let begin = Instant::now();
                 self.client.execute(&self.write, &[&ids])?;
                 let middle = Instant::now();
@@ -174,13 +174,14 @@ impl Bench<'_> {
         Ok(medians)
     }
 
-    /// So many distinct ids whose rows belong to the result.
-    fn draw(&self, rows: i64) -> Vec<i64> {
+    /// Distinct ids: a few rows that belong to the result, or a share of the table, whichever rows they are.
+    fn draw(&self, change: Change) -> Vec<i64> {
         let mut random = rand::rng();
-        let blocks = self.size / 1000;
+        let (blocks, wanted) = (self.size / 1000, change.rows(self.size));
+        let reach = if matches!(change, Change::Rows(_)) { self.shape.reach } else { 1000 };
         let mut ids = std::collections::HashSet::new();
-        while i64::try_from(ids.len()).is_ok_and(|drawn| drawn < rows) {
-            ids.insert(random.random_range(0..blocks) * 1000 + random.random_range(0..self.shape.reach));
+        while i64::try_from(ids.len()).is_ok_and(|drawn| drawn < wanted) {
+            ids.insert(random.random_range(0..blocks) * 1000 + random.random_range(0..reach));
         }
         ids.into_iter().collect()
     }

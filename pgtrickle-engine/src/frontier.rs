@@ -40,11 +40,6 @@ impl VisibleXids {
         VisibleXids { xmin, xmax, running }
     }
 
-    /// Every transaction below this one is visible.
-    pub fn xmin(&self) -> u64 {
-        self.xmin
-    }
-
     /// Whether the snapshot sees what transaction `xid` wrote.
     pub fn contains(&self, xid: u64) -> bool {
         xid < self.xmin || (xid < self.xmax && self.running.binary_search(&xid).is_err())
@@ -120,6 +115,16 @@ impl Frontier {
             Some(own) if own.xid == xid => cid < own.cid,
             _ => self.snapshot.contains(xid),
         }
+    }
+
+    /// Every change of a transaction below this one is inside.
+    pub fn begin(&self) -> u64 {
+        self.own.map_or(self.snapshot.xmin, |own| self.snapshot.xmin.min(own.xid))
+    }
+
+    /// No change of this transaction or a higher one is inside.
+    pub fn end(&self) -> u64 {
+        self.own.map_or(self.snapshot.xmax, |own| self.snapshot.xmax.max(own.xid + 1))
     }
 
     /// Whether this frontier is at least as new as `older`: whatever is inside `older` is inside this one. Two snapshots of
@@ -222,6 +227,8 @@ mod tests {
             // Every frontier is constant in cid from 4 up, and in xid from 18 up; u32::MAX stands for the last command.
             let included = (0..20).all(|xid| [0, 1, 2, 3, 4].iter().all(|&cid| !b.contains(xid, cid) || a.contains(xid, cid)));
             prop_assert_eq!(a.covers(&b), included);
+            prop_assert!((0..a.begin()).all(|xid| a.contains(xid, u32::MAX)));
+            prop_assert!((a.end()..20).all(|xid| !a.contains(xid, 0)));
         }
     }
 }

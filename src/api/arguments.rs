@@ -10,26 +10,55 @@ use pgtrickle_engine::sql::QualifiedName;
 /// `NAMEDATALEN`
 const NAME_DATA_LENGTH: usize = 64;
 
-/// `schema.name`, split at the first dot; without one the name is in the current schema.
+/// `schema.name`, split at the first dot that is not inside quotes; without one the name is in the current schema. A part
+/// in double quotes is read as SQL reads it, any other part as it stands.
 pub(super) fn name(text: Option<&str>) -> Result<QualifiedName> {
     let text = required("name", text)?;
-    let (schema, name) = match text.split_once('.') {
-        Some((schema, name)) => (schema.to_string(), name),
-        None => (current_schema()?, text),
+    let malformed = || Error::InvalidArgument {
+        message: format!("\"{text}\" is not a table name"),
+        hint: "Write name or schema.name.".into(),
+    };
+    let (first, rest) = name_part(text).ok_or_else(malformed)?;
+    let (schema, name) = match rest.strip_prefix('.') {
+        None if rest.is_empty() => (current_schema()?, first),
+        None => return Err(malformed()),
+        Some(rest) if rest.starts_with('"') => match name_part(rest) {
+            Some((name, "")) => (first, name),
+            _ => return Err(malformed()),
+        },
+        Some(rest) => (first, rest.to_string()),
     };
     if schema.is_empty() || name.is_empty() {
-        return Err(Error::InvalidArgument {
-            message: format!("\"{text}\" is not a table name"),
-            hint: "Write name or schema.name.".into(),
-        });
+        return Err(malformed());
     }
-    if let Some(long) = [schema.as_str(), name].into_iter().find(|part| part.len() >= NAME_DATA_LENGTH) {
+    if let Some(long) = [&schema, &name].into_iter().find(|part| part.len() >= NAME_DATA_LENGTH) {
         return Err(Error::InvalidArgument {
             message: format!("identifier \"{long}\" is too long"),
             hint: format!("Names have at most {} bytes.", NAME_DATA_LENGTH - 1),
         });
     }
     Ok(QualifiedName::new(schema, name))
+}
+
+/// The part of a name that `text` begins with, and what follows it; `None` when a quote is not closed.
+fn name_part(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find('.').unwrap_or(text.len());
+        return Some((text[..end].to_string(), &text[end..]));
+    };
+    let mut part = String::new();
+    let mut rest = quoted;
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        part.push_str(before);
+        match after.strip_prefix('"') {
+            Some(after) => {
+                part.push('"');
+                rest = after;
+            }
+            None => return Some((part, after)),
+        }
+    }
 }
 
 fn current_schema() -> Result<String> {

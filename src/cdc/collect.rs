@@ -34,5 +34,5 @@ pub fn collect(source: u32) -> Result<u64> {
             None => return Ok(0),
         }
     }
-    Ok(buffer::remove(buffer, &snapshot, |xid, cid| frontiers.iter().all(|frontier| frontier.contains(xid, cid))))
+    Ok(buffer::remove(buffer, &snapshot, &frontiers))
 }

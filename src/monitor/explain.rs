@@ -67,7 +67,7 @@ fn deltas(program: &Program, storage: &Storage) -> Vec<(String, Option<String>)>
             }
         }
         let name = object::name(source).map_or_else(|| source.to_string(), |name| name.to_string());
-        rows.push((format!("delta_query {name}"), Some(statements.join(";\n"))));
+        rows.push(("delta_query".into(), Some(format!("-- when {name} has changed\n{}", statements.join(";\n")))));
     }
     rows
 }

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
+use super::pages;
 use super::snapshot::{self, Snapshot};
 use super::tuplestore::TupleStore;
 use crate::names;
@@ -43,9 +44,9 @@ pub fn find(source: u32) -> Option<u32> {
 /// The rows of `buffer` that `snapshot` sees and that are not inside `frontier`. A frontier of another cluster says nothing
 /// about this one's transactions; the answer then is `truncated`.
 pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
-    let scan = Scan::begin(buffer, snapshot, pg_sys::AccessShareLock as i32);
-    // SAFETY: the relation is open, so its descriptor is valid; it is copied.
+    let mut scan = Scan::newer(buffer, snapshot, frontier);
     let mut changes = Changes {
+        // SAFETY: the relation is open, so its descriptor is valid; it is copied.
         store: unsafe { TupleStore::like((*scan.relation).rd_att) },
         rows: 0,
         deletions: 0,
@@ -75,7 +76,7 @@ pub fn has_changes(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> boo
     if frontier.system != snapshot::system_identifier() {
         return true;
     }
-    let scan = Scan::begin(buffer, snapshot, pg_sys::AccessShareLock as i32);
+    let mut scan = Scan::newer(buffer, snapshot, frontier);
     std::iter::from_fn(|| scan.next()).any(|(xid, cid, _)| !frontier.contains(xid, cid))
 }
 
@@ -90,10 +91,11 @@ pub fn is_empty(buffer: u32) -> bool {
     }
 }
 
-/// Deletes the rows that `snapshot` sees and that are `consumed`; returns how many. A row that another transaction is
+/// Deletes the rows that `snapshot` sees and that are inside all of `consumed`; returns how many. Rows deleted earlier give
+/// back their room first. A row that another transaction is
 /// deleting is left to it. One session at a time removes rows of a buffer, and VACUUM is not disturbed: when either is at
 /// work, nothing is done.
-pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: impl Fn(u64, u32) -> bool) -> u64 {
+pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: &[Frontier]) -> u64 {
     let lock = pg_sys::ShareUpdateExclusiveLock as i32;
     // SAFETY: the lock is given back when the rows are marked; the marks protect themselves.
     unsafe {
@@ -101,11 +103,12 @@ pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: impl Fn(u64, u32) -> b
             return 0;
         }
     }
-    let scan = Scan::begin(buffer, snapshot, pg_sys::RowExclusiveLock as i32);
+    let end = consumed.iter().map(Frontier::end).min().unwrap_or(u64::MAX);
+    let mut scan = Scan::older(buffer, snapshot, end);
     let mut removed = 0;
     while let Some((xid, cid, _)) = scan.next() {
         // SAFETY: the slot holds the row that the scan stands on.
-        if consumed(xid, cid) && unsafe { scan.delete() } {
+        if consumed.iter().all(|frontier| frontier.contains(xid, cid)) && unsafe { scan.delete() } {
             removed += 1;
         }
     }
@@ -120,17 +123,55 @@ struct Scan {
     relation: pg_sys::Relation,
     scan: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
+    /// What comes after the pages that are being read.
+    ranges: std::vec::IntoIter<pages::Range>,
     lock: pg_sys::LOCKMODE,
 }
 
 impl Scan {
-    fn begin(buffer: u32, snapshot: &Snapshot, lock: pg_sys::LOCKMODE) -> Self {
-        // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames.
+    /// Over the pages that may hold rows outside `frontier`.
+    fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Self {
+        // SAFETY: the relation was just opened.
+        Self::begin(buffer, snapshot, pg_sys::AccessShareLock, |relation| unsafe {
+            pages::written_since(relation, frontier.begin())
+        })
+    }
+
+    /// Over the pages that may hold rows of transactions before `end`, with room made on them.
+    fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Self {
+        // SAFETY: the relation was just opened, and the caller has locked VACUUM out.
+        Self::begin(buffer, snapshot, pg_sys::RowExclusiveLock, |relation| unsafe { pages::reclaim(relation, end) })
+    }
+
+    fn begin(
+        buffer: u32,
+        snapshot: &Snapshot,
+        lock: u32,
+        ranges: impl FnOnce(pg_sys::Relation) -> Vec<pages::Range>,
+    ) -> Self {
+        // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames. Pages that
+        // are added after the ranges were made hold no row that the snapshot sees.
         unsafe {
-            let relation = pg_sys::table_open(buffer.into(), lock);
+            let relation = pg_sys::table_open(buffer.into(), lock as i32);
+            let mut ranges = ranges(relation).into_iter();
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let scan = pg_sys::table_beginscan(relation, snapshot.as_ptr(), 0, std::ptr::null_mut());
-            Scan { relation, scan, slot, lock }
+            let scan = pg_sys::table_beginscan_strat(relation, snapshot.as_ptr(), 0, std::ptr::null_mut(), true, false);
+            let first = ranges.next().unwrap_or(0..0);
+            pg_sys::heap_setscanlimits(scan, first.start, first.end - first.start);
+            Scan { relation, scan, slot, ranges, lock: lock as i32 }
+        }
+    }
+
+    /// Moves to the next row, over to the next range where one ends.
+    unsafe fn advance(&mut self) -> bool {
+        // SAFETY: limits are set right after the scan was started anew.
+        unsafe {
+            while !pg_sys::table_scan_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot) {
+                let Some(range) = self.ranges.next() else { return false };
+                pg_sys::heap_rescan(self.scan, std::ptr::null_mut(), false, false, false, false);
+                pg_sys::heap_setscanlimits(self.scan, range.start, range.end - range.start);
+            }
+            true
         }
     }
 
@@ -153,10 +194,10 @@ impl Scan {
     }
 
     /// Transaction, command and weight of the next row.
-    fn next(&self) -> Option<(u64, u32, i32)> {
+    fn next(&mut self) -> Option<(u64, u32, i32)> {
         // SAFETY: the first three columns of every buffer are xid8, int4 and int4, all NOT NULL.
         unsafe {
-            if !pg_sys::table_scan_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot) {
+            if !self.advance() {
                 return None;
             }
             pg_sys::slot_getsomeattrs(self.slot, 3);

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod image;
 pub mod nodes;
 pub mod object;
+mod pages;
 pub mod relation;
 pub mod scalar;
 pub mod security;

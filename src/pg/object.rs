@@ -22,10 +22,42 @@ pub fn oid(name: &QualifiedName) -> Option<u32> {
     nonzero(unsafe { pg_sys::get_relname_relid(relation.as_ptr(), schema) })
 }
 
+/// What a column is called and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnFacts {
+    pub name: String,
+    /// `pg_type.oid`.
+    pub ty: u32,
+    /// -1 when absent.
+    pub typmod: i32,
+    /// 0 when the type is not collatable.
+    pub collation: u32,
+}
+
+/// The column; `None` when it was dropped or never was.
+pub fn column(relid: u32, attnum: i16) -> Option<ColumnFacts> {
+    // SAFETY: the tuple is a pg_attribute row and is released after it was read.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::ATTNUM as i32;
+        let tuple = pg_sys::SearchSysCache2(cache, pg_sys::Oid::from(relid).into(), attnum.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+        let column = (!row.attisdropped).then(|| ColumnFacts {
+            name: CStr::from_ptr(row.attname.data.as_ptr()).to_string_lossy().into_owned(),
+            ty: row.atttypid.to_u32(),
+            typmod: row.atttypmod,
+            collation: row.attcollation.to_u32(),
+        });
+        pg_sys::ReleaseSysCache(tuple);
+        column
+    }
+}
+
 /// The column's name; `None` when it was dropped or never was.
 pub fn column_name(relid: u32, attnum: i16) -> Option<String> {
-    // SAFETY: returns a copy, or NULL for a missing or dropped column.
-    unsafe { owned(pg_sys::get_attname(relid.into(), attnum, true)) }
+    column(relid, attnum).map(|column| column.name)
 }
 
 pub fn schema_exists(name: &str) -> bool {
@@ -54,6 +86,23 @@ pub fn owner(relid: u32) -> Option<u32> {
 /// The planner's last count of the relation's rows; 0 when it was never counted.
 pub fn estimated_rows(relid: u32) -> f64 {
     class(relid, |class| f64::from(class.reltuples.max(0.0))).unwrap_or(0.0)
+}
+
+/// How many blocks the relation has on disk now; 0 when there is no such relation.
+pub fn blocks(relid: u32) -> u32 {
+    // SAFETY: the relation is locked while it is open, so it has its files.
+    unsafe {
+        let open = pg_sys::try_relation_open(relid.into(), pg_sys::AccessShareLock as i32);
+        if open.is_null() {
+            return 0;
+        }
+        let blocks = match (*(*open).rd_rel).relkind as u8 {
+            pg_sys::RELKIND_RELATION => pg_sys::RelationGetNumberOfBlocksInFork(open, pg_sys::ForkNumber::MAIN_FORKNUM),
+            _ => 0,
+        };
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        blocks
+    }
 }
 
 /// The role's name, quoted.

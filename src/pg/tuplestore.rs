@@ -29,8 +29,8 @@ impl TupleStore {
                 pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
             );
             let caller = pg_sys::MemoryContextSwitchTo(context);
-            let owner =
-                std::mem::replace(&mut *(&raw mut pg_sys::CurrentResourceOwner), pg_sys::TopTransactionResourceOwner);
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
             let state = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
             let descriptor = pg_sys::CreateTupleDescCopy(descriptor);
             pg_sys::CurrentResourceOwner = owner;

@@ -129,7 +129,9 @@ fn fill(id: i64) -> Result<()> {
     let table = catalog::by_id(id)?.ok_or_else(|| Error::Internal(format!("stream table {id} is gone")))?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
     let started = crate::pg::clock::now();
-    let snapshot = Snapshot::take().advanced();
+    // Newer than the locks on the sources whatever the isolation level: a snapshot that the transaction took before them
+    // would miss what was committed in between, and no buffer holds that.
+    let snapshot = Snapshot::latest().advanced();
     let frontier = snapshot.frontier();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
@@ -162,8 +164,9 @@ pub fn drop_table(id: i64) -> Result<()> {
     for edge in sources.iter().filter(|edge| edge.kind.is_captured()) {
         cdc::release(edge.source, id)?;
     }
-    if object::name(table.relid).is_some() {
-        crate::pg::utility::run(&format!("DROP TABLE {}", table.name));
+    // By what it is called now; it may have been renamed, or dropped as a table.
+    if let Some(name) = object::name(table.relid) {
+        crate::pg::utility::run(&format!("DROP TABLE {name}"));
     }
     prepared::forget(id);
     Ok(())

@@ -60,30 +60,20 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
         return Ok(Outcome::Unchanged);
     }
     let Some(table) = catalog::lock(id)? else { return Ok(Outcome::Busy) };
-    let snapshot = Snapshot::take();
-    attempt(&table, &snapshot, initiator)
+    refresh_at(&table, &Snapshot::take(), initiator)
 }
 
-/// [`refresh_at`] in a subtransaction of its own.
+/// A member of a group, by its `pgt_id`, and what became of it.
+pub type MemberOutcome = (i64, std::result::Result<Outcome, Caught>);
+
+/// Refreshes `ids`, which read one another in this order, on one snapshot; each of several in its own subtransaction, so
+/// that one that fails leaves the others be.
 ///
-/// A delta evaluates the query's expressions on rows that the query itself never sees: on those that came and went since the
-/// last refresh, and on pairs of an old row with a new one. When one of them is divided by zero, or cannot be cast, that says
-/// nothing about the query; it is recomputed, and fails only if it really does.
-fn attempt(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
-    match subtransaction(|| refresh_at(table, snapshot, initiator, None)) {
-        Err(caught) if caught.is_about_values() => {
-            pgrx::notice!("stream table {} is recomputed: {}", table.shown(), caught.message);
-            subtransaction(|| refresh_at(table, snapshot, initiator, Some(Method::Full)))
-        }
-        result => result,
-    }
-}
-
-/// Refreshes `ids`, which read one another in this order, on one snapshot; each in its own subtransaction, so that one
-/// that fails leaves the others be.
-pub fn refresh_group(ids: &[i64], initiator: Initiator) -> Result<Vec<(i64, std::result::Result<Outcome, Caught>)>> {
+/// # Errors
+/// Of a single member, or of the group as a whole: the caller's transaction is to be rolled back.
+pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<Vec<MemberOutcome>, Caught> {
     if let [id] = ids {
-        return Ok(vec![(*id, subtransaction(|| refresh(*id, initiator)))]);
+        return Ok(vec![(*id, Ok(refresh(*id, initiator)?))]);
     }
     let mut locked = Vec::new();
     for id in ids {
@@ -92,7 +82,7 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> Result<Vec<(i64, std:
     let snapshot = Snapshot::take();
     let run = |(id, table): (i64, Option<StreamTable>)| match table {
         None => (id, Ok(Outcome::Busy)),
-        Some(table) => (id, attempt(&table, &snapshot, initiator)),
+        Some(table) => (id, subtransaction(|| refresh_at(&table, &snapshot, initiator))),
     };
     Ok(locked.into_iter().map(run).collect())
 }
@@ -121,7 +111,7 @@ fn needs_recomputation(table: &StreamTable) -> bool {
 fn may_refresh(table: &StreamTable) -> Result<bool> {
     match table.status {
         Status::Active | Status::Initializing => Ok(true),
-        status => Err(Error::NotActive { name: table.name.to_string(), status: status.as_str().into() }),
+        status => Err(Error::NotActive { name: table.shown(), status: status.as_str().into() }),
     }
 }
 
@@ -140,12 +130,7 @@ fn captured(table: &StreamTable) -> Result<Vec<u32>> {
     Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
 }
 
-fn refresh_at(
-    table: &StreamTable,
-    snapshot: &Snapshot,
-    initiator: Initiator,
-    method: Option<Method>,
-) -> Result<Outcome> {
+fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
@@ -154,32 +139,13 @@ fn refresh_at(
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    let sources = captured(table)?;
-    let mut changes: Vec<(u32, Changes)> = Vec::new();
-    if let Some(old) = old {
-        for source in &sources {
-            let read = cdc::read_changes(*source, old, snapshot)?;
-            if read.rows > 0 || read.truncated {
-                changes.push((*source, read));
-            }
-        }
-        if changes.is_empty() && !needs_recomputation(table) {
-            return Ok(Outcome::Unchanged);
-        }
+    let changes = old.map_or_else(|| Ok(Vec::new()), |old| read_changes(table, old, snapshot))?;
+    if old.is_some() && changes.is_empty() && !needs_recomputation(table) {
+        return Ok(Outcome::Unchanged);
     }
-    let choice = method.unwrap_or_else(|| choose(table, old.is_some(), &changes));
-    let (inserted, deleted) = {
-        let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-        let _rights = RunAs::owner(owner);
-        let _settings = PinnedSettings::new();
-        let _rows = WholeTables::new();
-        let _writes = InternalWrites::allow(table.relid);
-        match choice {
-            Method::Differential => stages::differential(table, &changes, snapshot)?,
-            Method::Full => full::recompute(table, snapshot)?,
-        }
-    };
-    let action = if choice == Method::Full { Action::Full } else { Action::Differential };
+    let wanted = choose(table, old.is_some(), &changes);
+    let (method, (inserted, deleted)) = attempt(table, &changes, snapshot, wanted)?;
+    let action = if method == Method::Full { Action::Full } else { Action::Differential };
     catalog::save_refresh(table.id, &target, action.as_str(), None)?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
@@ -188,13 +154,62 @@ fn refresh_at(
         inserted,
         deleted,
         changes: changes.iter().map(|(_, read)| read.rows as i64).sum(),
-        fell_back: choice == Method::Full && table.mode == Mode::Differential && old.is_some(),
+        fell_back: method == Method::Full && table.mode == Mode::Differential && old.is_some(),
         initiator,
     });
     for (source, _) in &changes {
         cdc::collect(*source)?;
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
+}
+
+/// What became of the sources since `old`: those with changes, each with them.
+fn read_changes(table: &StreamTable, old: &Frontier, snapshot: &Snapshot) -> Result<Vec<(u32, Changes)>> {
+    let mut changes = Vec::new();
+    for source in captured(table)? {
+        let read = cdc::read_changes(source, old, snapshot)?;
+        if read.rows > 0 || read.truncated {
+            changes.push((source, read));
+        }
+    }
+    Ok(changes)
+}
+
+/// Runs the refresh by the method that is `wanted`, or recomputes; returns how it was done and the rows inserted and
+/// deleted.
+///
+/// Where several inputs changed, the terms of a join evaluate its predicates on pairs of an old row with a new one, which
+/// the query itself never sees. When one of them is divided by zero, or cannot be cast, that says nothing about the query;
+/// it is recomputed, and fails only if it really does. The history says so.
+fn attempt(
+    table: &StreamTable,
+    changes: &[(u32, Changes)],
+    snapshot: &Snapshot,
+    wanted: Method,
+) -> std::result::Result<(Method, (i64, i64)), Caught> {
+    if wanted == Method::Full || !stages::meets_pairs(table, changes)? {
+        return Ok((wanted, run(table, changes, snapshot, wanted)?));
+    }
+    match subtransaction(|| run(table, changes, snapshot, wanted)) {
+        Err(caught) if caught.is_about_values() => {
+            pgrx::notice!("stream table {} is recomputed: {}", table.shown(), caught.message);
+            Ok((Method::Full, run(table, changes, snapshot, Method::Full)?))
+        }
+        result => Ok((wanted, result?)),
+    }
+}
+
+/// Runs the refresh as the owner of the stream table.
+fn run(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot, method: Method) -> Result<(i64, i64)> {
+    let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
+    let _rights = RunAs::owner(owner);
+    let _settings = PinnedSettings::new();
+    let _rows = WholeTables::new();
+    let _writes = InternalWrites::allow(table.relid);
+    match method {
+        Method::Differential => stages::differential(table, changes, snapshot),
+        Method::Full => full::recompute(table, snapshot),
+    }
 }
 
 /// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO as the policy

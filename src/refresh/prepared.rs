@@ -1,7 +1,8 @@
 //! A stream table's compiled query as this backend holds it: names resolved, statements planned.
 //!
-//! Statements are kept per (stage, set of changed leaves, size class of the delta): a plan that is right for one changed
-//! row is wrong for a million, so a delta whose size leaves its class is planned anew. The cache holds the most recently
+//! Statements are kept per (stage, set of changed leaves, sizes): a plan that is right for one changed row is wrong for a
+//! million, and one that was made over empty tables is wrong when they have been filled, statistics or not. So a statement
+//! is planned anew when the delta, or what it meets, leaves its size class. The cache holds the most recently
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
 use crate::catalog::{self, StreamTable};
@@ -20,8 +21,10 @@ const CAPACITY: usize = 256;
 /// What to run.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Apply the changes of these leaves to the stage.
-    Maintain { stage: usize, changed: BTreeSet<Leaf>, size_class: u32 },
+    /// Take out of a source's changes what cancels.
+    Consolidate { source: u32, delta_size: u32 },
+    /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
+    Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Fill the stage, which is empty.
     Fill { stage: usize },
     /// Empty the state of an inner stage.
@@ -110,8 +113,17 @@ impl Prepared {
         statement
     }
 
+    /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
+    /// factor of four.
+    pub fn stored_size(&self) -> u32 {
+        let sources = self.program.sources().into_iter();
+        let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
+        relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
+    }
+
     fn text(&self, step: &Step) -> String {
         match step {
+            Step::Consolidate { source, .. } => self.program.consolidated(*source),
             Step::Maintain { stage, changed, .. } => self
                 .program
                 .maintain(*stage, &self.storage, changed)
@@ -129,14 +141,22 @@ pub(super) fn size_class(rows: u64) -> u32 {
 }
 
 /// Gives the scan the names that its relation and columns have now.
+///
+/// # Errors
+/// `SourceDropped` (42P01), and `SourceChanged` (42P16) when a column is gone or holds another type: the buffer, the state
+/// and the stream table were made for the old one.
 fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
     let relid = scan.relid;
     let dropped = || Error::SourceDropped(scan.name.to_string());
     let name = object::name(relid).ok_or_else(dropped)?;
     for scanned in &mut scan.columns {
-        let current = object::column_name(relid, scanned.attnum)
+        let current = object::column(relid, scanned.attnum)
             .ok_or_else(|| Error::SourceChanged(format!("column {} of {name} was dropped", scanned.name)))?;
-        scanned.name = Ident::new(current);
+        let ty = &scanned.column.ty;
+        if (current.ty, current.typmod, current.collation) != (ty.oid, ty.typmod, ty.collation) {
+            return Err(Error::SourceChanged(format!("column {} of {name} has another type", scanned.name)));
+        }
+        scanned.name = Ident::new(current.name);
     }
     scan.name = name;
     Ok(())

@@ -1,7 +1,7 @@
 //! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
 //! its state, is the change that its parents read.
 
-use super::prepared::{Step, load, size_class};
+use super::prepared::{Prepared, Step, load, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
@@ -12,15 +12,26 @@ use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
 use std::collections::BTreeSet;
 
+/// One row that was inserted or deleted, or one that was updated, has nothing to cancel.
+const NOTHING_CANCELS: u64 = 2;
+
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
 pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
     let prepared = load(table)?;
     check_rights(&prepared.program)?;
+    let consolidated = changes.iter().any(|(_, read)| read.rows > NOTHING_CANCELS);
+    let stores: Vec<TupleStore> = match consolidated {
+        true => changes.iter().map(|(source, read)| consolidate(&prepared, *source, read, snapshot)).collect(),
+        false => Vec::new(),
+    };
+    let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
+    let sources: Vec<(u32, &TupleStore)> = read.collect();
+    let stored_size = prepared.stored_size();
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
         let reads = prepared.program.stages[stage].leaves();
-        let sources = changes.iter().map(|(source, read)| (Leaf::Source(*source), &read.store));
+        let sources = sources.iter().map(|(source, store)| (Leaf::Source(*source), *store));
         let stages = applied.iter().map(|(stage, store)| (Leaf::Stage(*stage), store));
         let changed: Vec<(Leaf, &TupleStore)> =
             sources.chain(stages).filter(|(leaf, store)| reads.contains(leaf) && store.rows() > 0).collect();
@@ -28,11 +39,8 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
             continue;
         }
         let rows = changed.iter().map(|(_, store)| store.rows()).sum();
-        let step = Step::Maintain {
-            stage,
-            changed: changed.iter().map(|(leaf, _)| *leaf).collect::<BTreeSet<Leaf>>(),
-            size_class: size_class(rows),
-        };
+        let leaves: BTreeSet<Leaf> = changed.iter().map(|(leaf, _)| *leaf).collect();
+        let step = Step::Maintain { stage, changed: leaves, consolidated, delta_size: size_class(rows), stored_size };
         let relations: Vec<Named> =
             changed.iter().map(|(leaf, store)| Named { name: leaf.delta_name(), store }).collect();
         let statement = prepared.statement(step, &relations);
@@ -44,6 +52,23 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         applied.push((stage, result));
     }
     Ok((0, 0))
+}
+
+/// Whether two inputs of the query changed, which a join may pair.
+pub(super) fn meets_pairs(table: &StreamTable, changes: &[(u32, Changes)]) -> Result<bool> {
+    let prepared = load(table)?;
+    let scans = prepared.program.stages.iter().flat_map(|stage| stage.body.scans());
+    Ok(scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1)
+}
+
+/// The changes of `source` without what cancels among them.
+fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snapshot) -> TupleStore {
+    let relations = [Named { name: Leaf::Source(source).delta_name(), store: &read.store }];
+    let step = Step::Consolidate { source, delta_size: size_class(read.rows) };
+    let statement = prepared.statement(step, &relations);
+    let mut result = statement.result_store();
+    statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
+    result
 }
 
 /// The buffers are read by the extension, so that nothing else asks whether the owner may still read the sources.

@@ -75,7 +75,7 @@ fn a_refresh_opens_no_other_table(db: &mut Database) {
     sums(db);
     db.stream("copies", "SELECT id, v FROM t");
     // A trigger of the user's on one stream table may not reach into another.
-    db.run("CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM sums; RETURN NULL; END'");
+    db.run("CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.sums; RETURN NULL; END'");
     db.run("CREATE TRIGGER meddle AFTER INSERT ON copies FOR EACH ROW EXECUTE FUNCTION meddle()");
     db.run("INSERT INTO t VALUES (4, 1, 1)");
     db.refresh("sums");

@@ -89,7 +89,7 @@ fn modes_and_schedules_are_stored(db: &mut Database) {
     db.stream_with("c", TOTALS, "schedule => '*/5 * * * *', refresh_mode => 'AUTO'");
     db.stream_with("d", TOTALS, "schedule => 'calculated', refresh_mode => 'INCREMENTAL'");
     let stored = db.lines("SELECT pgt_name, refresh_mode, schedule FROM pgtrickle.pgt_stream_tables ORDER BY 1");
-    let expected = ["a|FULL|1h30m", "b|DIFFERENTIAL|90", "c|DIFFERENTIAL|*/5 * * * *", "d|DIFFERENTIAL|"];
+    let expected = ["a|FULL|1h30m", "b|DIFFERENTIAL|1m30s", "c|DIFFERENTIAL|*/5 * * * *", "d|DIFFERENTIAL|"];
     assert_eq!(stored, expected);
 }
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod chains;
 mod crash;
 mod ddl;
+mod documentation;
 mod frontier;
 mod full;
 mod guard;
@@ -30,6 +31,7 @@ fn main() {
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
+        documentation::TESTS,
         scheduler::TESTS,
         crash::TESTS,
     ];

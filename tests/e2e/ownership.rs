@@ -134,7 +134,7 @@ fn refresh_runs_as_the_owner(db: &mut Database) {
              refresh_mode => 'DIFFERENTIAL')",
     );
     db.run("INSERT INTO hers VALUES (3, 3); SELECT pgtrickle.refresh_stream_table('seen')");
-    assert_eq!(db.lines("SELECT DISTINCT who FROM seen"), [alice.clone()]);
+    assert_eq!(db.text("SELECT DISTINCT who FROM seen"), alice);
     assert_eq!(db.text("SELECT current_user"), "postgres");
     // What the owner may not do, the owner's function may not do either, whoever refreshes.
     her.run(&format!(

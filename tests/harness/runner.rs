@@ -2,8 +2,9 @@
 
 use crate::database::Database;
 use crate::server::{Options, Server};
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A named test.
@@ -34,33 +35,38 @@ macro_rules! tests {
     };
 }
 
+thread_local! {
+    /// What the panic of a test that runs in this thread said; `None` in a thread that runs no test.
+    static CAUSE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what a test's panic says for the report instead of printing it.
+fn capture_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let captured = CAUSE.with_borrow_mut(|cause| cause.as_mut().map(|cause| *cause = panic.to_string()));
+        if captured.is_none() {
+            eprintln!("{panic}");
+        }
+    }));
+}
+
 /// Starts a server, runs the tests that the command line selects, two at a time, and ends the process.
 pub fn run(tests: impl IntoIterator<Item = Test>) -> ! {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     if arguments.list {
-        conclude(libtest_mimic::run(&arguments, tests.into_iter().map(|test| trial(test, None)).collect()));
+        libtest_mimic::run(&arguments, tests.into_iter().map(|test| trial(test, None)).collect()).exit();
     }
+    capture_panics();
     let server = Arc::new(Server::start(Options::default()));
     let trials = tests.into_iter().map(|test| trial(test, Some(Arc::clone(&server)))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut server = Arc::into_inner(server).expect("every test has ended");
-    let stopped = server.stop();
-    let crashes = crashes(&server.log());
+    let healthy = server.finish();
     drop(server);
-    for line in &crashes {
-        eprintln!("the server reports a crash: {line}");
-    }
-    if !stopped {
-        eprintln!("the server did not stop when it was told to");
-    }
-    if !crashes.is_empty() || !stopped {
+    if !healthy {
         std::process::exit(101);
     }
-    conclude(conclusion)
-}
-
-fn conclude(conclusion: Conclusion) -> ! {
     conclusion.exit()
 }
 
@@ -81,24 +87,13 @@ pub fn isolated(
 ) -> Result<(), Failed> {
     let label = label.rsplit("::").next().unwrap_or(label);
     let mut database = Database::create(server, label, scheduled);
+    CAUSE.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut database)));
-    outcome.map_err(|cause| {
-        let message = cause
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| cause.downcast_ref::<&str>().copied())
-            .unwrap_or("panic");
+    let cause = CAUSE.take().unwrap_or_default();
+    outcome.map_err(|_| {
         let log = database.log();
-        let tail: Vec<&str> = log.lines().rev().take(25).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        Failed::from(format!("{message}\n--- server log of the test's database ---\n{}", tail.join("\n")))
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+        Failed::from(format!("{cause}\n--- server log of the test's database ---\n{tail}"))
     })
-}
-
-/// The log's lines about processes that died.
-fn crashes(log: &str) -> Vec<String> {
-    let marks = ["was terminated by signal", "PANIC:", "TRAP:", "exited with exit code"];
-    let crashed =
-        |line: &&str| marks.iter().any(|mark| line.contains(mark)) && !line.contains("exited with exit code 1");
-    log.lines().filter(crashed).map(str::to_string).collect()
 }

@@ -187,7 +187,8 @@ impl Server {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.directory).env("LC_ALL", "C");
+        // With RUST_BACKTRACE a backtrace becomes the DETAIL of every error that passes through Rust.
+        command.current_dir(&self.directory).env("LC_ALL", "C").env_remove("RUST_BACKTRACE");
         if let Some((uid, gid)) = self.identity {
             command.uid(uid).gid(gid);
         }
@@ -201,8 +202,23 @@ impl Server {
         assert!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Stops the server and says whether all went well: it stopped when told to, and no process of it died.
+    pub fn finish(&mut self) -> bool {
+        let stopped = self.stop();
+        if !stopped {
+            eprintln!("the server did not stop when it was told to");
+        }
+        let marks = ["was terminated by signal", "PANIC:", "TRAP:"];
+        let log = self.log();
+        let crashes: Vec<&str> = log.lines().filter(|line| marks.iter().any(|mark| line.contains(mark))).collect();
+        for line in &crashes {
+            eprintln!("the server reports a crash: {line}");
+        }
+        stopped && crashes.is_empty()
+    }
+
     /// Stops the server. False when it would not stop by itself and had to be killed.
-    pub fn stop(&mut self) -> bool {
+    fn stop(&mut self) -> bool {
         let Some(mut supervisor) = self.supervisor.take() else { return true };
         drop(supervisor.stdin.take());
         let mut ended = || matches!(supervisor.try_wait(), Ok(Some(_)));

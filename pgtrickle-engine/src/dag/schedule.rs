@@ -49,7 +49,9 @@ impl ScheduleError {
             ScheduleError::Cron { .. } => {
                 "Write five fields (minute hour day month weekday), six with leading seconds, or an alias such as @hourly."
             }
-            ScheduleError::TooShort { .. } => "The lower bound is pg_trickle.min_schedule_seconds.",
+            ScheduleError::TooShort { .. } => {
+                "The lower bound is 100ms, or pg_trickle.min_schedule_seconds if that is longer."
+            }
             _ => {
                 "Write a duration such as '500ms', '30s', '5m' or '1h30m', a cron expression such as '*/5 * * * *', \
                  or 'calculated'."

@@ -3,15 +3,15 @@
 //! An aggregating stage merges its groups (`operator::aggregate`). The last stage changes the stream table, which holds
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
-use super::operator::aggregate::{key_index, same_key};
+use super::key::{key_index, same_key};
 use super::operator::{Context, column, delta, now};
-use super::zset::{consolidate, difference, row};
+use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{Ident, QualifiedName, list};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// By how many rows the delta makes the table grow. `inserted - deleted` must be that: it is less when a row to delete was
 /// not found as such, or when a key turned out to be none, and then the contents are not what they should be.
@@ -86,6 +86,21 @@ impl Program {
             StageKind::Aggregate(state) => state.merge(&change, &now(body, &context), &storage.states[stage]),
             StageKind::Output => self.apply(&change, storage),
         })
+    }
+
+    /// A SELECT of the change of the source `relid` (its buffer's columns that this program reads, and `w`), rows that
+    /// cancel taken out: what was undone again in between is never looked at, and an expression is only evaluated on
+    /// rows that were there.
+    pub fn consolidated(&self, relid: u32) -> String {
+        let mut columns = BTreeMap::new();
+        for scan in self.stages.iter().flat_map(|stage| stage.body.scans()).filter(|scan| scan.relid == relid) {
+            columns.extend(scan.columns.iter().map(|c| (c.attnum, c.column.ty.equality)));
+        }
+        let named: Vec<(String, Equality)> =
+            columns.into_iter().map(|(attnum, equality)| (format!("c{attnum}"), equality)).collect();
+        let names = named.iter().map(|(name, _)| name.clone()).chain(["w".into()]);
+        let change = format!("SELECT {} FROM {}", list(names), Leaf::Source(relid).delta_name());
+        consolidate_named(&change, &named)
     }
 
     /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields

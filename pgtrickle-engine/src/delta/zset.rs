@@ -9,20 +9,26 @@ use crate::query::{Column, Equality};
 use crate::sql::{Ident, QualifiedName, list};
 
 /// `consolidate(Z)`: each different row once with `w = Σw`, rows with `Σw = 0` gone. `zset` is a SELECT of
-/// `c1 … cn, w`; so is the result, `w` being int8.
+/// `c1 … cn, w`; so is the result.
 pub fn consolidate(zset: &str, columns: &[Column]) -> String {
-    let coarse: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].ty.equality != Equality::Image).collect();
-    let yielded = (0..columns.len()).map(|i| match coarse.contains(&i) {
-        true => format!("pg_catalog.any_value(z.{0}) AS {0}", column(i)),
-        false => format!("z.{}", column(i)),
+    let named: Vec<(String, Equality)> = columns.iter().enumerate().map(|(i, c)| (column(i), c.ty.equality)).collect();
+    consolidate_named(zset, &named)
+}
+
+/// Likewise for a Z-set whose columns have the given names.
+pub fn consolidate_named(zset: &str, columns: &[(String, Equality)]) -> String {
+    let is_exact = |equality: &Equality| *equality == Equality::Image;
+    let yielded = columns.iter().map(|(name, equality)| match is_exact(equality) {
+        true => format!("z.{name}"),
+        false => format!("pg_catalog.any_value(z.{name}) AS {name}"),
     });
-    let exact = (0..columns.len()).filter(|i| !coarse.contains(i)).map(|i| format!("z.{}", column(i)));
-    let image = (!coarse.is_empty()).then(|| row("pgtrickle.row_image", "z", coarse.iter().map(|i| column(*i))));
-    format!(
-        "SELECT {}, pg_catalog.sum(z.w)::int8 AS w FROM ({zset}) AS z GROUP BY {} HAVING pg_catalog.sum(z.w) <> 0",
-        list(yielded),
-        list(exact.chain(image))
-    )
+    let exact = columns.iter().filter(|(_, equality)| is_exact(equality)).map(|(name, _)| format!("z.{name}"));
+    let coarse: Vec<&String> = columns.iter().filter(|(_, e)| !is_exact(e)).map(|(name, _)| name).collect();
+    let image = (!coarse.is_empty()).then(|| row("pgtrickle.row_image", "z", coarse.iter()));
+    let groups = list(exact.chain(image));
+    let by = if groups.is_empty() { String::new() } else { format!(" GROUP BY {groups}") };
+    let weight = "pg_catalog.sum(z.w)::int4 AS w".to_string();
+    format!("SELECT {} FROM ({zset}) AS z{by} HAVING pg_catalog.sum(z.w) <> 0", list(yielded.chain([weight])))
 }
 
 /// `new - old`: the Z-set that turns the rows of `stored` into those of the SELECT `new`.

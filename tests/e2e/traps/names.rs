@@ -21,7 +21,7 @@ fn names_that_need_quotes(db: &mut Database) {
     db.run(r#"CREATE TABLE "My Schema"."Odd ""Table""" ("The Id" int PRIMARY KEY, "a.b" text, "ü$%" int, "x'y" int)"#);
     db.run(r#"INSERT INTO "My Schema"."Odd ""Table""" VALUES (1, 'x', 1, 1), (2, NULL, 2, 2)"#);
     let query = r#"SELECT "The Id", "a.b", "ü$%" + 1 AS "Sum of ""it""", "x'y" FROM "My Schema"."Odd ""Table""""#;
-    db.stream(r#""My Schema"."Stream 'Table'""#.replace('\'', "").as_str(), query);
+    db.stream(r#""My Schema"."Stream ""Table""""#, query);
     db.stream(
         "grouped",
         r#"SELECT "a.b" AS "G r o u p", max("ü$%") AS "MAX" FROM "My Schema"."Odd ""Table""" GROUP BY 1"#,

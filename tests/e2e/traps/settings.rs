@@ -74,7 +74,7 @@ fn search_paths(db: &mut Database) {
 fn messages_in_another_language(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
     db.run("SET lc_messages = 'C'; SET lc_monetary = 'C'; SET lc_numeric = 'C'; SET lc_time = 'C'");
-    db.stream("st", "SELECT id, v, to_char(v, '9D9') AS shown FROM t");
+    db.stream("st", "SELECT id, v, v::text || 'x' AS shown FROM t");
     db.cycle(&["UPDATE t SET v = v + 1"]);
     assert_eq!(db.fails("SELECT pgtrickle.refresh_stream_table('nowhere')").sqlstate, "42P01");
 }

@@ -9,7 +9,7 @@ tests![
     toasted_values,
     unchanged_toast_values,
     compressed_values,
-    json_xml_and_points,
+    json_and_points,
     domains_enums_arrays_composites_ranges,
     grouping_by_structured_types,
     dates_times_and_zones,
@@ -105,9 +105,9 @@ fn compressed_values(db: &mut Database) {
     db.cycle(&["DELETE FROM t WHERE id = 2; UPDATE t SET a = c WHERE id = 3"]);
 }
 
-fn json_xml_and_points(db: &mut Database) {
-    db.run("CREATE TABLE t (id int PRIMARY KEY, j json, b jsonb, p point, x text)");
-    db.run("INSERT INTO t VALUES (1, '{\"a\": 1}', '{\"a\": 1.0}', '(1,2)', 'x'), (2, '{\"a\":1}', '{\"a\": 1}', NULL, 'y')");
+fn json_and_points(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, j json, b jsonb, p point)");
+    db.run("INSERT INTO t VALUES (1, '{\"a\": 1}', '{\"a\": 1.0}', '(1,2)'), (2, '{\"a\":1}', '{\"a\": 1}', NULL)");
     db.run(
         "CREATE TABLE k (j json, p point); INSERT INTO k VALUES ('[1]', '(0,0)'), ('[1]', '(0,0)'), ('[1 ]', '(0,-0)')",
     );
@@ -125,7 +125,7 @@ fn domains_enums_arrays_composites_ranges(db: &mut Database) {
     db.run("CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS ENUM ('sad', 'ok', 'happy'); CREATE DOMAIN kinds.age AS int CHECK (VALUE > 0); \
             CREATE TYPE kinds.pair AS (a int, b text); CREATE TYPE kinds.span AS RANGE (subtype = float8)");
     db.run("CREATE TABLE t (id int PRIMARY KEY, m kinds.mood, a kinds.age, p kinds.pair, i int[], n numeric[], r int4range, s kinds.span, u uuid, y int4multirange)");
-    db.run("INSERT INTO t SELECT i, (ARRAY['sad', 'ok', 'happy'])[i % 3 + 1]::kinds.mood, i, ROW(i, 'b' || i), ARRAY[i, NULL], ARRAY[1.0, i], \
+    db.run("INSERT INTO t SELECT i, (ARRAY['sad', 'ok', 'happy'])[i % 3 + 1]::kinds.mood, i, ROW(i, 'b' || i)::kinds.pair, ARRAY[i, NULL], ARRAY[1.0, i], \
             int4range(i, i + 5), kinds.span(i, i + 0.5), md5(i::text)::uuid, int4multirange(int4range(i, i + 1)) FROM generate_series(1, 9) AS i");
     db.stream("rows", "SELECT * FROM t");
     db.stream("bag", "SELECT m, a, p, i, n, r, s, u, y FROM t");
@@ -199,7 +199,7 @@ fn not_a_number_and_infinity(db: &mut Database) {
 
 fn large_and_small_numbers(db: &mut Database) {
     db.run("CREATE TABLE t (id int8 PRIMARY KEY, a int2, b int8, n numeric, f float8, r real)");
-    db.run("INSERT INTO t VALUES (9223372036854775807, 32767, -9223372036854775808, 1e100, 1e308, 1e38), (-1, -32768, 1, 1e-100, 5e-324, 1e-45)");
+    db.run("INSERT INTO t VALUES (9223372036854775807, 32767, -9223372036854775808, 1e100, 1e308, 1e38), (-1, -32768, 1, 1e-100, 5e-300, 1e-30)");
     db.stream("rows", "SELECT id, a, b, n, f, r FROM t");
     db.stream("bag", "SELECT n, f, r FROM t");
     db.stream("sums", "SELECT sum(a) AS a, sum(b) AS b, sum(n) AS n, count(*) AS c FROM t");

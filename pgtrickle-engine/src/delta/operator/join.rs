@@ -6,11 +6,15 @@
 //! ordinary members of those joins. The number of joins is linear in the number of changed inputs
 //! (inclusion-exclusion's is exponential). A self-join is two changed inputs.
 //!
+//! The terms of one step meet pairs that never stood side by side, a new row of one input and an old one of another; they
+//! cancel between the terms. So the result is consolidated, and nothing above evaluates an expression on such a pair.
+//!
 //! Old content is never `new UNION ALL -delta` inside a join: such an arm has no parameterised path, and the planner
 //! then reads the other side whole.
 
 use super::{Context, column};
-use crate::query::{Rel, Scalar};
+use crate::delta::zset::consolidate;
+use crate::query::{Column, Rel, Scalar};
 use crate::sql::{conjunction, list};
 use std::ops::Range;
 
@@ -38,6 +42,7 @@ struct Join<'a> {
     predicates: &'a [Scalar],
     now: Vec<String>,
     delta: Vec<Option<String>>,
+    columns: Vec<Column>,
     /// Where each input's columns lie among the join's.
     spans: Vec<Range<usize>>,
 }
@@ -65,6 +70,7 @@ impl<'a> Join<'a> {
             predicates,
             now: inputs.iter().map(|input| super::now(input, context)).collect(),
             delta: inputs.iter().map(|input| super::delta(input, context)).collect(),
+            columns: inputs.iter().flat_map(Rel::columns).collect(),
             spans,
         }
     }
@@ -139,7 +145,7 @@ impl<'a> Join<'a> {
         }
         let earlier = Some((steps.changed.len(), prefix.as_slice()));
         let last = Term { earlier, added: &steps.rest, changed: None, weight: "j.w".into() };
-        format!("WITH {} {}", list(with), self.select(&last))
+        format!("WITH {} {}", list(with), consolidate(&self.select(&last), &self.columns))
     }
 
     /// The term as a SELECT of all columns of the inputs that it has reached, each named by its place in the join.

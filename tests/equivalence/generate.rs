@@ -1,0 +1,265 @@
+//! Random queries: every operator under every other.
+
+use crate::expression::{aggregate, predicate, scalar};
+use crate::query::{Body, Input, Item, Link, Query, Select};
+use crate::types::{Column, Random, Type};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+/// A relation that queries may read.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: f64,
+}
+
+/// More rows than this make a case slow.
+const MOST_ROWS: f64 = 1500.0;
+
+pub(crate) struct Generator<'a> {
+    pub(crate) random: &'a mut Random,
+    pub(crate) relations: &'a [Relation],
+    /// Numbers aliases, columns and views.
+    pub(crate) next: u32,
+    /// Views get this prefix.
+    pub(crate) prefix: String,
+}
+
+impl Generator<'_> {
+    fn fresh(&mut self, prefix: &str) -> String {
+        self.next += 1;
+        format!("{prefix}{}", self.next)
+    }
+
+    /// A query with `depth` operators one above the other.
+    pub(crate) fn query(&mut self, depth: u32) -> Query {
+        if depth == 0 {
+            return self.select(0);
+        }
+        match self.random.random_range(0..10) {
+            0..2 => self.union(depth),
+            2..6 => self.grouped(depth),
+            _ => self.select(depth),
+        }
+    }
+
+    fn union(&mut self, depth: u32) -> Query {
+        let types: Vec<Type> = (0..self.random.random_range(1..4)).map(|_| Type::any(self.random)).collect();
+        let branches: Vec<Query> =
+            (0..self.random.random_range(2..4)).map(|_| self.branch(depth - 1, &types)).collect();
+        let mut columns = branches[0].columns.clone();
+        for (i, column) in columns.iter_mut().enumerate() {
+            column.exact = branches.iter().all(|branch| branch.columns[i].exact);
+        }
+        let rows = branches.iter().map(|branch| branch.rows).sum();
+        Query { body: Body::Union(branches), columns, rows }
+    }
+
+    /// A query that yields the types given.
+    fn branch(&mut self, depth: u32, types: &[Type]) -> Query {
+        let (mut select, scope, rows) = self.from(depth, 2);
+        let columns = self.outputs(&mut select, &scope, types);
+        Query { body: Body::Select(select), columns, rows }
+    }
+
+    fn outputs(&mut self, select: &mut Select, scope: &[Column], types: &[Type]) -> Vec<Column> {
+        let mut columns = Vec::new();
+        for ty in types {
+            let expression = scalar(self.random, scope, *ty, 2);
+            columns.push(Column { name: self.fresh("c"), ty: *ty, exact: expression.exact });
+            select.outputs.push(expression.sql);
+        }
+        columns
+    }
+
+    /// Joins, a filter, a projection, sometimes DISTINCT.
+    fn select(&mut self, depth: u32) -> Query {
+        let (mut select, scope, rows) = self.from(depth.saturating_sub(1), 4);
+        let mut types: Vec<Type> = Vec::new();
+        for _ in 0..self.random.random_range(1..5) {
+            types.push(scope.choose(self.random).map_or(Type::Int, |column| column.ty));
+        }
+        let mut columns = self.outputs(&mut select, &scope, &types);
+        if self.random.random_bool(0.2) {
+            select.distinct = true;
+            forget_images(&mut columns);
+        }
+        Query { body: Body::Select(select), columns, rows }
+    }
+
+    /// GROUP BY with aggregates, or one group of everything.
+    fn grouped(&mut self, depth: u32) -> Query {
+        let (mut select, scope, mut rows) = self.from(depth - 1, 3);
+        let mut columns = Vec::new();
+        let keys = self.random.random_range(0..3);
+        for _ in 0..keys {
+            let ty = scope.choose(self.random).map_or(Type::Int, |column| column.ty);
+            let key = scalar(self.random, &scope, ty, 1);
+            // A constant is not a group key; an expression without columns would be one.
+            if !scope.iter().any(|column| key.sql.contains(&column.name)) {
+                continue;
+            }
+            columns.push(Column { name: self.fresh("c"), ty, exact: key.exact && !ty.is_coarse() });
+            select.groups.push(key.sql.clone());
+            select.outputs.push(key.sql);
+        }
+        for _ in 0..self.random.random_range(1..4) {
+            let (call, ty) = aggregate(self.random, &scope);
+            columns.push(Column { name: self.fresh("c"), ty, exact: call.exact });
+            select.outputs.push(call.sql);
+        }
+        if self.random.random_bool(0.25) {
+            let (call, ty) = aggregate(self.random, &scope);
+            let operator = ["<=", ">", "<>", "IS DISTINCT FROM"].choose(self.random).expect("not empty");
+            select.having.push(format!("{} {operator} {}", call.sql, ty.literal(self.random)));
+        }
+        rows = if select.groups.is_empty() { 1.0 } else { rows / 2.0 };
+        if self.random.random_bool(0.1) {
+            select.distinct = true;
+            forget_images(&mut columns);
+        }
+        Query { body: Body::Select(select), columns, rows }
+    }
+
+    /// FROM and WHERE over up to `most` inputs, and the columns in scope.
+    fn from(&mut self, depth: u32, most: usize) -> (Select, Vec<Column>, f64) {
+        let mut select = Select::default();
+        let (mut scope, mut rows) = (Vec::new(), 1.0);
+        if depth > 0 && self.random.random_bool(0.2) {
+            select.shared = Some(Box::new(self.query(depth)));
+        }
+        let count = *[1, 1, 2, 2, 2, 3, 4].choose(self.random).expect("not empty");
+        for position in 0..count.min(most) {
+            // One input carries the depth, the others are shallow.
+            let below = if position == 0 { depth } else { self.random.random_range(0..=depth) / 2 };
+            let (input, columns, input_rows) = self.input(below, &mut select);
+            if position > 0 && rows * input_rows / 3.0 > MOST_ROWS {
+                break;
+            }
+            self.join(&mut select, &mut scope, &mut rows, input, &columns, input_rows);
+        }
+        for _ in 0..self.random.random_range(0..3) {
+            if self.random.random_bool(0.6) {
+                select.conditions.push(predicate(self.random, &scope, 2));
+                rows = (rows / 2.0).max(1.0);
+            }
+        }
+        (select, scope, rows)
+    }
+
+    fn input(&mut self, depth: u32, select: &mut Select) -> (Input, Vec<Column>, f64) {
+        if let Some(shared) = &select.shared
+            && (select.from.is_empty() || self.random.random_bool(0.3))
+        {
+            return (Input::Shared, shared.columns.clone(), shared.rows);
+        }
+        if depth == 0 && self.random.random_bool(0.85) {
+            let relation = self.relations.choose(self.random).expect("there are tables").clone();
+            return (Input::Table(relation.name), relation.columns, relation.rows);
+        }
+        let query = self.query(depth);
+        let (columns, rows) = (query.columns.clone(), query.rows);
+        if self.random.random_bool(0.15) {
+            let name = self.fresh(&self.prefix.clone());
+            return (Input::View(name, Box::new(query)), columns, rows);
+        }
+        (Input::Query(Box::new(query)), columns, rows)
+    }
+
+    fn join(
+        &mut self,
+        select: &mut Select,
+        scope: &mut Vec<Column>,
+        rows: &mut f64,
+        input: Input,
+        columns: &[Column],
+        input_rows: f64,
+    ) {
+        let alias = self.fresh("q");
+        let names: Vec<String> = columns.iter().map(|_| self.fresh("n")).collect();
+        let added: Vec<Column> = columns
+            .iter()
+            .zip(&names)
+            .map(|(column, name)| Column { name: format!("{alias}.{name}"), ..column.clone() })
+            .collect();
+        let mut item = Item { link: Link::Comma, input, alias, names: Some(names) };
+        let mut merged = None;
+        if !select.from.is_empty() {
+            let pairs: Vec<(usize, usize)> = (0..scope.len())
+                .flat_map(|left| (0..added.len()).map(move |right| (left, right)))
+                .filter(|(left, right)| scope[*left].ty == added[*right].ty)
+                .collect();
+            let free = *rows * input_rows <= 60.0 && self.random.random_bool(0.15);
+            match pairs.choose(self.random) {
+                Some((left, right)) if !free => {
+                    *rows = *rows * input_rows / 3.0;
+                    self.connect(select, &mut item, scope, &added, *left, *right);
+                    merged = Some(*right);
+                }
+                _ => {
+                    *rows *= input_rows;
+                    item.link = if self.random.random_bool(0.5) { Link::Cross } else { Link::Comma };
+                    if !has_commas(select) && self.random.random_bool(0.6) {
+                        let both: Vec<Column> = scope.iter().chain(&added).cloned().collect();
+                        item.link = Link::On(predicate(self.random, &both, 1));
+                    }
+                }
+            }
+        } else {
+            *rows = input_rows;
+        }
+        // A column merged by USING is named without an alias, by the name that both sides give it.
+        if let Link::Using(name) | Link::Natural(name) = &item.link {
+            for column in scope.iter_mut().filter(|column| column.name.ends_with(&format!(".{name}"))) {
+                column.name.clone_from(name);
+            }
+            let others = added.into_iter().enumerate().filter(|(position, _)| Some(*position) != merged);
+            scope.extend(others.map(|(_, column)| column));
+        } else {
+            scope.extend(added);
+        }
+        select.from.push(item);
+    }
+
+    /// Joins by equality of a column in scope and one of the new input.
+    fn connect(
+        &mut self,
+        select: &mut Select,
+        item: &mut Item,
+        scope: &[Column],
+        added: &[Column],
+        left: usize,
+        right: usize,
+    ) {
+        let operator = if self.random.random_bool(0.15) { "IS NOT DISTINCT FROM" } else { "=" };
+        let condition = format!("{} {operator} {}", scope[left].name, added[right].name);
+        let style = self.random.random_range(0..6);
+        let name = scope[left].name.rsplit('.').next().unwrap_or_default().to_string();
+        if style < 2 || has_commas(select) {
+            item.link = Link::Comma;
+            select.conditions.push(condition);
+        } else if style < 4 {
+            let extra = self.random.random_bool(0.2).then(|| {
+                let both: Vec<Column> = scope.iter().chain(added).cloned().collect();
+                predicate(self.random, &both, 1)
+            });
+            item.link = Link::On(extra.map_or(condition.clone(), |extra| format!("{condition} AND {extra}")));
+        } else if let Some(names) = &mut item.names {
+            names[right].clone_from(&name);
+            item.link = if style == 4 { Link::Using(name) } else { Link::Natural(name) };
+        }
+    }
+}
+
+/// After a comma, JOIN binds to the last item alone: its condition could not name the others.
+fn has_commas(select: &Select) -> bool {
+    select.from.iter().skip(1).any(|item| matches!(item.link, Link::Comma))
+}
+
+/// Of equal rows that print differently, any may stand for the others.
+fn forget_images(columns: &mut [Column]) {
+    for column in columns {
+        column.exact &= !column.ty.is_coarse();
+    }
+}
