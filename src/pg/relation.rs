@@ -143,6 +143,58 @@ unsafe fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
     }
 }
 
+/// `pg_constraint`'s own oid (`ConstraintRelationId`).
+const CONSTRAINTS: pg_sys::Oid = pg_sys::Oid::from_u32(2606);
+
+unsafe extern "C-unwind" {
+    /// `catalog/pg_constraint.h`: a copy of the row, or NULL.
+    fn findNotNullConstraintAttnum(relid: pg_sys::Oid, attnum: i16) -> pg_sys::HeapTuple;
+}
+
+/// Makes `dependent` depend on what makes `key` a key of `relid`: its index or constraint, and that its columns are NOT
+/// NULL. Dropping one of them is then refused, or takes the dependent along, as for a view that groups by a primary key.
+pub fn depend_on_key(dependent: u32, relid: u32, attnums: &[i16]) {
+    // SAFETY: each index is open while it is read; what is depended on exists and is locked with its relation.
+    unsafe {
+        let open = pg_sys::relation_open(pg_sys::Oid::from(relid), pg_sys::AccessShareLock as i32);
+        let mut addresses = Vec::new();
+        for oid in PgList::<()>::from_pg(pg_sys::RelationGetIndexList(open)).iter_oid() {
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+            let same = key(open, index).is_some_and(|mut found| {
+                found.sort_unstable();
+                found == attnums
+            });
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+            if same {
+                addresses.push(match pg_sys::get_index_constraint(oid) {
+                    pg_sys::InvalidOid => (pg_sys::RelationRelationId, oid),
+                    constraint => (CONSTRAINTS, constraint),
+                });
+                break;
+            }
+        }
+        for attnum in attnums {
+            let tuple =
+                pg_sys::ffi::pg_guard_ffi_boundary(|| findNotNullConstraintAttnum(pg_sys::Oid::from(relid), *attnum));
+            if !tuple.is_null() {
+                // The first field of a pg_constraint row.
+                let constraint = *pg_sys::GETSTRUCT(tuple).cast::<pg_sys::Oid>();
+                addresses.push((CONSTRAINTS, constraint));
+            }
+        }
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        let address =
+            |class, object: pg_sys::Oid| pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
+        for (class, object) in addresses {
+            pg_sys::recordDependencyOn(
+                &address(pg_sys::RelationRelationId, dependent.into()),
+                &address(class, object),
+                pg_sys::DependencyType::DEPENDENCY_NORMAL,
+            );
+        }
+    }
+}
+
 /// # Safety
 /// `open` is an open relation.
 unsafe fn keys(open: pg_sys::Relation, not_null: &[i16]) -> Vec<Vec<i16>> {

@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::import::{Imported, Source, SourceKind};
 use crate::pg::guard::InternalWrites;
 use crate::pg::object;
+use crate::pg::relation;
 use crate::pg::security::RunAs;
 use crate::pg::settings::PinnedSettings;
 use crate::pg::snapshot::Snapshot;
-use pgtrickle_engine::delta::Program;
+use pgtrickle_engine::delta::{Identity, Program};
 use pgtrickle_engine::query::Rel;
 use pgtrickle_engine::sql::QualifiedName;
 
@@ -66,6 +67,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     catalog::set_state_tables(id, &states);
     storage::guard(&name);
     depend(id, &imported.sources, refusal.is_none())?;
+    depend_on_keys(relid, &program);
     if initialize {
         fill(id)?;
     }
@@ -94,6 +96,20 @@ pub fn refuse_taken_name(name: &QualifiedName) -> Result<()> {
         }
         Some(_) => Err(Error::NameTaken(format!("{}.{}", name.schema.0, name.name.0))),
         None => Ok(()),
+    }
+}
+
+/// The stream table finds its rows by a key that follows from keys of its sources, so these must stay.
+fn depend_on_keys(relid: u32, program: &Program) {
+    if program.identity == Identity::Bag {
+        return;
+    }
+    for scan in program.stages.iter().flat_map(|stage| stage.body.scans()) {
+        for key in &scan.keys {
+            let mut attnums: Vec<i16> = key.iter().map(|position| scan.columns[*position].attnum).collect();
+            attnums.sort_unstable();
+            relation::depend_on_key(relid, scan.relid, &attnums);
+        }
     }
 }
 
