@@ -102,6 +102,20 @@ pub(super) fn owned(name: &QualifiedName) -> Result<StreamTable> {
     }
 }
 
+/// Refuses a caller who may not refresh the stream table.
+///
+/// # Errors
+/// `NotOwner` (42501); `NotFound` (42P01) when the table was dropped and only its listing is left.
+pub(super) fn maintained(table: &StreamTable) -> Result<()> {
+    if object::name(table.relid).is_none() {
+        return Err(Error::NotFound(table.shown()));
+    }
+    match object::may_maintain(table.relid) {
+        true => Ok(()),
+        false => Err(Error::NotOwner(table.shown())),
+    }
+}
+
 /// The stream table with this name.
 pub(super) fn existing(name: &QualifiedName) -> Result<StreamTable> {
     catalog::by_name(name)?.ok_or_else(|| Error::NotFound(format!("{}.{}", name.schema.0, name.name.0)))

@@ -1,6 +1,8 @@
 //! Create, alter, refresh, resume, drop.
 
-use super::arguments::{absent, existing, name as parse_name, only, owned, required, schedule as parse_schedule};
+use super::arguments::{
+    absent, existing, maintained, name as parse_name, only, owned, required, schedule as parse_schedule,
+};
 use crate::catalog::{self, Initiator, Mode, Status};
 use crate::error::{Error, Report, Result};
 use crate::import::import;
@@ -138,9 +140,7 @@ fn create(
 fn refresh_stream_table(name: &str) -> std::result::Result<(), Report> {
     refuse_recovery()?;
     let table = existing(&parse_name(Some(name))?)?;
-    if !object::may_maintain(table.relid) {
-        return Err(Error::NotOwner(table.shown()).into());
-    }
+    maintained(&table)?;
     match refresh::refresh(table.id, Initiator::Manual)? {
         Outcome::Busy => {
             pgrx::notice!("refresh skipped: {} — another refresh is already in progress", table.shown());

@@ -1,9 +1,8 @@
 //! What is there and how it goes.
 
-use super::arguments::{existing, name as parse_name};
-use crate::error::{Error, Report};
+use super::arguments::{existing, maintained, name as parse_name};
+use crate::error::Report;
 use crate::monitor::explain;
-use crate::pg::object;
 use crate::refresh;
 use pgrx::prelude::*;
 
@@ -20,6 +19,9 @@ fn explain_st(
     with_analyze: default!(bool, "false"),
 ) -> std::result::Result<TableIterator<'static, (name!(property, String), name!(value, Option<String>))>, Report> {
     let table = existing(&parse_name(Some(name))?)?;
+    if with_analyze {
+        maintained(&table)?;
+    }
     Ok(TableIterator::new(explain::properties(&table, with_analyze)?))
 }
 
@@ -30,9 +32,7 @@ fn verify(
     name: &str,
 ) -> std::result::Result<TableIterator<'static, (name!(rows_missing, i64), name!(rows_extra, i64))>, Report> {
     let table = existing(&parse_name(Some(name))?)?;
-    if !object::may_maintain(table.relid) {
-        return Err(Error::NotOwner(table.shown()).into());
-    }
+    maintained(&table)?;
     let verdict = refresh::verify(&table)?;
     Ok(TableIterator::once((verdict.missing, verdict.extra)))
 }

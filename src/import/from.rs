@@ -8,7 +8,7 @@ use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
-use crate::pg::relation::{Attribute, Generated, Relation, RelationKind};
+use crate::pg::relation::{Attribute, Generated, Persistence, Relation, RelationKind};
 use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::ScanColumn;
 use pgtrickle_engine::query::{Column, Rel, Scan};
@@ -143,6 +143,9 @@ fn check_kind(relation: &Relation) -> Result<()> {
         RelationKind::ForeignTable => ("the foreign table", "Changes on the foreign server cannot be captured."),
         RelationKind::MaterializedView => {
             ("the materialized view", "REFRESH MATERIALIZED VIEW replaces its rows without firing triggers.")
+        }
+        _ if relation.persistence == Persistence::Unlogged => {
+            ("the unlogged table", "A crash of the server empties it without firing triggers.")
         }
         _ if relation.has_children => {
             ("the inheritance parent", "Rows written to its children directly would not be captured.")

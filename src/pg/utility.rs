@@ -17,8 +17,9 @@ pub fn run(sql: &str) {
 /// # Errors
 /// PostgreSQL's own, raised.
 pub fn lines(sql: &str) -> Vec<String> {
-    let read = Spi::connect(|client| {
-        let rows = client.select(sql, None, &[])?;
+    // A utility statement is no read-only query, also where nothing has been written yet.
+    let read = Spi::connect_mut(|client| {
+        let rows = client.update(sql, None, &[])?;
         rows.map(|row| row.get::<String>(1)).collect::<std::result::Result<Vec<_>, _>>()
     });
     match read {

@@ -8,6 +8,8 @@ tests![
     killed_while_writing_and_refreshing,
     killed_in_the_middle_of_a_refresh,
     killed_in_the_middle_of_creation,
+    more_databases_than_workers,
+    an_unlogged_source_is_emptied,
     without_preload
 ];
 
@@ -166,4 +168,36 @@ fn without_preload(_: &mut Database) {
     db.cycle(&["INSERT INTO t VALUES (3, 3)", "UPDATE t SET v = v + 1", "DELETE FROM t WHERE id = 1"]);
     let scheduler = "SELECT severity FROM pgtrickle.health_check() WHERE check_name = 'scheduler_running'";
     assert_eq!(db.text(scheduler), "ERROR");
+}
+
+/// The launcher says that a database has to wait, and lives on.
+fn more_databases_than_workers(_: &mut Database) {
+    let (mut server, _) = durable();
+    server.connect("postgres").run("ALTER SYSTEM SET max_worker_processes = 3");
+    for label in ["one", "two", "three"] {
+        server.create_database(label, true);
+    }
+    server.kill();
+    server.resume();
+    wait_until("the launcher to run out of workers", || server.log().contains("no free background worker"));
+    assert_eq!(server.connect("postgres").number("SELECT 1"), 1);
+    assert!(!server.log().contains("terminated by signal"), "{}", server.log());
+}
+
+/// A crash empties an unlogged table and nothing fires; so it is never read by deltas.
+fn an_unlogged_source_is_emptied(_: &mut Database) {
+    let (mut server, name) = durable();
+    let mut session = server.connect(&name);
+    session.run("CREATE UNLOGGED TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)");
+    let query = "SELECT id, v FROM t";
+    let failure = session.fails(&pgtrickle_tests::create("st", query, "refresh_mode => 'DIFFERENTIAL'"));
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    session.run(&pgtrickle_tests::create("st", query, "refresh_mode => 'AUTO'"));
+    assert_eq!(session.number("SELECT count(*) FROM st"), 2);
+    server.kill();
+    server.resume();
+    let mut session = server.connect(&name);
+    assert_eq!(session.number("SELECT count(*) FROM t"), 0);
+    session.run(&refresh("st"));
+    assert_eq!(session.number("SELECT count(*) FROM st"), 0);
 }

@@ -15,6 +15,7 @@ tests![
     indexes_and_statistics_come_and_go,
     the_extension_can_be_dropped_and_created,
     the_stream_table_is_dropped_as_a_table,
+    the_stream_table_is_renamed,
 ];
 
 fn source(db: &mut Database) {
@@ -173,5 +174,26 @@ fn the_stream_table_is_dropped_as_a_table(db: &mut Database) {
         db.untrack("sums");
         db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
     }
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+/// A stream table is its relation, whatever it is called; a table that takes its old name is left alone.
+fn the_stream_table_is_renamed(db: &mut Database) {
+    source(db);
+    db.run("ALTER TABLE sums RENAME TO totals; CREATE TABLE sums (precious int); INSERT INTO sums VALUES (42)");
+    db.run("UPDATE t SET v = v + 1");
+    for call in ["refresh_stream_table('sums')", "drop_stream_table('sums')", "alter_stream_table('sums')"] {
+        let failure = db.fails(&format!("SELECT pgtrickle.{call}"));
+        assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
+    }
+    assert_eq!(db.number("SELECT precious FROM sums"), 42);
+    db.run("SELECT pgtrickle.refresh_stream_table('totals')");
+    assert_eq!(db.number("SELECT sum(s) FROM totals"), db.number("SELECT sum(v) FROM t"));
+    db.run("DROP TABLE sums");
+    db.untrack("sums");
+    db.stream("sums", "SELECT g, count(*) AS n FROM t GROUP BY g");
+    db.cycle(&["UPDATE t SET v = v + 1; DELETE FROM t WHERE id = 3"]);
+    db.run("SELECT pgtrickle.drop_stream_table('totals')");
+    assert_eq!(db.number("SELECT count(*) FROM pg_class WHERE relname = 'totals'"), 0);
     db.cycle(&["UPDATE t SET v = v + 1"]);
 }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod monitoring;
 mod ownership;
 mod races;
+mod recovery;
 mod scheduler;
 mod traps;
 
@@ -28,6 +29,7 @@ fn main() {
         chains::TESTS,
         frontier::TESTS,
         races::TESTS,
+        recovery::TESTS,
         ddl::TESTS,
         documentation::TESTS,
         scheduler::TESTS,

@@ -4,6 +4,7 @@ use pgtrickle_tests::Test;
 
 mod distinct;
 mod groups;
+mod images;
 mod joins;
 mod keys;
 mod names;
@@ -15,6 +16,7 @@ mod writes;
 pub(crate) const MODULES: &[&[Test]] = &[
     distinct::TESTS,
     groups::TESTS,
+    images::TESTS,
     joins::TESTS,
     keys::TESTS,
     names::TESTS,
