@@ -22,8 +22,8 @@ REVOKE ALL ON FUNCTION pgtrickle.capture_statement(), pgtrickle.capture_row(), p
 
 CREATE FUNCTION pgtrickle.row_hash(row_value record) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_row_hash';
-COMMENT ON FUNCTION pgtrickle.row_hash(record) IS '64-bit hash of the row image; rows that are equal by *= have equal hashes';
+COMMENT ON FUNCTION pgtrickle.row_hash(record) IS '64-bit hash of the row image; rows with one image have one hash';
 
 CREATE FUNCTION pgtrickle.row_image(row_value record) RETURNS bytea
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_row_image';
-COMMENT ON FUNCTION pgtrickle.row_image(record) IS 'bytes that two rows share exactly when they are equal by *=';
+COMMENT ON FUNCTION pgtrickle.row_image(record) IS 'bytes that tell a row from every row that prints or computes differently';

@@ -1,5 +1,7 @@
 //! The SQL functions: parse the arguments, one call down. Nothing imports this.
 
+#![expect(clippy::result_large_err, reason = "pgrx takes a SQLSTATE and a hint from an ErrorReport only, unboxed")]
+
 mod arguments;
 mod lifecycle;
 mod reports;

@@ -15,7 +15,6 @@ fn version() -> &'static str {
 
 /// How the stream table is maintained: properties and values.
 #[pg_extern(schema = "pgtrickle", strict)]
-#[expect(clippy::type_complexity, reason = "pgrx reads the result's columns from the type")]
 fn explain_st(
     name: &str,
     with_analyze: default!(bool, "false"),
@@ -27,7 +26,6 @@ fn explain_st(
 /// Compares the stream table with its defining query at one snapshot: how many rows it lacks, how many it should not
 /// have. Both are 0 right after a refresh.
 #[pg_extern(schema = "pgtrickle", strict)]
-#[expect(clippy::type_complexity, reason = "pgrx reads the result's columns from the type")]
 fn verify(
     name: &str,
 ) -> std::result::Result<TableIterator<'static, (name!(rows_missing, i64), name!(rows_extra, i64))>, Report> {

@@ -1,7 +1,8 @@
 //! The image of a value: the bytes that tell it from every other value of its type.
 //!
-//! **Law.** Two values have one image exactly when `record_image_eq` (the operator `*=`) calls them equal: varlena values by
-//! their detoasted, uncompressed content, others by their stored bytes. Type equality is coarser (1.0 and 1.00 are equal
+//! **Law.** The image of a varlena value is its detoasted, uncompressed content, that of a composite value the images of its
+//! fields, that of any other its stored bytes. (The operator `*=` takes the bytes of a composite value as they are, and those
+//! depend on whether a field inside happens to be compressed.) Type equality is coarser (1.0 and 1.00 are equal
 //! numerics with two images), and text depends on settings; neither may decide whether two rows cancel.
 //!
 //! The image of a row is injective: per column one byte for NULL or not, then the length and the content.
@@ -126,6 +127,15 @@ impl Scratch {
             for (index, attribute) in attributes.iter().enumerate().filter(|(_, attribute)| !attribute.attisdropped) {
                 self.image.push(u8::from(!self.nulls[index]));
                 if !self.nulls[index] {
+                    if may_be_row(attribute) && is_row(descriptor, index) {
+                        let record = self.values[index].cast_mut_ptr::<pg_sys::varlena>();
+                        let plain = if is_plain(record) { record } else { pg_sys::pg_detoast_datum(record) };
+                        let mut inner = Scratch::default();
+                        inner.read(plain.cast());
+                        self.image.extend_from_slice(&(inner.image.len() as u32).to_le_bytes());
+                        self.image.extend_from_slice(&inner.image);
+                        continue;
+                    }
                     let storage = Storage { by_value: attribute.attbyval, length: attribute.attlen };
                     let image = &mut self.image;
                     with_bytes(self.values[index], storage, |bytes| {
@@ -139,6 +149,17 @@ impl Scratch {
             }
         }
     }
+}
+
+/// Composite values are varlenas aligned as doubles; few other types are.
+fn may_be_row(attribute: &pg_sys::CompactAttribute) -> bool {
+    attribute.attlen == -1 && attribute.attalignby == 8
+}
+
+/// Whether the attribute's type is composite, or a domain over such a type.
+unsafe fn is_row(descriptor: pg_sys::TupleDesc, index: usize) -> bool {
+    // SAFETY: the attribute exists; a look-up in the system cache.
+    unsafe { pg_sys::type_is_rowtype((*pg_sys::TupleDescAttr(descriptor, index as i32)).atttypid) }
 }
 
 /// Gives the image of the record that is the function's first argument to `read`; the functions are STRICT.
@@ -162,7 +183,7 @@ unsafe fn is_plain(value: *const pg_sys::varlena) -> bool {
 }
 
 super::c_function!(pgt_row_hash => row_hash);
-/// `pgtrickle.row_hash(record)`: 64-bit xxh3 of the row's image. Equal images, equal hashes; the reverse is checked by `*=`.
+/// `pgtrickle.row_hash(record)`: 64-bit xxh3 of the row's image. Equal images, equal hashes; the reverse is checked by the image.
 unsafe fn row_hash(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: called by fmgr with the declared argument.
     unsafe { with_argument(fcinfo, |image| Datum::from(xxh3_64(image) as i64)) }

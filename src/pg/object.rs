@@ -88,6 +88,23 @@ pub fn estimated_rows(relid: u32) -> f64 {
     class(relid, |class| f64::from(class.reltuples.max(0.0))).unwrap_or(0.0)
 }
 
+/// How many blocks the relation has on disk now; 0 when there is no such relation.
+pub fn blocks(relid: u32) -> u32 {
+    // SAFETY: the relation is locked while it is open, so it has its files.
+    unsafe {
+        let open = pg_sys::try_relation_open(relid.into(), pg_sys::AccessShareLock as i32);
+        if open.is_null() {
+            return 0;
+        }
+        let blocks = match (*(*open).rd_rel).relkind as u8 {
+            pg_sys::RELKIND_RELATION => pg_sys::RelationGetNumberOfBlocksInFork(open, pg_sys::ForkNumber::MAIN_FORKNUM),
+            _ => 0,
+        };
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        blocks
+    }
+}
+
 /// The role's name, quoted.
 pub fn role_name(role: u32) -> Option<Ident> {
     // SAFETY: returns a copy, or NULL for an unknown role.

@@ -63,15 +63,15 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
     refresh_at(&table, &Snapshot::take(), initiator)
 }
 
+/// A member of a group, by its `pgt_id`, and what became of it.
+pub type MemberOutcome = (i64, std::result::Result<Outcome, Caught>);
+
 /// Refreshes `ids`, which read one another in this order, on one snapshot; each of several in its own subtransaction, so
 /// that one that fails leaves the others be.
 ///
 /// # Errors
 /// Of a single member, or of the group as a whole: the caller's transaction is to be rolled back.
-pub fn refresh_group(
-    ids: &[i64],
-    initiator: Initiator,
-) -> std::result::Result<Vec<(i64, std::result::Result<Outcome, Caught>)>, Caught> {
+pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<Vec<MemberOutcome>, Caught> {
     if let [id] = ids {
         return Ok(vec![(*id, Ok(refresh(*id, initiator)?))]);
     }

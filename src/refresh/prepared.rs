@@ -1,7 +1,8 @@
 //! A stream table's compiled query as this backend holds it: names resolved, statements planned.
 //!
-//! Statements are kept per (stage, set of changed leaves, size class of the delta): a plan that is right for one changed
-//! row is wrong for a million, so a delta whose size leaves its class is planned anew. The cache holds the most recently
+//! Statements are kept per (stage, set of changed leaves, sizes): a plan that is right for one changed row is wrong for a
+//! million, and one that was made over empty tables is wrong when they have been filled, statistics or not. So a statement
+//! is planned anew when the delta, or what it meets, leaves its size class. The cache holds the most recently
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
 use crate::catalog::{self, StreamTable};
@@ -21,9 +22,9 @@ const CAPACITY: usize = 256;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Take out of a source's changes what cancels.
-    Consolidate { source: u32, size_class: u32 },
+    Consolidate { source: u32, delta_size: u32 },
     /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
-    Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, size_class: u32 },
+    Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Fill the stage, which is empty.
     Fill { stage: usize },
     /// Empty the state of an inner stage.
@@ -110,6 +111,14 @@ impl Prepared {
         let statement = Rc::new(Statement::prepare(&self.text(&step), &[], relations));
         self.statements.borrow_mut().insert(step, statement.clone());
         statement
+    }
+
+    /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
+    /// factor of four.
+    pub fn stored_size(&self) -> u32 {
+        let sources = self.program.sources().into_iter();
+        let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
+        relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
     }
 
     fn text(&self, step: &Step) -> String {

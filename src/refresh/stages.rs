@@ -26,6 +26,7 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
     };
     let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
     let sources: Vec<(u32, &TupleStore)> = read.collect();
+    let stored_size = prepared.stored_size();
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
@@ -39,7 +40,7 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         }
         let rows = changed.iter().map(|(_, store)| store.rows()).sum();
         let leaves: BTreeSet<Leaf> = changed.iter().map(|(leaf, _)| *leaf).collect();
-        let step = Step::Maintain { stage, changed: leaves, consolidated, size_class: size_class(rows) };
+        let step = Step::Maintain { stage, changed: leaves, consolidated, delta_size: size_class(rows), stored_size };
         let relations: Vec<Named> =
             changed.iter().map(|(leaf, store)| Named { name: leaf.delta_name(), store }).collect();
         let statement = prepared.statement(step, &relations);
@@ -63,7 +64,7 @@ pub(super) fn meets_pairs(table: &StreamTable, changes: &[(u32, Changes)]) -> Re
 /// The changes of `source` without what cancels among them.
 fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snapshot) -> TupleStore {
     let relations = [Named { name: Leaf::Source(source).delta_name(), store: &read.store }];
-    let step = Step::Consolidate { source, size_class: size_class(read.rows) };
+    let step = Step::Consolidate { source, delta_size: size_class(read.rows) };
     let statement = prepared.statement(step, &relations);
     let mut result = statement.result_store();
     statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));

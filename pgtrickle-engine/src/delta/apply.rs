@@ -3,7 +3,7 @@
 //! An aggregating stage merges its groups (`operator::aggregate`). The last stage changes the stream table, which holds
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
-use super::operator::aggregate::{key_index, same_key};
+use super::key::{key_index, same_key};
 use super::operator::{Context, column, delta, now};
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
@@ -150,13 +150,13 @@ impl Program {
         let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
         let numbered = list((0..width).map(column));
         let stored_hash = row("pgtrickle.row_hash", "s", names.iter());
-        let stored = row("", "s", names.iter());
-        let changed = row("", "g", (0..width).map(column));
+        let stored = row("pgtrickle.row_image", "s", names.iter());
+        let changed = row("pgtrickle.row_image", "g", (0..width).map(column));
         format!(
             "WITH d AS MATERIALIZED ({rows}), \
              g AS (SELECT d.*, pgtrickle.row_hash(ROW({numbered})) AS h, pg_catalog.row_number() OVER () AS i FROM d WHERE d.w < 0), \
              v AS (SELECT s.ctid AS tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g JOIN {table} AS s \
-             ON {stored_hash} = g.h AND {stored}::record OPERATOR(pg_catalog.*=) {changed}::record), \
+             ON {stored_hash} = g.h AND {stored} = {changed}), \
              x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
              y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1) \
              SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",

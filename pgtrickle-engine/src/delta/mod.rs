@@ -11,6 +11,7 @@
 //! those names and the built-in functions of `pg_catalog`.
 
 pub mod apply;
+mod key;
 pub mod operator;
 pub mod stage;
 pub mod zset;

@@ -13,6 +13,7 @@
 //! rows with the stored image left and none is left in R.
 
 use super::column;
+use crate::delta::key::{equal, key_index, same_key};
 use crate::query::{AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar};
 use crate::sql::{QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
@@ -283,51 +284,6 @@ impl State {
             0 => String::new(),
             n => format!(" GROUP BY {}", list(1..=n)),
         }
-    }
-}
-
-/// How two rows with the key `columns`, aliased `a` and `b`, are recognised as equal. All keys NOT NULL: by their own
-/// equality, for a plain unique index. Otherwise NULLs are equal, which no index on the columns can look up: then by the
-/// hash of the key, with a recheck. (`IS NOT DISTINCT FROM` would find `=` through the search_path.)
-pub(crate) fn same_key(columns: &[Column], a: &str, b: &str) -> String {
-    let rechecks = columns.iter().map(|column| {
-        let name = crate::sql::Ident::new(&column.name);
-        equal(&format!("{a}.{name}"), &format!("{b}.{name}"), column)
-    });
-    let hash = hashed(columns).then(|| format!("{} = {}", key_hash(columns, a), key_hash(columns, b)));
-    conjunction(hash.into_iter().chain(rechecks))
-}
-
-/// The index for [`same_key`]: its columns or expression, and whether it is unique.
-pub(crate) fn key_index(columns: &[Column]) -> Option<(String, bool)> {
-    if columns.is_empty() {
-        return None;
-    }
-    let names = || list(columns.iter().map(|column| crate::sql::Ident::new(&column.name)));
-    match hashed(columns) {
-        true => Some((format!("(pg_catalog.hash_record_extended(ROW({}), 0))", names()), false)),
-        false if columns.iter().all(|column| column.ty.btree) => {
-            Some((names(), columns.iter().all(|column| !column.nullable)))
-        }
-        false => None,
-    }
-}
-
-fn hashed(columns: &[Column]) -> bool {
-    let nullable = columns.iter().any(|column| column.nullable) || columns.iter().any(|column| !column.ty.btree);
-    nullable && columns.iter().all(|column| column.ty.hash)
-}
-
-fn key_hash(columns: &[Column], alias: &str) -> String {
-    let names = columns.iter().map(|column| format!("{alias}.{}", crate::sql::Ident::new(&column.name)));
-    format!("pg_catalog.hash_record_extended(ROW({}), 0)", list(names))
-}
-
-fn equal(a: &str, b: &str, column: &Column) -> String {
-    let operator = column.ty.eq.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
-    match column.nullable {
-        true => format!("({a} {operator} {b} OR ({a} IS NULL AND {b} IS NULL))"),
-        false => format!("{a} {operator} {b}"),
     }
 }
 
