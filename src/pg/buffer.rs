@@ -19,6 +19,8 @@ pub struct Changes {
     pub store: TupleStore,
     /// How many rows there are.
     pub rows: u64,
+    /// One command wrote all of them.
+    pub one_command: bool,
     /// How many of them have weight -1.
     pub deletions: u64,
     /// The source was truncated, or for another reason the rows do not tell what became of it: recompute.
@@ -49,9 +51,11 @@ pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
         // SAFETY: the relation is open, so its descriptor is valid; it is copied.
         store: unsafe { TupleStore::like((*scan.relation).rd_att) },
         rows: 0,
+        one_command: true,
         deletions: 0,
         truncated: frontier.system != snapshot::system_identifier(),
     };
+    let mut writer = None;
     while !changes.truncated
         && let Some((xid, cid, weight)) = scan.next()
     {
@@ -64,6 +68,7 @@ pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
                 // SAFETY: the scan's slot holds a row of the buffer.
                 unsafe { changes.store.put(scan.slot) };
                 changes.rows += 1;
+                changes.one_command &= *writer.get_or_insert((xid, cid)) == (xid, cid);
                 changes.deletions += u64::from(weight < 0);
             }
         }

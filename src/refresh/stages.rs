@@ -12,14 +12,16 @@ use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
 use std::collections::BTreeSet;
 
-/// One row that was inserted or deleted, or one that was updated, has nothing to cancel.
-const NOTHING_CANCELS: u64 = 2;
+/// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
+fn may_cancel(read: &Changes) -> bool {
+    read.rows > 2 || (read.rows == 2 && !read.one_command)
+}
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
 pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
     let prepared = load(table)?;
     check_rights(&prepared.program)?;
-    let consolidated = changes.iter().any(|(_, read)| read.rows > NOTHING_CANCELS);
+    let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(&prepared, *source, read, snapshot)).collect(),
         false => Vec::new(),

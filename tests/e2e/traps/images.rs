@@ -17,7 +17,7 @@ fn a_group_is_named_by_one_of_its_rows(db: &mut Database) {
     db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
     db.stream("texts", "SELECT g::text AS g, count(*) AS n FROM t GROUP BY g");
     db.stream("floats", "SELECT f, max(v) AS hi FROM t GROUP BY f");
-    db.stream("both", "SELECT g, f, count(*) AS n FROM t GROUP BY g, f");
+    db.stream("pairs", "SELECT g, f, count(*) AS n FROM t GROUP BY g, f");
     db.cycle(&["UPDATE t SET g = 1.00, f = '-0' WHERE id <= 2"]);
     db.cycle(&["DELETE FROM t WHERE id = 1", "INSERT INTO t VALUES (5, 1.00, '-0', 9)"]);
     db.cycle(&["UPDATE t SET g = g * 1.000"]);
