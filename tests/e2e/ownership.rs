@@ -1,12 +1,14 @@
 //! Who may do what, and as whom a refresh runs.
 
-use pgtrickle_tests::{Database, tests};
+use pgtrickle_tests::{Database, create, refresh, tests};
 
 tests![
     ordinary_roles_manage_their_own,
     others_may_not_touch_them,
     members_of_the_owner_may,
     the_source_must_be_readable,
+    a_view_lends_its_owners_rights,
+    rights_on_columns_suffice,
     writers_need_no_rights_of_the_extension,
     refresh_runs_as_the_owner,
     lost_rights_stop_the_refresh,
@@ -104,6 +106,38 @@ fn the_source_must_be_readable(db: &mut Database) {
     him.run(CREATE);
     db.track("sums", "SELECT sum(v) AS s FROM hers");
     db.cycle(&["UPDATE hers SET v = 7 WHERE id = 1"]);
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn a_view_lends_its_owners_rights(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(&format!("CREATE VIEW shown AS SELECT id, v FROM hers WHERE v < 10; GRANT SELECT ON shown TO {bob}"));
+    let query = "SELECT count(*) AS n, sum(v) AS s FROM shown";
+    let mut him = db.connect_as(&bob);
+    // Captured changes would show more of the table than the view does.
+    let failure = him.fails(&create("seen", query, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'"));
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    him.run(&create("seen", query, "schedule => '1h'"));
+    db.track("seen", query);
+    her.run("UPDATE hers SET v = v + 5; INSERT INTO hers VALUES (3, 50), (4, 4)");
+    him.run(&refresh("seen"));
+    db.check();
+    her.run(&format!("REVOKE SELECT ON shown FROM {bob}; DELETE FROM hers"));
+    assert_eq!(him.fails(&refresh("seen")).sqlstate, "42501");
+    drop((her, him));
+    without_roles(db, (alice, bob));
+}
+
+fn rights_on_columns_suffice(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.run(&format!("GRANT SELECT (v) ON hers TO {bob}"));
+    let mut him = db.connect_as(&bob);
+    assert_eq!(him.fails("SELECT pgtrickle.create_stream_table('no', 'SELECT id FROM hers')").sqlstate, "42501");
+    him.run(CREATE);
+    db.track("sums", "SELECT sum(v) AS s FROM hers");
+    db.cycle(&["UPDATE hers SET v = v + 10"]);
     drop(him);
     without_roles(db, (alice, bob));
 }
