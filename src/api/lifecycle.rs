@@ -4,10 +4,11 @@ use super::arguments::{
     absent, existing, maintained, name as parse_name, only, owned, required, schedule as parse_schedule,
 };
 use crate::catalog::{self, Initiator, Mode, Status};
+use crate::cdc;
 use crate::error::{Error, Report, Result};
 use crate::import::import;
 use crate::pg::commit::catalog_changed_at_commit;
-use crate::pg::object;
+use crate::pg::{Oid, object};
 use crate::refresh::{self, Definition, Outcome};
 
 use pgrx::prelude::*;
@@ -268,6 +269,12 @@ fn drop_with_readers(id: i64, relid: u32) -> Result<()> {
         drop_with_readers(reader.id, reader.relid)?;
     }
     refresh::drop_table(id)
+}
+
+/// Has the readers of the captured table `source` recompute at their next refresh; for the event triggers.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _mark_changed(source: Oid) {
+    cdc::mark_changed(source.to_u32());
 }
 
 fn refuse_recovery() -> Result<()> {

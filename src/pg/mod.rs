@@ -50,6 +50,9 @@ macro_rules! c_function {
 }
 use c_function;
 
+/// An object id as SQL functions take it.
+pub type Oid = pgrx::pg_sys::Oid;
+
 mod hooks;
 mod layout;
 mod trigger;

@@ -14,6 +14,9 @@ tests![
     a_source_is_rewritten,
     indexes_and_statistics_come_and_go,
     a_key_of_the_source_is_dropped,
+    a_source_is_rewritten_by_an_expression,
+    a_view_below_is_replaced,
+    a_source_gets_children,
     the_extension_can_be_dropped_and_created,
     the_stream_table_is_dropped_as_a_table,
     the_stream_table_is_renamed,
@@ -134,7 +137,7 @@ fn a_source_is_rewritten(db: &mut Database) {
     db.run("VACUUM FULL t");
     db.cycle(&["UPDATE t SET v = v + 1 WHERE id > 3"]);
     db.run("CLUSTER t USING t_pkey");
-    db.run("ALTER TABLE t ALTER COLUMN unused TYPE bigint");
+    db.cycle_in_full(&["ALTER TABLE t ALTER COLUMN unused TYPE bigint"]);
     db.cycle(&["UPDATE t SET v = v + 1, unused = 2 WHERE id > 3"]);
 }
 
@@ -205,5 +208,37 @@ fn the_stream_table_is_renamed(db: &mut Database) {
     db.cycle(&["UPDATE t SET v = v + 1; DELETE FROM t WHERE id = 3"]);
     db.run("SELECT pgtrickle.drop_stream_table('totals')");
     assert_eq!(db.number("SELECT count(*) FROM pg_class WHERE relname = 'totals'"), 0);
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn a_source_is_rewritten_by_an_expression(db: &mut Database) {
+    source(db);
+    db.cycle_in_full(&["ALTER TABLE t ALTER COLUMN v TYPE int USING v * 10"]);
+    // A new column changes none that is read.
+    db.run("ALTER TABLE t ADD COLUMN late timestamptz DEFAULT clock_timestamp()");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn a_view_below_is_replaced(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)");
+    db.run("CREATE VIEW big AS SELECT id, v FROM t WHERE v > 1");
+    db.stream("rows", "SELECT id, v FROM big");
+    let failure = db.fails("CREATE OR REPLACE VIEW big AS SELECT id, v FROM t WHERE v > 0");
+    assert_eq!(failure.sqlstate, "2BP01", "{failure:?}");
+    assert!(!failure.hint.is_empty(), "{failure:?}");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+    db.run("SELECT pgtrickle.drop_stream_table('rows')");
+    db.untrack("rows");
+    db.run("CREATE OR REPLACE VIEW big AS SELECT id, v FROM t WHERE v > 0");
+}
+
+fn a_source_gets_children(db: &mut Database) {
+    source(db);
+    db.run("CREATE TABLE other (id int NOT NULL, g text, v int, unused int)");
+    for adds in ["CREATE TABLE child () INHERITS (t)", "ALTER TABLE other INHERIT t"] {
+        let failure = db.fails(adds);
+        assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+        assert!(!failure.hint.is_empty(), "{failure:?}");
+    }
     db.cycle(&["UPDATE t SET v = v + 1"]);
 }
