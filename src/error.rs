@@ -1,11 +1,6 @@
 //! The one error table: a variant is a condition; its SQLSTATE, DETAIL and HINT stand beside it.
 
-use pgrx::pg_sys::elog::PgLogLevel;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode as State;
-use pgrx::pg_sys::panic::ErrorReport;
-
-/// What a SQL function returns as its error: pgrx turns any other type into DATA_EXCEPTION without a hint.
-pub type Report = ErrorReport;
+use pgrx::prelude::PgSqlErrorCode as State;
 
 /// Result of everything that can fail below the SQL boundary.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -147,27 +142,5 @@ impl Error {
             Error::NotPreloaded => "Add pg_trickle to shared_preload_libraries and restart the server.".into(),
             Error::Internal(_) => "This is a bug in pg_trickle; please report it with the defining query.".into(),
         })
-    }
-}
-
-impl From<Error> for ErrorReport {
-    #[track_caller]
-    fn from(error: Error) -> Self {
-        let mut report = ErrorReport::new(error.sqlstate(), error.to_string(), "pg_trickle");
-        if let Some(detail) = error.detail() {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = error.hint() {
-            report = report.set_hint(hint);
-        }
-        report
-    }
-}
-
-impl Error {
-    /// Raises the condition as a PostgreSQL ERROR; for the places that PostgreSQL calls, where no `?` reaches.
-    pub fn raise(self) -> ! {
-        ErrorReport::from(self).report(PgLogLevel::ERROR);
-        unreachable!("an ERROR report does not return")
     }
 }

@@ -5,9 +5,10 @@ use super::arguments::{
 };
 use crate::catalog::{self, Initiator, Mode, Status};
 use crate::cdc;
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 use crate::import::import;
 use crate::pg::commit::catalog_changed_at_commit;
+use crate::pg::report::Report;
 use crate::pg::{Oid, object};
 use crate::refresh::{self, Definition, Outcome};
 

@@ -1,8 +1,8 @@
 //! What is there and how it goes.
 
 use super::arguments::{existing, maintained, name as parse_name};
-use crate::error::Report;
 use crate::monitor::explain;
+use crate::pg::report::Report;
 use crate::refresh;
 use pgrx::prelude::*;
 

@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod object;
 mod pages;
 pub mod relation;
+pub mod report;
 pub mod scalar;
 pub mod security;
 pub mod settings;
