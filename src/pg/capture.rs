@@ -10,13 +10,15 @@
 //!
 //! Out-of-line values are fetched and stored again by `heap_insert`, which never keeps a pointer into another table's
 //! TOAST; the old row's chunks are still there, because the transaction that deleted them has not ended.
-
-use std::rc::Rc;
+//!
+//! Every statement on a source pays for this file, so the server is called without the guard around bound functions (see
+//! [`bare`]): an ERROR leaves these frames by a jump. Nothing here may own anything that needs dropping; what a
+//! statement acquires is the server's, which takes it back at the end of the transaction.
 
 use pgrx::pg_sys::{self, Datum};
 
 use super::layout::{self, FIXED, Layout};
-use super::{buffer, image, trigger, xact};
+use super::{bare, buffer, image, trigger, xact};
 
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -32,6 +34,7 @@ unsafe fn capture_statement(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
             && let Some(mut writer) = Writer::open((*call).tg_relation, (*call).tg_trigger)
         {
             writer.statement((*(*call).tg_relation).rd_att, old, new);
+            writer.finish();
         }
         Datum::from(0)
     }
@@ -49,7 +52,7 @@ unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
                 pg_sys::TRIGGER_EVENT_DELETE => writer.row(Some((*call).tg_trigslot), None),
                 _ => writer.row(Some((*call).tg_trigslot), Some((*call).tg_newslot)),
             }
-            writer.flush();
+            writer.finish();
         }
         Datum::from(0)
     }
@@ -63,7 +66,7 @@ unsafe fn capture_truncate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
         let call = trigger::called(fcinfo);
         if let Some(mut writer) = Writer::open((*call).tg_relation, (*call).tg_trigger) {
             writer.marker();
-            writer.flush();
+            writer.finish();
         }
         Datum::from(0)
     }
@@ -77,24 +80,31 @@ pub fn mark(source: u32) {
         let buffer = pg_sys::table_open(buffer.into(), pg_sys::RowExclusiveLock as i32);
         let mut writer = Writer::new(buffer, layout::marker(source, buffer));
         writer.marker();
-        writer.flush();
+        writer.finish();
     }
 }
 
 /// How many rows a transition table holds; there is none for the other kinds of statements.
 unsafe fn count(store: *mut pg_sys::Tuplestorestate) -> i64 {
     // SAFETY: a transition table is valid while its trigger runs.
-    if store.is_null() { 0 } else { unsafe { pg_sys::tuplestore_tuple_count(store) } }
+    if store.is_null() { 0 } else { unsafe { bare::tuplestore_tuple_count(store) } }
 }
 
-/// A buffer being written.
+/// A buffer being written. Its memory is the trigger's, which is reset when the trigger has returned.
 struct Writer {
     buffer: pg_sys::Relation,
-    layout: Rc<Layout>,
+    layout: &'static Layout,
     xid: u64,
     cid: u32,
-    /// Slots made so far; the first `filled` hold rows of the current batch.
-    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    /// A row of the buffer being put together.
+    values: *mut Datum,
+    nulls: *mut bool,
+    /// The only row of the current batch.
+    single: pg_sys::HeapTuple,
+    /// [`BATCH_ROWS`] slots, once there are batches of several rows; the first `made` exist, the first `filled` hold the
+    /// rows of the current one.
+    slots: *mut *mut pg_sys::TupleTableSlot,
+    made: usize,
     filled: usize,
     bytes: usize,
     /// Where `heap_multi_insert` may leave what it allocates.
@@ -105,7 +115,7 @@ impl Writer {
     /// # Safety
     /// Called from a trigger on `relation`.
     unsafe fn open(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger) -> Option<Self> {
-        // SAFETY: by contract. The memory is reset when the trigger has returned.
+        // SAFETY: by contract.
         unsafe {
             let (buffer, layout) = layout::open(relation, trigger)?;
             Some(Self::new(buffer, layout))
@@ -114,16 +124,21 @@ impl Writer {
 
     /// # Safety
     /// `buffer` is open and locked, and `layout` is for it.
-    unsafe fn new(buffer: pg_sys::Relation, layout: Rc<Layout>) -> Self {
+    unsafe fn new(buffer: pg_sys::Relation, layout: &'static Layout) -> Self {
         xact::note_write(layout.source);
-        // SAFETY: a transaction that writes gets an id.
+        // SAFETY: a transaction that writes gets an id. One allocation holds both arrays, the wider elements first.
         unsafe {
+            let values = bare::palloc(layout.width * (size_of::<Datum>() + size_of::<bool>())).cast::<Datum>();
             Writer {
                 buffer,
                 layout,
-                xid: pg_sys::GetTopFullTransactionId().value,
-                cid: pg_sys::GetCurrentCommandId(true),
-                slots: Vec::new(),
+                xid: bare::GetTopFullTransactionId().value,
+                cid: bare::GetCurrentCommandId(true),
+                values,
+                nulls: values.add(layout.width).cast(),
+                single: std::ptr::null_mut(),
+                slots: std::ptr::null_mut(),
+                made: 0,
                 filled: 0,
                 bytes: 0,
                 scratch: std::ptr::null_mut(),
@@ -142,11 +157,11 @@ impl Writer {
         old: *mut pg_sys::Tuplestorestate,
         new: *mut pg_sys::Tuplestorestate,
     ) {
-        if self.layout.broken {
-            return self.finish_with_marker();
-        }
         // SAFETY: the tables hold rows of the relation's descriptor.
         unsafe {
+            if self.layout.broken {
+                return self.marker();
+            }
             let (mut old, mut new) = (Rows::of(old, descriptor), Rows::of(new, descriptor));
             match (&mut old, &mut new) {
                 (Some(old), Some(new)) if old.count == new.count => {
@@ -163,20 +178,20 @@ impl Writer {
                     }
                 }
             }
-            self.flush();
+            [old, new].into_iter().flatten().for_each(|rows| rows.end());
         }
     }
 
     /// Writes what became of one row.
     unsafe fn row(&mut self, old: Option<*mut pg_sys::TupleTableSlot>, new: Option<*mut pg_sys::TupleTableSlot>) {
-        if self.layout.broken {
-            return self.marker();
-        }
         // SAFETY: both slots hold rows of the relation; only what the layout needs is deformed.
         unsafe {
+            if self.layout.broken {
+                return self.marker();
+            }
             for slot in [old, new].into_iter().flatten() {
                 if i32::from((*slot).tts_nvalid) < self.layout.deform {
-                    pg_sys::slot_getsomeattrs_int(slot, self.layout.deform);
+                    bare::slot_getsomeattrs_int(slot, self.layout.deform);
                 }
             }
             if let (Some(old), Some(new)) = (old, new)
@@ -211,31 +226,18 @@ impl Writer {
     }
 
     /// Writes the marker of a source whose rows do not tell what became of it.
-    fn marker(&mut self) {
+    unsafe fn marker(&mut self) {
         // SAFETY: no row to read.
         unsafe { self.put(0, None) }
     }
 
-    fn finish_with_marker(&mut self) {
-        self.marker();
-        self.flush();
-    }
-
     /// Adds one buffer row to the batch.
     unsafe fn put(&mut self, weight: i32, row: Option<*mut pg_sys::TupleTableSlot>) {
-        // SAFETY: the arrays of a slot have the width of its descriptor. Materialising forms a tuple in the slot's memory, so
-        // nothing refers to `row` afterwards.
+        // SAFETY: the two arrays have the width of the buffer's row. Forming the tuple copies what it needs, so nothing
+        // refers to `row` afterwards.
         unsafe {
-            if self.filled == BATCH_ROWS || self.bytes >= BATCH_BYTES {
-                self.flush();
-            }
-            if self.filled == self.slots.len() {
-                let slot = pg_sys::MakeSingleTupleTableSlot((*self.buffer).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
-                self.slots.push(slot);
-            }
-            let slot = self.slots[self.filled];
-            let values = std::slice::from_raw_parts_mut((*slot).tts_values, self.layout.width);
-            let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, self.layout.width);
+            let values = std::slice::from_raw_parts_mut(self.values, self.layout.width);
+            let nulls = std::slice::from_raw_parts_mut(self.nulls, self.layout.width);
             nulls[FIXED..].fill(true);
             nulls[..FIXED].fill(false);
             values[0] = Datum::from(self.xid);
@@ -247,36 +249,60 @@ impl Writer {
                     nulls[column.target] = *(*row).tts_isnull.add(column.origin);
                 }
             }
-            pg_sys::ExecStoreVirtualTuple(slot);
-            pg_sys::ExecMaterializeSlot(slot);
-            self.bytes += (*(*slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple).t_len as usize;
+            self.add(bare::heap_form_tuple((*self.buffer).rd_att, self.values, self.nulls));
+        }
+    }
+
+    /// Adds a tuple to the batch: one alone is kept as it is, several in slots.
+    unsafe fn add(&mut self, tuple: pg_sys::HeapTuple) {
+        // SAFETY: the tuple was allocated in the trigger's memory and belongs to the batch from here on.
+        unsafe {
+            if self.filled == 0 && self.single.is_null() && self.slots.is_null() {
+                self.single = tuple;
+                return;
+            }
+            if self.slots.is_null() {
+                self.slots = bare::palloc(BATCH_ROWS * size_of::<*mut pg_sys::TupleTableSlot>()).cast();
+            }
+            let single = std::mem::replace(&mut self.single, std::ptr::null_mut());
+            if !single.is_null() {
+                self.store(single);
+            }
+            self.store(tuple);
+        }
+    }
+
+    unsafe fn store(&mut self, tuple: pg_sys::HeapTuple) {
+        // SAFETY: the slots have the buffer's descriptor; a slot frees the tuple that it was given.
+        unsafe {
+            if self.filled == BATCH_ROWS || self.bytes >= BATCH_BYTES {
+                self.flush();
+            }
+            if self.filled == self.made {
+                let slot = bare::MakeSingleTupleTableSlot((*self.buffer).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
+                self.slots.add(self.made).write(slot);
+                self.made += 1;
+            }
+            bare::ExecStoreHeapTuple(tuple, *self.slots.add(self.filled), true);
+            self.bytes += (*tuple).t_len as usize;
             self.filled += 1;
         }
     }
 
     /// Inserts the batch.
-    fn flush(&mut self) {
+    unsafe fn flush(&mut self) {
         let filled = std::mem::take(&mut self.filled);
+        let single = std::mem::replace(&mut self.single, std::ptr::null_mut());
         self.bytes = 0;
-        // SAFETY: the first `filled` slots hold rows of the buffer. Clearing a slot frees its tuple.
+        // SAFETY: the tuples are rows of the buffer. What the insertion allocates in the scratch context nobody needs
+        // afterwards. Storing another tuple, or dropping the slot, frees the one in it.
         unsafe {
-            match filled {
-                0 => return,
-                1 => {
-                    let tuple = (*self.slots[0].cast::<pg_sys::HeapTupleTableSlot>()).tuple;
-                    pg_sys::heap_insert(self.buffer, tuple, self.cid, 0, std::ptr::null_mut());
-                }
-                _ => self.insert_many(filled),
+            if !single.is_null() {
+                bare::heap_insert(self.buffer, single, self.cid, 0, std::ptr::null_mut());
             }
-            for &slot in &self.slots[..filled] {
-                pg_sys::ExecClearTuple(slot);
+            if filled == 0 {
+                return;
             }
-        }
-    }
-
-    unsafe fn insert_many(&mut self, filled: usize) {
-        // SAFETY: what the insertion allocates in the scratch context nobody needs afterwards.
-        unsafe {
             if self.scratch.is_null() {
                 self.scratch = pg_sys::AllocSetContextCreateInternal(
                     pg_sys::CurrentMemoryContext,
@@ -287,23 +313,21 @@ impl Writer {
                 );
             }
             let caller = pg_sys::MemoryContextSwitchTo(self.scratch);
-            let slots = self.slots.as_mut_ptr();
-            pg_sys::heap_multi_insert(self.buffer, slots, filled as i32, self.cid, 0, std::ptr::null_mut());
+            bare::heap_multi_insert(self.buffer, self.slots, filled as i32, self.cid, 0, std::ptr::null_mut());
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::MemoryContextReset(self.scratch);
         }
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // SAFETY: opened by us; the lock stays until the transaction ends, as it does for any writer. The slots' memory goes
-        // with the trigger's context, but they hold a reference to the descriptor.
+    /// Inserts what is left and closes the buffer. The lock stays until the transaction ends, as it does for any writer.
+    unsafe fn finish(mut self) {
+        // SAFETY: opened by us. The slots' memory goes with the trigger's, but they hold references to the descriptor.
         unsafe {
-            for &slot in &self.slots {
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            self.flush();
+            for index in 0..self.made {
+                bare::ExecDropSingleTupleTableSlot(*self.slots.add(index));
             }
-            pg_sys::table_close(self.buffer, pg_sys::NoLock as i32);
+            bare::table_close(self.buffer, pg_sys::NoLock as i32);
         }
     }
 }
@@ -324,21 +348,19 @@ impl Rows {
         }
         // SAFETY: the table is ours to read from its start, whoever read it before.
         unsafe {
-            pg_sys::tuplestore_rescan(store);
-            let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
+            bare::tuplestore_rescan(store);
+            let slot = bare::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
             Some(Rows { store, slot, count: count(store) })
         }
     }
 
-    fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
+    unsafe fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
         // SAFETY: without a copy, the row is valid until the next one of this table is fetched.
-        unsafe { pg_sys::tuplestore_gettupleslot(self.store, true, false, self.slot) }.then_some(self.slot)
+        unsafe { bare::tuplestore_gettupleslot(self.store, true, false, self.slot) }.then_some(self.slot)
     }
-}
 
-impl Drop for Rows {
-    fn drop(&mut self) {
+    unsafe fn end(self) {
         // SAFETY: made by `of`.
-        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) }
+        unsafe { bare::ExecDropSingleTupleTableSlot(self.slot) }
     }
 }

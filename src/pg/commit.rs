@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 
+use pgrx::pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
 use pgrx::{pg_guard, pg_sys};
 
 use super::slots::DatabaseHold;
@@ -22,8 +23,15 @@ struct Pending {
     holds: Vec<DatabaseHold>,
 }
 
+impl Pending {
+    fn is_empty(&self) -> bool {
+        let noted = self.catalog || self.database || self.prepared;
+        !noted && self.settings.is_empty() && self.holds.is_empty()
+    }
+}
+
 thread_local! {
-    static PENDING: RefCell<Pending> = RefCell::new(Pending::default());
+    static PENDING: RefCell<Pending> = RefCell::default();
 }
 
 /// The current transaction changes which stream tables there are, or how they are scheduled: at its commit the
@@ -55,15 +63,21 @@ pub(super) fn hold_until_end(db: u32) {
 /// Registers the callback; once per process, from `_PG_init`.
 pub(super) fn install() {
     // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    unsafe { pg_sys::RegisterXactCallback(Some(at_event), std::ptr::null_mut()) };
+}
+
+/// Called several times for every transaction of every session, so it is quick to see that there is nothing to do, and
+/// without a guard: nothing in it can fail.
+unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    let end = matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE);
+    if end && !PENDING.with_borrow(Pending::is_empty) {
+        // SAFETY: as we were called.
+        unsafe { at_end(event) };
+    }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
-        return;
-    }
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type) {
     let pending = PENDING.take();
     if event == XACT_EVENT_PREPARE && pending.catalog {
         shmem::catalog_prepared();

@@ -2,19 +2,18 @@
 //!
 //! The buffer's column names say it: `c<attnum>` holds attribute `attnum` of the source. A partition or an inheritance child
 //! has its columns in an order of its own and is matched by column name, as PostgreSQL does. The answer is kept per
-//! trigger until a relation that it was made from changes.
+//! trigger until a relation that it was made from changes; its memory goes at the end of that transaction, since a
+//! statement under way may still write by it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
-use std::rc::Rc;
 
 use pgrx::pg_guard;
 use pgrx::pg_sys::{self, Oid};
 
-use super::buffer;
 use super::image::Storage;
-use super::source;
+use super::{bare, buffer, source, xact};
 
 /// How many leading columns of a buffer describe the change: `xid`, `cid`, `w`.
 pub(super) const FIXED: usize = 3;
@@ -43,49 +42,67 @@ pub(super) struct Layout {
 }
 
 thread_local! {
-    static LAYOUTS: RefCell<HashMap<Oid, Rc<Layout>>> = RefCell::new(HashMap::new());
+    static LAYOUTS: RefCell<BTreeMap<u32, &'static Layout>> = const { RefCell::new(BTreeMap::new()) };
+    /// Counts the times that layouts were taken out of `LAYOUTS`.
+    static FORGOTTEN: Cell<u64> = const { Cell::new(0) };
+    /// Layouts to free at the end of the transaction.
+    static RETIRED: RefCell<Vec<&'static Layout>> = const { RefCell::new(Vec::new()) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A buffer open for writing and the layout to write by. `None` when the trigger has no buffer: it is left over from a
-/// restored dump or a detached partition, and must not stop anybody's writes.
+/// A buffer open for writing and the layout to write by, valid until the transaction ends. `None` when the trigger has no
+/// buffer: it is left over from a restored dump or a detached partition, and must not stop anybody's writes.
 ///
 /// The relation and the buffer are locked when the layout is used, so it cannot change under it: whoever widens a buffer
 /// waits for the writers of the source first.
 ///
 /// # Safety
-/// `relation` is open and locked, `trigger` is one of its triggers.
+/// `relation` is open and locked, `trigger` is one of its triggers. As for [`bare`].
 pub(super) unsafe fn open(
     relation: pg_sys::Relation,
     trigger: *const pg_sys::Trigger,
-) -> Option<(pg_sys::Relation, Rc<Layout>)> {
+) -> Option<(pg_sys::Relation, &'static Layout)> {
     // SAFETY: by contract.
     unsafe {
-        let key = (*trigger).tgoid;
-        let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).map(|layout| (layout.source, layout.buffer)));
+        let key = (*trigger).tgoid.to_u32();
+        let forgotten = FORGOTTEN.get();
+        let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).copied());
         let (source, buffer) = match known {
-            Some(known) => known,
+            Some(known) => (known.source, known.buffer),
             None => {
                 let source = source_of(relation, trigger)?;
                 (source, buffer::find(source)?)
             }
         };
-        let buffer = pg_sys::try_table_open(Oid::from_u32(buffer), pg_sys::RowExclusiveLock as i32);
+        let buffer = bare::try_table_open(Oid::from_u32(buffer), pg_sys::RowExclusiveLock as i32);
         if buffer.is_null() {
             return None;
         }
         // Taking the lock has processed invalidations, so what is still there is valid.
-        let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).cloned());
-        let layout = match known {
-            Some(layout) => layout,
-            None => {
-                let layout = Rc::new(make(source, relation, buffer));
+        match known {
+            Some(known) if FORGOTTEN.get() == forgotten => Some((buffer, known)),
+            _ => {
+                let layout: &'static Layout = Box::leak(Box::new(make(source, relation, buffer)));
                 register();
-                LAYOUTS.with_borrow_mut(|layouts| layouts.insert(key, layout.clone()));
-                layout
+                if let Some(replaced) = LAYOUTS.with_borrow_mut(|layouts| layouts.insert(key, layout)) {
+                    retire(replaced);
+                }
+                Some((buffer, layout))
             }
-        };
-        Some((buffer, layout))
+        }
+    }
+}
+
+fn retire(layout: &'static Layout) {
+    xact::note_retirement();
+    RETIRED.with_borrow_mut(|retired| retired.push(layout));
+}
+
+/// Frees the layouts that were forgotten; when a transaction has ended.
+pub(super) fn free_retired() {
+    for layout in RETIRED.take() {
+        // SAFETY: leaked by `open` or `marker`, in no list any more, and no statement of the transaction is left.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(layout).cast_mut()) });
     }
 }
 
@@ -103,11 +120,14 @@ unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger)
     }
 }
 
-/// A layout for markers only.
-pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> Rc<Layout> {
+/// A layout for markers only, valid until the transaction ends.
+pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> &'static Layout {
     // SAFETY: the buffer is open.
     let (buffer, width) = unsafe { ((*buffer).rd_id.to_u32(), (*(*buffer).rd_att).natts as usize) };
-    Rc::new(Layout { source, buffer, width, columns: Vec::new(), deform: 0, broken: true, relation: source })
+    let layout = Layout { source, buffer, width, columns: Vec::new(), deform: 0, broken: true, relation: source };
+    let layout: &'static Layout = Box::leak(Box::new(layout));
+    retire(layout);
+    layout
 }
 
 /// Builds the layout from the two descriptors and the catalog.
@@ -176,7 +196,13 @@ fn register() {
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, changed: Oid) {
     let all = changed == pg_sys::InvalidOid;
     LAYOUTS.with_borrow_mut(|layouts| {
-        layouts
-            .retain(|_, layout| !all && ![layout.source, layout.buffer, layout.relation].contains(&changed.to_u32()));
+        layouts.retain(|_, layout| {
+            let kept = !all && ![layout.source, layout.buffer, layout.relation].contains(&changed.to_u32());
+            if !kept {
+                FORGOTTEN.set(FORGOTTEN.get() + 1);
+                retire(layout);
+            }
+            kept
+        });
     });
 }

@@ -2,6 +2,7 @@
 //! whatever is acquired.
 
 pub mod analyze;
+mod bare;
 pub mod buffer;
 pub mod capture;
 pub mod clock;

@@ -9,20 +9,20 @@ use std::ffi::c_void;
 
 use pgrx::pg_guard;
 use pgrx::pg_sys;
+use pgrx::pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
 
-use super::shmem;
+use super::{layout, shmem};
 
 thread_local! {
     static WRITTEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// There is something to do when the transaction ends.
+    static PENDING: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Notes that the current transaction wrote `source`. A rolled-back savepoint does not take the note back; it is a hint.
 pub fn note_write(source: u32) {
-    if !REGISTERED.replace(true) {
-        // SAFETY: the callback is a plain function that lives as long as the process.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
-    }
+    expect_end();
     WRITTEN.with_borrow_mut(|written| {
         if written.last() != Some(&source) && !written.contains(&source) {
             written.push(source);
@@ -30,18 +30,38 @@ pub fn note_write(source: u32) {
     });
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT) {
-        return;
+/// Notes that a layout is to be freed.
+pub(super) fn note_retirement() {
+    expect_end();
+}
+
+fn expect_end() {
+    if !PENDING.replace(true) && !REGISTERED.replace(true) {
+        // SAFETY: the callback is a plain function that lives as long as the process.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_event), std::ptr::null_mut()) };
     }
-    let written = WRITTEN.take();
+}
+
+/// Called several times for every transaction of a session that once wrote a source, so it is quick to see that there is
+/// nothing to do, and without a guard: nothing in it can fail.
+unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT) && PENDING.replace(false) {
+        // SAFETY: as we were called.
+        unsafe { at_end(event) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type) {
     // SAFETY: a backend stays in the database that it connected to.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    match event {
-        XACT_EVENT_COMMIT if !written.is_empty() => shmem::announce(database, &written),
-        XACT_EVENT_PREPARE if !written.is_empty() => shmem::announce_prepared(database, &written),
-        _ => {}
-    }
+    WRITTEN.with_borrow_mut(|written| {
+        match event {
+            XACT_EVENT_COMMIT if !written.is_empty() => shmem::announce(database, written),
+            XACT_EVENT_PREPARE if !written.is_empty() => shmem::announce_prepared(database, written),
+            _ => {}
+        }
+        written.clear();
+    });
+    layout::free_retired();
 }

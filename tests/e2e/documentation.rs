@@ -160,6 +160,6 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 fn read(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

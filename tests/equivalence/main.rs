@@ -95,7 +95,7 @@ fn fresh_seed() -> u64 {
 }
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("equivalence/regressions")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("equivalence/regressions")
 }
 
 fn regressions() -> VecDeque<PathBuf> {
