@@ -98,6 +98,10 @@ fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)
         | Rel::Project { input, .. }
         | Rel::Aggregate { input, .. }
         | Rel::Distinct { input } => for_each_scan(input, change),
+        Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => {
+            for_each_scan(left, change);
+            for_each_scan(right, change);
+        }
         Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => {
             inputs.iter_mut().for_each(|input| for_each_scan(input, change));
         }

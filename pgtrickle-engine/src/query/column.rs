@@ -33,6 +33,22 @@ pub struct DataType {
     pub hash: bool,
 }
 
+impl DataType {
+    /// `boolean`
+    pub fn boolean() -> Self {
+        DataType {
+            oid: 16,
+            typmod: -1,
+            collation: 0,
+            sql: "pg_catalog.bool".into(),
+            equality: Equality::Image,
+            eq: Some("OPERATOR(pg_catalog.=)".into()),
+            btree: true,
+            hash: true,
+        }
+    }
+}
+
 /// A column of a relation: its name as the user sees it, its type, and whether NULL can occur.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {

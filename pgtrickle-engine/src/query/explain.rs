@@ -38,6 +38,8 @@ fn line(rel: &Rel) -> String {
         }
         Rel::Join { predicates, .. } if predicates.is_empty() => "Join".into(),
         Rel::Join { predicates, .. } => format!("Join {}", scalars(predicates)),
+        Rel::OuterJoin { predicates, side, .. } => format!("OuterJoin {side:?} {}", scalars(predicates)),
+        Rel::SemiJoin { predicates, yields, .. } => format!("SemiJoin {yields:?} {}", scalars(predicates)),
         Rel::UnionAll { .. } => "UnionAll".into(),
         Rel::Aggregate { keys, calls, .. } => {
             let keys = keys.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");

@@ -1,6 +1,6 @@
 //! Operators of the relational tree. Columns are positions; names occur only where the user sees them.
 
-use super::column::Column;
+use super::column::{Column, DataType};
 use super::scalar::Scalar;
 use crate::sql::{Ident, QualifiedName};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,41 @@ pub struct AggregateCall {
     pub call: Scalar,
 }
 
+/// Whose unmatched rows an outer join keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    Left,
+    Both,
+}
+
+/// What a semi-join yields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Yield {
+    /// The rows that have a match.
+    Matched,
+    /// The rows that have none.
+    Unmatched,
+    /// Every row, and whether it has a match as a column with this name, last.
+    Mark(String),
+}
+
+impl Yield {
+    /// The columns of a semi-join whose left side has the columns `left`.
+    pub fn columns(&self, mut left: Vec<Column>) -> Vec<Column> {
+        if let Yield::Mark(name) = self {
+            left.push(Column { name: name.clone(), ty: DataType::boolean(), nullable: false });
+        }
+        left
+    }
+}
+
+/// The columns of an outer join.
+pub fn outer_columns(left: &[Column], right: &[Column], side: Side) -> Vec<Column> {
+    let kept = |column: &Column| Column { nullable: column.nullable || side == Side::Both, ..column.clone() };
+    let padded = |column: &Column| Column { nullable: true, ..column.clone() };
+    left.iter().map(kept).chain(right.iter().map(padded)).collect()
+}
+
 /// A relational operator. Every variant says what it yields; its columns are [`Rel::columns`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rel {
@@ -81,6 +116,12 @@ pub enum Rel {
     /// The inner join of two or more inputs: rows of the cross product for which every predicate is true. Yields the
     /// inputs' columns one after the other; predicates count through all of them.
     Join { inputs: Vec<Rel>, predicates: Vec<Scalar> },
+    /// The inner join, and every row of `left` (of either input for [`Side::Both`]) that has no match, with NULLs in the
+    /// other's place. Yields and predicates as for [`Rel::Join`].
+    OuterJoin { left: Box<Rel>, right: Box<Rel>, predicates: Vec<Scalar>, side: Side },
+    /// Rows of `left` by whether they have a match: a row of `right` for which every predicate is true. Predicates count
+    /// through both.
+    SemiJoin { left: Box<Rel>, right: Box<Rel>, predicates: Vec<Scalar>, yields: Yield },
     /// The rows of all inputs. Inputs agree in number and types of columns; `columns` gives the result's.
     UnionAll { inputs: Vec<Rel>, columns: Vec<Column> },
     /// One row per group of equal `keys`, or exactly one row when there are none. Yields keys, then calls.
@@ -109,6 +150,8 @@ impl Rel {
                 outputs.iter().map(|(name, scalar)| computed(name, scalar, &below)).collect()
             }
             Rel::Join { inputs, .. } => inputs.iter().flat_map(Rel::columns).collect(),
+            Rel::OuterJoin { left, right, side, .. } => outer_columns(&left.columns(), &right.columns(), *side),
+            Rel::SemiJoin { left, yields, .. } => yields.columns(left.columns()),
             Rel::Aggregate { input, keys, calls } => {
                 let below = input.columns();
                 let keys = keys.iter().map(|(name, scalar)| computed(name, scalar, &below));
@@ -130,6 +173,7 @@ impl Rel {
             | Rel::Project { input, .. }
             | Rel::Aggregate { input, .. }
             | Rel::Distinct { input } => vec![input],
+            Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => vec![left, right],
             Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => inputs.iter().collect(),
         }
     }

@@ -70,6 +70,15 @@ impl Scalar {
         }
     }
 
+    /// `Some((left, right))` when the expression equates a column before `width` with one from there on.
+    pub fn as_equality_across(&self, width: usize) -> Option<(usize, usize)> {
+        match self.as_equality()? {
+            (a, b) if a < width && b >= width => Some((a, b)),
+            (a, b) if b < width && a >= width => Some((b, a)),
+            _ => None,
+        }
+    }
+
     /// Positions of the input's columns that the expression reads, each once, ascending.
     pub fn columns(&self) -> Vec<usize> {
         let mut used: Vec<usize> = self

@@ -3,12 +3,15 @@
 pub mod aggregate;
 pub mod filter;
 pub mod join;
+pub mod outer_join;
 pub mod project;
 pub mod scan;
+pub mod semi_join;
 pub mod union_all;
 
 use crate::delta::{Leaf, Storage};
 use crate::query::Rel;
+use semi_join::Operands;
 use std::collections::BTreeSet;
 
 /// What the text of a delta depends on: where states are stored, and which leaves changed. Terms of an unchanged leaf
@@ -30,6 +33,10 @@ pub fn now(rel: &Rel, context: &Context) -> String {
         Rel::Filter { input, predicates } => filter::now(input, predicates, context),
         Rel::Project { input, outputs } => project::now(input, outputs, context),
         Rel::Join { inputs, predicates } => join::now(inputs, predicates, context),
+        Rel::OuterJoin { left, right, predicates, side } => outer_join::now(left, right, predicates, *side, context),
+        Rel::SemiJoin { left, right, predicates, yields } => {
+            semi_join::now(Operands { left, right, predicates, yields }, context)
+        }
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
         Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
     }
@@ -44,6 +51,10 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
         Rel::Filter { input, predicates } => filter::delta(input, predicates, context),
         Rel::Project { input, outputs } => project::delta(input, outputs, context),
         Rel::Join { inputs, predicates } => join::delta(inputs, predicates, context),
+        Rel::OuterJoin { left, right, predicates, side } => outer_join::delta(left, right, predicates, *side, context),
+        Rel::SemiJoin { left, right, predicates, yields } => {
+            semi_join::delta(Operands { left, right, predicates, yields }, context)
+        }
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
         Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
     }

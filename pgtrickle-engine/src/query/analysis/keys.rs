@@ -6,7 +6,8 @@
 //! distinct row by all of its columns. Key columns of a scan are NOT NULL; grouping columns may be NULL, and then NULLs
 //! count as equal.
 
-use crate::query::{Rel, Scalar};
+use crate::query::rel::Side;
+use crate::query::{Column, Rel, Scalar};
 
 /// Substituting equated columns multiplies a join's keys; more than this many do not pay.
 const MOST_KEYS: usize = 16;
@@ -19,6 +20,8 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         Rel::Filter { input, .. } => keys(input),
         Rel::Project { input, outputs } => projected(&keys(input), outputs.iter().map(|(_, scalar)| scalar)),
         Rel::Join { inputs, predicates } => joined(inputs, predicates),
+        Rel::OuterJoin { left, right, predicates, side } => outer_joined(left, right, predicates, *side),
+        Rel::SemiJoin { left, .. } => keys(left),
         Rel::UnionAll { .. } | Rel::Opaque { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
@@ -55,6 +58,29 @@ fn joined(inputs: &[Rel], predicates: &[Scalar]) -> Vec<Vec<usize>> {
     }
     let key = chosen.into_iter().zip(kept).filter(|(_, kept)| *kept).flat_map(|((_, key), _)| key).collect();
     with_equals(ascending(key), &equal)
+}
+
+/// A left row that meets at most one right row keeps its key. Otherwise rows are told apart by both keys together, NULLs
+/// standing for the missing side; in a full join only when NULL stands in no key of a present row.
+fn outer_joined(left: &Rel, right: &Rel, predicates: &[Scalar], side: Side) -> Vec<Vec<usize>> {
+    let columns = left.columns();
+    let width = columns.len();
+    let right_columns = right.columns();
+    let matched = |column: usize| {
+        predicates.iter().filter_map(|p| p.as_equality_across(width)).any(|(_, other)| other == column + width)
+    };
+    let right_keys = keys(right);
+    let meets_one = right_keys.iter().any(|key| key.iter().all(|column| matched(*column)));
+    if meets_one && side == Side::Left {
+        return keys(left);
+    }
+    let present = |key: &Vec<usize>, columns: &[Column]| key.iter().all(|column| !columns[*column].nullable);
+    let pairs = keys(left).into_iter().flat_map(|l| right_keys.iter().map(move |r| (l.clone(), r)));
+    pairs
+        .filter(|(l, r)| side == Side::Left || (present(l, &columns) && present(r, &right_columns)))
+        .map(|(l, r)| ascending(l.into_iter().chain(r.iter().map(|column| column + width)).collect()))
+        .take(MOST_KEYS)
+        .collect()
 }
 
 /// `key`, and the keys that it becomes when a column is replaced by one that it equals.

@@ -22,6 +22,12 @@ pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
         Rel::Aggregate { input, keys, calls } => Rel::Aggregate { input: boxed(input), keys, calls },
         Rel::Distinct { input } => Rel::Distinct { input: boxed(input) },
         Rel::Join { inputs, predicates } => Rel::Join { inputs: inputs.into_iter().map(change).collect(), predicates },
+        Rel::OuterJoin { left, right, predicates, side } => {
+            Rel::OuterJoin { left: boxed(left), right: boxed(right), predicates, side }
+        }
+        Rel::SemiJoin { left, right, predicates, yields } => {
+            Rel::SemiJoin { left: boxed(left), right: boxed(right), predicates, yields }
+        }
         Rel::UnionAll { inputs, columns } => {
             Rel::UnionAll { inputs: inputs.into_iter().map(change).collect(), columns }
         }

@@ -5,7 +5,7 @@
 //! what some scan keeps, so an update of any other column is no change at all.
 
 use crate::query::column::Column;
-use crate::query::rel::{AggregateCall, Rel, Scan};
+use crate::query::rel::{AggregateCall, Rel, Scan, Yield};
 use crate::query::scalar::Scalar;
 use std::collections::BTreeSet;
 
@@ -67,7 +67,20 @@ fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
             let rel = Rel::Project { input: Box::new(below.rel), outputs };
             Narrowed { rel, kept: needed.iter().copied().collect() }
         }
-        Rel::Join { inputs, predicates } => narrow_join(inputs, &predicates, needed),
+        Rel::Join { inputs, predicates } => {
+            let below = narrow_inputs(inputs, &with_used(needed, &predicates));
+            let predicates = below.scalars(&predicates);
+            Narrowed { rel: Rel::Join { inputs: below.rels, predicates }, kept: below.kept }
+        }
+        Rel::OuterJoin { left, right, predicates, side } => {
+            let mut below = narrow_inputs(vec![*left, *right], &with_used(needed, &predicates));
+            let predicates = below.scalars(&predicates);
+            let (left, right) = below.pair();
+            Narrowed { rel: Rel::OuterJoin { left, right, predicates, side }, kept: below.kept }
+        }
+        Rel::SemiJoin { left, right, predicates, yields } => {
+            narrow_semi_join(*left, *right, &predicates, yields, needed)
+        }
         Rel::UnionAll { inputs, columns } => {
             let inputs = inputs.into_iter().map(|input| exactly(input, needed)).collect();
             let rel = Rel::UnionAll { inputs, columns: keep(columns, needed) };
@@ -90,24 +103,48 @@ fn narrow_scan(scan: Scan, needed: &BTreeSet<usize>) -> Narrowed {
     Narrowed { rel, kept }
 }
 
-fn narrow_join(inputs: Vec<Rel>, predicates: &[Scalar], needed: &BTreeSet<usize>) -> Narrowed {
-    let wanted = with_used(needed, predicates);
+/// Inputs that lost columns, counted through.
+struct NarrowedInputs {
+    rels: Vec<Rel>,
+    kept: Vec<usize>,
+}
+
+impl NarrowedInputs {
+    fn scalars(&self, scalars: &[Scalar]) -> Vec<Scalar> {
+        scalars.iter().map(|scalar| scalar.remap(|old| self.kept.partition_point(|kept| *kept < old))).collect()
+    }
+
+    /// The two inputs of a binary operator.
+    fn pair(&mut self) -> (Box<Rel>, Box<Rel>) {
+        let right = self.rels.pop().expect("two inputs were narrowed");
+        (Box::new(self.rels.pop().expect("two inputs were narrowed")), Box::new(right))
+    }
+}
+
+fn narrow_inputs(inputs: Vec<Rel>, wanted: &BTreeSet<usize>) -> NarrowedInputs {
     let mut first = 0;
-    let mut kept = Vec::new();
-    let mut narrowed = Vec::with_capacity(inputs.len());
+    let mut narrowed = NarrowedInputs { rels: Vec::with_capacity(inputs.len()), kept: Vec::new() };
     for input in inputs {
         let end = first + input.columns().len();
         let below = narrow(input, &wanted.range(first..end).map(|position| position - first).collect());
-        kept.extend(below.kept.iter().map(|position| position + first));
-        narrowed.push(below.rel);
+        narrowed.kept.extend(below.kept.iter().map(|position| position + first));
+        narrowed.rels.push(below.rel);
         first = end;
     }
-    let mut join = Narrowed { rel: Rel::Join { inputs: narrowed, predicates: Vec::new() }, kept };
-    let moved = predicates.iter().map(|predicate| join.scalar(predicate)).collect();
-    if let Rel::Join { predicates, .. } = &mut join.rel {
-        *predicates = moved;
+    narrowed
+}
+
+fn narrow_semi_join(left: Rel, right: Rel, predicates: &[Scalar], yields: Yield, needed: &BTreeSet<usize>) -> Narrowed {
+    let width = left.columns().len();
+    let of_left: BTreeSet<usize> = needed.range(..width).copied().collect();
+    let mut below = narrow_inputs(vec![left, right], &with_used(&of_left, predicates));
+    let predicates = below.scalars(predicates);
+    let mut kept: Vec<usize> = below.kept.iter().copied().filter(|position| *position < width).collect();
+    if matches!(yields, Yield::Mark(_)) {
+        kept.push(width);
     }
-    join
+    let (left, right) = below.pair();
+    Narrowed { rel: Rel::SemiJoin { left, right, predicates, yields }, kept }
 }
 
 fn narrow_aggregate(

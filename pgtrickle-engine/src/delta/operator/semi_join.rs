@@ -1,0 +1,283 @@
+//! `L ⋉ R`, `L ▷ R`, and `L` with a mark: which rows of L have a match, a row of R for which every predicate is true.
+//!
+//! With `m0(l)` whether l had a match in R and `f(l) = [matched now] - [m0]` how that flipped,
+//! `Δ(L⋉R) = ΔL·[m0] + L_new·f` and `Δ(L▷R) = ΔL·[¬m0] - L_new·f`; the mark's delta is the first with `true` and the second
+//! with `false`. With `c` the number of l's matches now and `m` the net weight of its matches in ΔR, `m0` is `c - m > 0`:
+//! it flips up when `m > 0` and `c ≤ m`, down when `m < 0` and `c = 0`, and else not.
+//!
+//! Where every predicate equates a column of L with one of R, or reads one side only, `f` is a function of the equated
+//! columns: a table with one row per key among ΔR, which is joined to L. Otherwise `f` is computed for each row of L that
+//! a row of ΔR matches.
+//!
+//! No state: both sides are asked as they are now. Where both changed, the two terms meet rows that never were together;
+//! they cancel, so the result is consolidated.
+
+use super::{Context, all_columns, column};
+use crate::delta::zset::consolidate;
+use crate::query::rel::Yield;
+use crate::query::{Column, Rel, Scalar};
+use crate::sql::{conjunction, list};
+
+/// The operands of a semi-join.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    pub(super) left: &'a Rel,
+    pub(super) right: &'a Rel,
+    /// Over the columns of `left`, then those of `right`.
+    pub(super) predicates: &'a [Scalar],
+    pub(super) yields: &'a Yield,
+}
+
+pub(super) fn now(operands: Operands, context: &Context) -> String {
+    let join = SemiJoin::new(operands, context);
+    let (columns, matched) = (join.left_columns(), join.matched());
+    let from = format!("FROM ({}) AS l", join.left);
+    match operands.yields {
+        Yield::Matched => format!("SELECT {columns} {from} WHERE {matched}"),
+        Yield::Unmatched => format!("SELECT {columns} {from} WHERE NOT {matched}"),
+        Yield::Mark(_) => {
+            let mark = format!("{matched} AS {}", column(join.width));
+            format!("SELECT {} {from}", list(join.columns().into_iter().chain([mark])))
+        }
+    }
+}
+
+pub(super) fn delta(operands: Operands, context: &Context) -> Option<String> {
+    let join = SemiJoin::new(operands, context);
+    let left = super::delta(operands.left, context);
+    let right = super::delta(operands.right, context);
+    match (left, right) {
+        (None, None) => None,
+        (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
+        (None, Some(right)) => Some(format!("{}{}", join.flips(&right), join.of_flips(&right))),
+        (Some(left), Some(right)) => {
+            let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched());
+            let seen = join.of_change(&left, &join.beside(&right), &before);
+            let both = format!("({seen}) UNION ALL ({})", join.of_flips(&right));
+            Some(format!("{}{}", join.flips(&right), consolidate(&both, &join.yielded)))
+        }
+    }
+}
+
+struct SemiJoin<'a> {
+    left: String,
+    right: String,
+    /// Of the left side.
+    width: usize,
+    predicates: &'a [Scalar],
+    yields: &'a Yield,
+    /// The operator's columns.
+    yielded: Vec<Column>,
+    /// Equated columns of the two sides, when nothing else connects them.
+    keys: Option<Vec<(usize, usize)>>,
+}
+
+impl<'a> SemiJoin<'a> {
+    fn new(operands: Operands<'a>, context: &Context) -> Self {
+        let columns = operands.left.columns();
+        let width = columns.len();
+        SemiJoin {
+            left: super::now(operands.left, context),
+            right: super::now(operands.right, context),
+            width,
+            predicates: operands.predicates,
+            yields: operands.yields,
+            yielded: operands.yields.columns(columns),
+            keys: keys(operands.predicates, width),
+        }
+    }
+
+    fn columns(&self) -> Vec<String> {
+        (0..self.width).map(|position| format!("l.{}", column(position))).collect()
+    }
+
+    fn left_columns(&self) -> String {
+        all_columns("l", self.width, false)
+    }
+
+    fn name(&self, place: usize) -> String {
+        if place < self.width { format!("l.{}", column(place)) } else { format!("r.{}", column(place - self.width)) }
+    }
+
+    fn render<'p>(&self, predicates: impl Iterator<Item = &'p Scalar>) -> String {
+        conjunction(predicates.map(|predicate| predicate.render(|place| self.name(place))))
+    }
+
+    /// The predicates of rows `l` and `r`.
+    fn condition(&self) -> String {
+        self.render(self.predicates.iter())
+    }
+
+    /// Those that read `r` alone.
+    fn of_right(&self) -> String {
+        self.render(self.predicates.iter().filter(|p| reads_right(p, self.width)))
+    }
+
+    /// Whether `l` has a match now.
+    fn matched(&self) -> String {
+        format!("EXISTS (SELECT FROM ({}) AS r WHERE {})", self.right, self.condition())
+    }
+
+    /// What `before` becomes of the rows of the change `left`; `beside` is joined to them.
+    fn of_change(&self, left: &str, beside: &str, before: &str) -> String {
+        let columns = self.left_columns();
+        let from = format!("FROM ({left}) AS l{beside}");
+        match self.yields {
+            Yield::Matched => format!("SELECT {columns}, l.w {from} WHERE {before}"),
+            Yield::Unmatched => format!("SELECT {columns}, l.w {from} WHERE NOT {before}"),
+            Yield::Mark(_) => {
+                let mark = format!("{before} AS {}", column(self.width));
+                format!("SELECT {} {from}", list(self.columns().into_iter().chain([mark, "l.w".into()])))
+            }
+        }
+    }
+
+    /// The `WITH` clause that gives the flip `f` of each key; empty when flips are computed for each row.
+    fn flips(&self, right: &str) -> String {
+        let Some(keys) = &self.keys else { return String::new() };
+        let (own, now) = (self.of_right(), &self.right);
+        let flip = "CASE WHEN k.m > 0 AND k.c <= k.m THEN 1 WHEN k.m < 0 AND k.c = 0 THEN -1 END AS f";
+        if keys.is_empty() {
+            let net = format!("SELECT pg_catalog.sum(r.w)::int8 AS m FROM ({right}) AS r WHERE {own}");
+            let count = format!(
+                "SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} LIMIT greatest(n.m, 0) + 1) AS o"
+            );
+            return format!(
+                "WITH f AS MATERIALIZED (SELECT {flip} FROM (SELECT n.m, ({count}) AS c FROM ({net}) AS n) AS k) "
+            );
+        }
+        let names = || (1..=keys.len()).map(|i| format!("k{i}"));
+        let of_change = keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} AS k{}", column(*r), i + 1));
+        let net = format!(
+            "SELECT {}, pg_catalog.sum(r.w)::int8 AS m FROM ({right}) AS r WHERE {own} GROUP BY {} HAVING pg_catalog.sum(r.w) <> 0",
+            list(of_change),
+            list(1..=keys.len())
+        );
+        let same = keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} = n.k{}", column(*r), i + 1));
+        let grouped = || names().map(|name| format!("n.{name}"));
+        let counted = format!(
+            "SELECT {}, n.m, pg_catalog.count(r.present) AS c FROM ({net}) AS n \
+             LEFT JOIN (SELECT r.*, 1 AS present FROM ({now}) AS r WHERE {own}) AS r ON {} GROUP BY {}, n.m",
+            list(grouped()),
+            conjunction(same),
+            list(grouped())
+        );
+        let keys = list(names().map(|name| format!("k.{name}")));
+        format!(
+            "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM ({counted}) AS k) AS f WHERE f.f IS NOT NULL) "
+        )
+    }
+
+    /// Which flip is that of `l`.
+    fn is_flip_of_left(&self, keys: &[(usize, usize)]) -> String {
+        let same = keys.iter().enumerate().map(|(i, (l, _))| format!("l.{} = f.k{}", column(*l), i + 1));
+        let own = self
+            .predicates
+            .iter()
+            .filter(|p| !reads_right(p, self.width) && p.as_equality_across(self.width).is_none());
+        conjunction(same.chain(own.map(|p| p.render(|place| self.name(place)))))
+    }
+
+    /// Joins to `l` its flip, NULL when there is none.
+    fn beside(&self, right: &str) -> String {
+        match &self.keys {
+            Some(keys) => format!(" LEFT JOIN f ON {}", self.is_flip_of_left(keys)),
+            None => self.flip_of_each(right),
+        }
+    }
+
+    fn flip_of_each(&self, right: &str) -> String {
+        let (condition, now) = (self.condition(), &self.right);
+        format!(
+            " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {condition}) AS x \
+             CROSS JOIN LATERAL (SELECT CASE WHEN x.m > 0 AND (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r \
+             WHERE {condition} LIMIT greatest(x.m, 0) + 1) AS o) <= x.m THEN 1 \
+             WHEN x.m < 0 AND NOT {} THEN -1 END AS f) AS f",
+            self.matched()
+        )
+    }
+
+    /// The rows of L whose match flipped.
+    fn of_flips(&self, right: &str) -> String {
+        let (left, columns) = (&self.left, self.left_columns());
+        let from = match &self.keys {
+            Some(keys) => {
+                format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
+            }
+            None => format!(
+                "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM ({right}) AS r WHERE {}) AND f.f IS NOT NULL",
+                self.flip_of_each(right),
+                self.condition()
+            ),
+        };
+        match self.yields {
+            Yield::Matched => format!("SELECT {columns}, f.f AS w {from}"),
+            Yield::Unmatched => format!("SELECT {columns}, - f.f AS w {from}"),
+            Yield::Mark(_) => {
+                let inner = self.columns().into_iter().chain(["f.f".into()]);
+                let outer = self.columns().into_iter().chain(["v.mark".into(), "l.f * v.sign AS w".into()]);
+                format!(
+                    "SELECT {} FROM (SELECT {} {from}) AS l CROSS JOIN (VALUES (true, 1), (false, -1)) AS v(mark, sign)",
+                    list(outer),
+                    list(inner)
+                )
+            }
+        }
+    }
+}
+
+fn reads_right(predicate: &Scalar, width: usize) -> bool {
+    let columns = predicate.columns();
+    !columns.is_empty() && columns.iter().all(|place| *place >= width)
+}
+
+/// The equated columns of L and R, if every other predicate reads one side only.
+fn keys(predicates: &[Scalar], width: usize) -> Option<Vec<(usize, usize)>> {
+    let mut keys = Vec::new();
+    for predicate in predicates {
+        if let Some((left, right)) = predicate.as_equality_across(width) {
+            keys.push((left, right - width));
+        } else if !reads_right(predicate, width) && predicate.columns().iter().any(|place| *place >= width) {
+            return None;
+        }
+    }
+    Some(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::{Leaf, Storage};
+    use crate::query::testing::{equality, scan};
+    use crate::sql::QualifiedName;
+    use std::collections::BTreeSet;
+
+    fn change(predicates: &[Scalar], yields: Yield, changed: &[u32]) -> Option<String> {
+        let (left, right) = (scan(1, &["a"], &[]), scan(2, &["a"], &[]));
+        let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: vec![] };
+        let changed: BTreeSet<Leaf> = changed.iter().map(|relid| Leaf::Source(*relid)).collect();
+        let operands = Operands { left: &left, right: &right, predicates, yields: &yields };
+        delta(operands, &Context { storage: &storage, changed: &changed })
+    }
+
+    #[test]
+    fn an_unchanged_semi_join_has_no_delta() {
+        assert_eq!(change(&[equality(0, 1)], Yield::Matched, &[]), None);
+    }
+
+    #[test]
+    fn a_changed_left_side_only_asks_for_matches() {
+        let text = change(&[equality(0, 1)], Yield::Unmatched, &[1]).expect("it changed");
+        assert!(text.contains("WHERE NOT EXISTS") && !text.contains("d_2") && !text.contains("WITH"), "{text}");
+    }
+
+    #[test]
+    fn equated_columns_make_flips_a_table_and_others_a_look_per_row() {
+        let text = change(&[equality(0, 1)], Yield::Matched, &[2]).expect("it changed");
+        assert!(text.starts_with("WITH f") && !text.contains("LATERAL"), "{text}");
+        let mut greater = equality(0, 1);
+        greater.fragments[2] = crate::query::Fragment::Text(" > ".into());
+        let text = change(&[greater], Yield::Matched, &[2]).expect("it changed");
+        assert!(!text.starts_with("WITH") && text.contains("LATERAL"), "{text}");
+    }
+}
