@@ -2,7 +2,7 @@
 
 use crate::oracle::{Comparison, compare, has_equality};
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Failure, Session};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -97,6 +97,13 @@ impl Database {
         self.add(name, query, comparisons);
     }
 
+    /// Lets the oracle watch the stream table `name`, compared by value alone.
+    #[track_caller]
+    pub fn track_by_value(&mut self, name: &str, query: &str) {
+        self.track(name, query);
+        self.tables.last_mut().expect("just added").comparisons.truncate(1);
+    }
+
     /// Lets the oracle watch the stream table `name`, its columns compared as given.
     pub fn track_columns(&mut self, name: &str, query: &str, columns: Vec<Comparison>) {
         self.add(name, query, vec![columns]);
@@ -148,22 +155,35 @@ impl Database {
     }
 
     /// What the oracle has to say, if anything.
+    #[track_caller]
     pub fn difference(&mut self) -> Option<String> {
-        for table in &self.tables {
-            for columns in &table.comparisons {
-                if let Some(difference) = compare(&mut self.session, &table.name, &table.query, columns) {
-                    let show = |rows: &[String]| format!("{} rows {:?}", rows.len(), &rows[..rows.len().min(8)]);
-                    return Some(format!(
-                        "stream table {} differs\n missing: {}\n extra: {}\n query: {}",
-                        table.name,
-                        show(&difference.missing),
-                        show(&difference.extra),
-                        table.query
-                    ));
-                }
+        (0..self.tables.len()).find_map(|position| {
+            self.difference_at(position)
+                .unwrap_or_else(|failure| panic!("{failure:?}\nin: {}", self.tables[position].query))
+        })
+    }
+
+    /// What the oracle has to say about the watched stream table `name`; an error when its query fails.
+    pub fn difference_of(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        let position = self.tables.iter().position(|table| table.name == name).expect("the table is watched");
+        self.difference_at(position)
+    }
+
+    fn difference_at(&mut self, position: usize) -> Result<Option<String>, Failure> {
+        let table = &self.tables[position];
+        for columns in &table.comparisons {
+            if let Some(difference) = compare(&mut self.session, &table.name, &table.query, columns)? {
+                let show = |rows: &[String]| format!("{} rows {:?}", rows.len(), &rows[..rows.len().min(8)]);
+                return Ok(Some(format!(
+                    "stream table {} differs\n missing: {}\n extra: {}\n query: {}",
+                    table.name,
+                    show(&difference.missing),
+                    show(&difference.extra),
+                    table.query
+                )));
             }
         }
-        None
+        Ok(None)
     }
 
     /// Applies one change (one transaction per string), refreshes, compares; no refresh may have been a full one.
@@ -200,19 +220,25 @@ impl Database {
 
     /// A watched stream table that was refreshed in full although a delta was demanded.
     pub fn fallback(&mut self) -> Option<String> {
-        for table in &self.tables {
-            let full = self.session.lines(&format!(
-                "SELECT history.action FROM pgtrickle.pgt_refresh_history AS history \
-                 JOIN pgtrickle.pgt_stream_tables AS st USING (pgt_id) \
-                 WHERE st.pgt_relid = '{}'::regclass AND history.refresh_id > {} \
-                 AND (history.action NOT IN ('DIFFERENTIAL', 'NO_DATA') OR history.was_full_fallback)",
-                table.name, table.history
-            ));
-            if !full.is_empty() {
-                return Some(format!("stream table {} was refreshed in full: {}", table.name, table.query));
-            }
-        }
-        None
+        (0..self.tables.len()).find_map(|position| self.fallback_at(position))
+    }
+
+    /// Says so if the watched stream table `name` was refreshed in full.
+    pub fn fallback_of(&mut self, name: &str) -> Option<String> {
+        let position = self.tables.iter().position(|table| table.name == name).expect("the table is watched");
+        self.fallback_at(position)
+    }
+
+    fn fallback_at(&mut self, position: usize) -> Option<String> {
+        let table = &self.tables[position];
+        let full = self.session.lines(&format!(
+            "SELECT history.action FROM pgtrickle.pgt_refresh_history AS history \
+             JOIN pgtrickle.pgt_stream_tables AS st USING (pgt_id) \
+             WHERE st.pgt_relid = '{}'::regclass AND history.refresh_id > {} \
+             AND (history.action NOT IN ('DIFFERENTIAL', 'NO_DATA') OR history.was_full_fallback)",
+            table.name, table.history
+        ));
+        (!full.is_empty()).then(|| format!("stream table {} was refreshed in full: {}", table.name, table.query))
     }
 
     /// Everything that a failed call must leave as it was: objects, triggers, the extension's catalog.

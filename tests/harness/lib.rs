@@ -14,5 +14,5 @@ pub use database::{Database, create, refresh};
 pub use oracle::Comparison;
 pub use runner::{Test, isolated, run};
 pub use server::{Options, Server};
-pub use session::{Failure, Running, Session};
+pub use session::{Failure, Row, Running, Session};
 pub use wait::wait_until;

@@ -1,6 +1,6 @@
 //! The oracle: a stream table against its query, as the user wrote it, in one snapshot.
 
-use crate::session::Session;
+use crate::session::{Failure, Session};
 
 /// How the values of a column are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,13 @@ pub(crate) struct Difference {
     pub(crate) extra: Vec<String>,
 }
 
-/// Compares `table` with `query` both ways; `None` when they are equal as multisets.
-#[track_caller]
-pub(crate) fn compare(session: &mut Session, table: &str, query: &str, columns: &[Comparison]) -> Option<Difference> {
+/// Compares `table` with `query` both ways; `None` when they are equal as multisets. A query that fails is an error.
+pub(crate) fn compare(
+    session: &mut Session,
+    table: &str,
+    query: &str,
+    columns: &[Comparison],
+) -> Result<Option<Difference>, Failure> {
     let names: Vec<String> = (1..=columns.len()).map(|i| format!("c{i}")).collect();
     let values: Vec<String> = names
         .iter()
@@ -40,14 +44,14 @@ pub(crate) fn compare(session: &mut Session, table: &str, query: &str, columns: 
          UNION ALL SELECT 'extra', q::text FROM ({stored} EXCEPT ALL {expected}) AS q"
     );
     let mut difference = Difference { missing: Vec::new(), extra: Vec::new() };
-    for row in session.rows(&statement) {
+    for row in session.try_rows(&statement)? {
         let text = row[1].clone().unwrap_or_default();
         match row[0].as_deref() {
             Some("missing") => difference.missing.push(text),
             _ => difference.extra.push(text),
         }
     }
-    (!difference.missing.is_empty() || !difference.extra.is_empty()).then_some(difference)
+    Ok((!difference.missing.is_empty() || !difference.extra.is_empty()).then_some(difference))
 }
 
 /// Types that `EXCEPT` cannot compare.

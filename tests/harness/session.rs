@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// A row as text; NULL is `None`.
-pub(crate) type Row = Vec<Option<String>>;
+pub type Row = Vec<Option<String>>;
 
 /// An error that the server reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Session {
 
     /// Runs statements and returns the server's error, if any. A lost connection is an error without SQLSTATE.
     pub fn attempt(&mut self, sql: &str) -> Result<(), Failure> {
-        self.query(sql).map(|_| ())
+        self.try_rows(sql).map(|_| ())
     }
 
     /// Runs `sql`, which must fail.
@@ -71,7 +71,8 @@ impl Session {
         }
     }
 
-    fn query(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
+    /// The rows of a query, or the server's error.
+    pub fn try_rows(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
         let messages = self.client.simple_query(sql).map_err(|error| match error.as_db_error() {
             Some(reported) => Failure::from(reported),
             None => Failure {
@@ -91,7 +92,7 @@ impl Session {
     /// The rows of a query.
     #[track_caller]
     pub fn rows(&mut self, sql: &str) -> Vec<Row> {
-        self.query(sql).unwrap_or_else(|failure| panic!("{failure:?}\nin: {sql}"))
+        self.try_rows(sql).unwrap_or_else(|failure| panic!("{failure:?}\nin: {sql}"))
     }
 
     /// The rows of a query, one text per row, its values joined by `|` and NULL shown as nothing.
