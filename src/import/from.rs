@@ -1,7 +1,7 @@
-//! FROM and WHERE → one n-ary inner join.
+//! FROM and WHERE → joins.
 //!
 //! Nested inner joins, the FROM list and all their conditions flatten into one operator: a cross product under a
-//! conjunction. The engine picks the order.
+//! conjunction. The engine picks the order. An outer join is an operator of its own, an input of the join around it.
 
 use super::expr::Scope;
 use super::select::{Importer, Level};
@@ -11,7 +11,8 @@ use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
 use crate::pg::relation::{Attribute, Generated, Persistence, Relation, RelationKind};
 use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::ScanColumn;
-use pgtrickle_engine::query::{Column, Rel, Scan};
+use pgtrickle_engine::query::rel::Side;
+use pgtrickle_engine::query::{Column, Rel, Scalar, Scan};
 use pgtrickle_engine::sql::Ident;
 
 /// The rows that a SELECT starts from.
@@ -20,107 +21,153 @@ pub(super) struct From<'a> {
     pub(super) scope: Scope<'a>,
 }
 
-struct Inputs<'a> {
+/// An item of a FROM clause: inputs of an inner join and its conditions. Columns count from `start` in the scope.
+struct Item<'a> {
     rels: Vec<Rel>,
+    start: usize,
     width: usize,
-    scope: Scope<'a>,
     conditions: Vec<Expr<'a>>,
 }
 
 /// The FROM clause of the level's query, filtered by its WHERE condition.
 pub(super) fn import<'a>(importer: &Importer, level: &Level<'_, 'a>) -> Result<From<'a>> {
     let query = level.query;
-    let scope = Scope::new(importer.deparser(query, &[]));
-    let mut inputs = Inputs { rels: Vec::new(), width: 0, scope, conditions: Vec::new() };
+    let mut scope = Scope::new(importer.deparser(query, &[]));
+    let mut all = Item { rels: Vec::new(), start: 0, width: 0, conditions: Vec::new() };
     for item in query.from() {
-        inputs.add(importer, level, item)?;
+        let next = all.width;
+        all.append(tree(importer, level, &mut scope, item, next)?);
     }
-    inputs.conditions.extend(query.condition());
-    let Inputs { mut rels, scope, conditions, .. } = inputs;
-    let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
-    let predicates = conjuncts.map(|conjunct| scope.scalar(conjunct)).collect::<Result<Vec<_>>>()?;
-    let rel = match rels.len() {
-        0 => return Err(unsupported("a SELECT without FROM", "It reads no source that could change.")),
-        1 => {
-            let input = rels.remove(0);
-            if predicates.is_empty() { input } else { Rel::Filter { input: Box::new(input), predicates } }
-        }
-        _ => Rel::Join { inputs: rels, predicates },
-    };
+    all.conditions.extend(query.condition());
+    if all.rels.is_empty() {
+        return Err(unsupported("a SELECT without FROM", "It reads no source that could change."));
+    }
+    let rel = all.joined(&scope)?;
     Ok(From { rel, scope })
 }
 
-impl<'a> Inputs<'a> {
-    fn add(&mut self, importer: &Importer, level: &Level<'_, 'a>, item: FromItem<'a>) -> Result<()> {
-        match item {
-            FromItem::Entry(index) => self.add_entry(importer, level, index),
-            FromItem::Join { kind: JoinKind::Inner, left, right, condition } => {
-                self.add(importer, level, *left)?;
-                self.add(importer, level, *right)?;
-                self.conditions.extend(condition);
-                Ok(())
-            }
-            FromItem::Join { kind, .. } => {
-                let construct = match kind {
-                    JoinKind::Left => "LEFT JOIN",
-                    JoinKind::Right => "RIGHT JOIN",
-                    _ => "FULL JOIN",
-                };
-                Err(unsupported(construct, "A row without a match appears and disappears as its matches do."))
-            }
-        }
+impl<'a> Item<'a> {
+    fn one(rel: Rel, start: usize) -> Self {
+        Item { width: rel.columns().len(), rels: vec![rel], start, conditions: Vec::new() }
     }
 
-    fn add_entry(&mut self, importer: &Importer, level: &Level<'_, 'a>, index: usize) -> Result<()> {
-        let rel = match level.query.entry(index) {
-            Entry::Relation { relid, .. } => return self.add_scan(importer, index, relid),
-            Entry::Subquery { lateral: true, .. } => {
-                return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
-            }
-            Entry::Subquery { query, lateral: false } => importer.select(&level.inner(query)?)?,
-            Entry::Cte { name, levels_up, recursive } => {
-                if recursive {
-                    return Err(recursion());
-                }
-                with_item(importer, level, &name, levels_up)?
-            }
-            Entry::Other(construct) => {
-                return Err(unsupported(construct, "Only tables, views and sub-selects can be watched for changes."));
-            }
-        };
-        let width = rel.columns().len();
-        for position in 0..width {
-            self.scope.place((index, position as i16 + 1), self.width + position);
-        }
-        self.width += width;
-        self.rels.push(rel);
-        Ok(())
+    fn append(&mut self, other: Item<'a>) {
+        self.width += other.width;
+        self.rels.extend(other.rels);
+        self.conditions.extend(other.conditions);
     }
 
-    fn add_scan(&mut self, importer: &Importer, index: usize, relid: u32) -> Result<()> {
-        importer.count_scan()?;
-        let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
-        check_kind(&relation)?;
-        let (stored, computed): (Vec<&Attribute>, Vec<&Attribute>) =
-            relation.columns.iter().partition(|column| column.generated != Generated::Virtual);
-        for (position, column) in stored.iter().enumerate() {
-            self.scope.place((index, column.attnum), self.width + position);
+    /// One relation: the inner join of the inputs under the conditions.
+    fn joined(mut self, scope: &Scope<'a>) -> Result<Rel> {
+        let predicates = predicates(std::mem::take(&mut self.conditions), scope, self.start)?;
+        if self.rels.len() > 1 {
+            return Ok(Rel::Join { inputs: self.rels, predicates });
         }
-        for column in computed {
-            let construct = format!("the virtual generated column {}.{}", relation.name, Ident::new(&column.name));
-            self.scope.hole((index, column.attnum), construct, "It is computed when it is read and is not captured.");
-        }
-        self.width += stored.len();
-        let position = |attnum: &i16| stored.iter().position(|column| column.attnum == *attnum);
-        let keys = relation.keys.iter().filter_map(|key| key.iter().map(position).collect());
-        self.rels.push(Rel::Scan(Scan {
-            relid,
-            name: relation.name.clone(),
-            keys: keys.collect(),
-            columns: stored.iter().map(|column| scan_column(column)).collect(),
-        }));
-        Ok(())
+        let input = self.rels.remove(0);
+        Ok(if predicates.is_empty() { input } else { Rel::Filter { input: Box::new(input), predicates } })
     }
+}
+
+/// The conjuncts of `conditions` over columns that count from `start`.
+fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
+    let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
+    conjuncts.map(|conjunct| Ok(scope.scalar(conjunct)?.remap(|place| place - start))).collect()
+}
+
+/// The item's tree; its columns are placed in the scope from `start` on.
+fn tree<'a>(
+    importer: &Importer,
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    item: FromItem<'a>,
+    start: usize,
+) -> Result<Item<'a>> {
+    match item {
+        FromItem::Entry(index) => Ok(Item::one(entry(importer, level, scope, index, start)?, start)),
+        FromItem::Join { kind, left, right, condition } => {
+            let mut left = tree(importer, level, scope, *left, start)?;
+            let right = tree(importer, level, scope, *right, start + left.width)?;
+            if kind == JoinKind::Inner {
+                left.append(right);
+                left.conditions.extend(condition);
+                return Ok(left);
+            }
+            let predicates = predicates(condition.into_iter().collect(), scope, start)?;
+            let (left, right) = (left.joined(scope)?, right.joined(scope)?);
+            Ok(Item::one(outer_join(left, right, predicates, kind), start))
+        }
+    }
+}
+
+fn outer_join(left: Rel, right: Rel, predicates: Vec<Scalar>, kind: JoinKind) -> Rel {
+    let side = if kind == JoinKind::Full { Side::Both } else { Side::Left };
+    if kind != JoinKind::Right {
+        return Rel::OuterJoin { left: Box::new(left), right: Box::new(right), predicates, side };
+    }
+    // A right join is the left join of the sides exchanged, its columns put back in their order.
+    let (width, other) = (left.columns().len(), right.columns().len());
+    let predicates =
+        predicates.iter().map(|p| p.remap(|place| if place < width { place + other } else { place - width })).collect();
+    let mirrored = Rel::OuterJoin { left: Box::new(right), right: Box::new(left), predicates, side };
+    let columns = mirrored.columns();
+    let order = (other..other + width).chain(0..other);
+    let output = |place: usize| {
+        let Column { name, ty, nullable } = columns[place].clone();
+        (name, Scalar::column(place, ty, nullable))
+    };
+    Rel::Project { outputs: order.map(output).collect(), input: Box::new(mirrored) }
+}
+
+fn entry<'a>(
+    importer: &Importer,
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    index: usize,
+    start: usize,
+) -> Result<Rel> {
+    let rel = match level.query.entry(index) {
+        Entry::Relation { relid, .. } => return scan(importer, scope, index, relid, start),
+        Entry::Subquery { lateral: true, .. } => {
+            return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
+        }
+        Entry::Subquery { query, lateral: false } => importer.select(&level.inner(query)?)?,
+        Entry::Cte { name, levels_up, recursive } => {
+            if recursive {
+                return Err(recursion());
+            }
+            with_item(importer, level, &name, levels_up)?
+        }
+        Entry::Other(construct) => {
+            return Err(unsupported(construct, "Only tables, views and sub-selects can be watched for changes."));
+        }
+    };
+    for position in 0..rel.columns().len() {
+        scope.place((index, position as i16 + 1), start + position);
+    }
+    Ok(rel)
+}
+
+fn scan(importer: &Importer, scope: &mut Scope<'_>, index: usize, relid: u32, start: usize) -> Result<Rel> {
+    importer.count_scan()?;
+    let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
+    check_kind(&relation)?;
+    let (stored, computed): (Vec<&Attribute>, Vec<&Attribute>) =
+        relation.columns.iter().partition(|column| column.generated != Generated::Virtual);
+    for (position, column) in stored.iter().enumerate() {
+        scope.place((index, column.attnum), start + position);
+    }
+    for column in computed {
+        let construct = format!("the virtual generated column {}.{}", relation.name, Ident::new(&column.name));
+        scope.hole((index, column.attnum), construct, "It is computed when it is read and is not captured.");
+    }
+    let position = |attnum: &i16| stored.iter().position(|column| column.attnum == *attnum);
+    let keys = relation.keys.iter().filter_map(|key| key.iter().map(position).collect());
+    Ok(Rel::Scan(Scan {
+        relid,
+        name: relation.name.clone(),
+        keys: keys.collect(),
+        columns: stored.iter().map(|column| scan_column(column)).collect(),
+    }))
 }
 
 fn scan_column(attribute: &Attribute) -> ScanColumn {

@@ -144,8 +144,7 @@ impl<'a> Expr<'a> {
 impl<'a> Query<'a> {
     /// The expression with every reference to a join's column replaced by what the join takes it from.
     pub(super) fn flat(self, node: *mut pg_sys::Node) -> Expr<'a> {
-        // SAFETY: `node` belongs to this query; no planner state is needed where no outer join makes columns NULL,
-        // and with one the tree is refused before its expressions are looked at.
+        // SAFETY: `node` belongs to this query; planner state is needed only for join columns that the planner itself made.
         unsafe {
             let query = (self.node as *const pg_sys::Query).cast_mut();
             Expr::new(pg_sys::flatten_join_alias_vars(std::ptr::null_mut(), query, node))
@@ -193,13 +192,11 @@ impl<'a> Query<'a> {
                 pg_sys::JoinType::JOIN_RIGHT => JoinKind::Right,
                 _ => JoinKind::Full,
             };
-            // The condition of an outer join may refer to columns that flatten() could not expand.
-            let condition = if kind == JoinKind::Inner { self.optional(join.quals) } else { None };
             FromItem::Join {
                 kind,
                 left: Box::new(self.join_tree(join.larg)),
                 right: Box::new(self.join_tree(join.rarg)),
-                condition,
+                condition: self.optional(join.quals),
             }
         }
     }

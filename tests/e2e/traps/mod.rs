@@ -8,6 +8,7 @@ mod images;
 mod joins;
 mod keys;
 mod names;
+mod outer_joins;
 mod settings;
 mod shapes;
 mod values;
@@ -20,6 +21,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     joins::TESTS,
     keys::TESTS,
     names::TESTS,
+    outer_joins::TESTS,
     settings::TESTS,
     shapes::TESTS,
     values::TESTS,
