@@ -145,6 +145,9 @@ settings! {
     cdc_trigger_mode: CdcTriggerMode = CdcTriggerMode::Statement, (), Suset, PLAIN,
         "Kind of capture trigger that new sources get.",
         "statement captures once per statement, row once per row.";
+    slot_lag_warning_threshold_mb: i32 = 100, 1..=1_048_576, Userset, GucFlags::UNIT_MB,
+        "WAL kept for a replication slot of pg_trickle above which health_check() warns.",
+        "There is no such slot while triggers capture the changes.";
     history_retention_days: i32 = 30, 0..=36_500, Suset, PLAIN,
         "Days that pgtrickle.pgt_refresh_history keeps a refresh.",
         "0 keeps everything.";

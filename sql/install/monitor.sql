@@ -23,6 +23,11 @@ AS $$
     ), buffers AS (
         SELECT t.source_relid::regclass::text AS name, c.reltuples
         FROM pgtrickle.pgt_change_tracking t JOIN pg_class c ON c.oid = t.buffer_relid
+    ), slots AS (
+        SELECT r.slot_name::text AS name,
+               pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+                               r.restart_lsn) AS retained
+        FROM pg_replication_slots r WHERE r.slot_name ^@ 'pgtrickle_' AND r.database = current_database()
     )
     SELECT 'scheduler_running',
            CASE WHEN count(*) > 0 THEN 'OK' ELSE 'ERROR' END,
@@ -33,6 +38,10 @@ AS $$
     SELECT 'error_tables', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'ERROR' END,
            CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
     FROM tables WHERE status IN ('ERROR', 'SUSPENDED')
+    UNION ALL
+    SELECT 'stale_tables', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM pgtrickle._stale_tables() AS stale (name)
     UNION ALL
     SELECT 'needs_reinit', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
            CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
@@ -46,5 +55,10 @@ AS $$
     SELECT 'buffer_growth', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
            CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
     FROM buffers WHERE reltuples > 10000
+    UNION ALL
+    SELECT 'slot_lag', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none'
+                ELSE string_agg(name || ' (' || pg_size_pretty(retained) || ')', ', ' ORDER BY name) END
+    FROM slots WHERE retained > pgtrickle._slot_lag_warning_bytes()
 $$;
 COMMENT ON FUNCTION pgtrickle.health_check() IS 'checks with severity OK, WARN or ERROR';

@@ -11,7 +11,11 @@ use pgrx::prelude::*;
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
 extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
 extension_sql_file!("../../sql/install/ddl.sql", name = "ddl", requires = ["catalog", lifecycle::_mark_changed]);
-extension_sql_file!("../../sql/install/monitor.sql", name = "monitor", requires = ["catalog"]);
+extension_sql_file!(
+    "../../sql/install/monitor.sql",
+    name = "monitor",
+    requires = ["catalog", reports::_stale_tables, reports::_slot_lag_warning_bytes]
+);
 extension_sql_file!("../../sql/install/preload.sql", name = "preload", finalize);
 
 /// The schema of the functions, as the SQL generator must know it; the catalog's script makes it.

@@ -1,7 +1,8 @@
 //! What is there and how it goes.
 
 use super::arguments::{existing, maintained, name as parse_name};
-use crate::monitor::explain;
+use crate::config;
+use crate::monitor::{explain, health};
 use crate::pg::report::Report;
 use crate::refresh;
 use pgrx::prelude::*;
@@ -35,4 +36,16 @@ fn verify(
     maintained(&table)?;
     let verdict = refresh::verify(&table)?;
     Ok(TableIterator::once((verdict.missing, verdict.extra)))
+}
+
+/// The stream tables that `health_check()` calls stale, as `schema.name`.
+#[pg_extern(schema = "pgtrickle", stable)]
+fn _stale_tables() -> std::result::Result<SetOfIterator<'static, String>, Report> {
+    Ok(SetOfIterator::new(health::stale_tables()?))
+}
+
+/// `pg_trickle.slot_lag_warning_threshold_mb` in bytes, whether the library was loaded before or is by this call.
+#[pg_extern(schema = "pgtrickle", stable)]
+fn _slot_lag_warning_bytes() -> i64 {
+    i64::from(config::slot_lag_warning_threshold_mb()) << 20
 }

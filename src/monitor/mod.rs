@@ -1,3 +1,4 @@
 //! Reports about stream tables; read-only.
 
 pub mod explain;
+pub mod health;

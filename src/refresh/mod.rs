@@ -103,6 +103,25 @@ fn is_unchanged(id: i64) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a refresh now might change the contents: some source has changed since, as far as anybody can tell without
+/// computing the query. What would stop the refresh counts too.
+pub fn is_behind(table: &StreamTable) -> Result<bool> {
+    let Some(frontier) = usable_frontier(table) else { return Ok(true) };
+    let sources = catalog::sources_of(table.id)?;
+    if table.refusal.is_some() || sources.iter().any(|edge| !edge.kind.is_captured()) {
+        return Ok(true);
+    }
+    let snapshot = Snapshot::take();
+    for edge in sources {
+        match cdc::has_changes(edge.source, frontier, &snapshot) {
+            Ok(false) => {}
+            Ok(true) | Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// Sources whose changes no buffer brings make every refresh a recomputation.
 fn needs_recomputation(table: &StreamTable) -> bool {
     table.refusal.is_some() || table.mode == Mode::Full

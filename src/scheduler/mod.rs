@@ -11,6 +11,7 @@ mod tables;
 
 pub use cycle::run;
 pub use launcher::launch;
+pub use tables::intervals;
 
 /// The current transaction changes which stream tables there are, or how they are scheduled: at its commit the scheduler
 /// reads the catalog again.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgtrickle_engine::dag::{Candidate, Graph, Node, Schedule, Timing, intervals};
+use pgtrickle_engine::dag::{self, Candidate, Graph, Node, Schedule, Timing};
 
 use crate::catalog::{Dependency, SourceType, Status, StreamTable};
 use crate::pg::shmem::{self, OwnChanges};
@@ -71,24 +71,7 @@ pub(super) struct Tables {
 impl Tables {
     /// Takes over what the catalog says now; what was learned about stream tables that stay is kept.
     pub(super) fn replace(&mut self, rows: &[StreamTable], edges: &[Dependency], default_ms: u64) {
-        let nodes: Vec<Node> = rows.iter().map(|row| node(row, edges)).collect();
-        let graph = match Graph::new(&nodes) {
-            Ok(graph) => graph,
-            Err(cycle) => {
-                pgrx::warning!("stream tables read each other in a cycle and are not refreshed: {:?}", cycle.0);
-                Graph::default()
-            }
-        };
-        let mut schedules: BTreeMap<i64, Schedule> = BTreeMap::new();
-        for row in rows.iter().filter(|row| matches!(row.status, Status::Active | Status::Initializing)) {
-            match row.schedule.as_deref().unwrap_or("calculated").parse() {
-                Ok(schedule) => {
-                    schedules.insert(row.id, schedule);
-                }
-                Err(error) => pgrx::warning!("stream table {} is not refreshed: {error}", row.name),
-            }
-        }
-        let mut timings = intervals(&graph, &schedules, default_ms);
+        let Plan { graph, schedules, mut timings } = schedule(rows, edges, default_ms);
         let mut old = std::mem::take(&mut self.entries);
         for row in rows {
             if let Some(timing) = timings.remove(&row.id) {
@@ -144,6 +127,45 @@ impl Tables {
         entry.failures = 0;
         entry.retry_at = None;
     }
+}
+
+/// How often each stream table that is in service is refreshed.
+struct Plan {
+    graph: Graph,
+    schedules: BTreeMap<i64, Schedule>,
+    timings: BTreeMap<i64, Timing>,
+}
+
+fn schedule(rows: &[StreamTable], edges: &[Dependency], default_ms: u64) -> Plan {
+    let nodes: Vec<Node> = rows.iter().map(|row| node(row, edges)).collect();
+    let graph = match Graph::new(&nodes) {
+        Ok(graph) => graph,
+        Err(cycle) => {
+            pgrx::warning!("stream tables read each other in a cycle and are not refreshed: {:?}", cycle.0);
+            Graph::default()
+        }
+    };
+    let mut schedules: BTreeMap<i64, Schedule> = BTreeMap::new();
+    for row in rows.iter().filter(|row| matches!(row.status, Status::Active | Status::Initializing)) {
+        match row.schedule.as_deref().unwrap_or("calculated").parse() {
+            Ok(schedule) => {
+                schedules.insert(row.id, schedule);
+            }
+            Err(error) => pgrx::warning!("stream table {} is not refreshed: {error}", row.name),
+        }
+    }
+    let timings = dag::intervals(&graph, &schedules, default_ms);
+    Plan { graph, schedules, timings }
+}
+
+/// The milliseconds between two refreshes of each stream table that is in service and goes by an interval, its own or a
+/// calculated one.
+pub fn intervals(rows: &[StreamTable], edges: &[Dependency], default_ms: u64) -> BTreeMap<i64, u64> {
+    let interval = |(id, timing)| match timing {
+        Timing::Every(ms) => Some((id, ms)),
+        Timing::Cron(_) => None,
+    };
+    schedule(rows, edges, default_ms).timings.into_iter().filter_map(interval).collect()
 }
 
 fn node(row: &StreamTable, edges: &[Dependency]) -> Node {

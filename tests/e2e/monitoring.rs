@@ -2,7 +2,14 @@
 
 use pgtrickle_tests::{Database, tests, wait_until};
 
-tests![status_has_a_row_per_stream_table, explain_shows_the_delta, health_is_checked, history_is_kept];
+tests![
+    status_has_a_row_per_stream_table,
+    explain_shows_the_delta,
+    health_is_checked,
+    a_stale_table_is_reported,
+    a_lagging_slot_is_reported,
+    history_is_kept
+];
 
 fn two(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
@@ -55,7 +62,18 @@ fn explain_shows_the_delta(db: &mut Database) {
 fn health_is_checked(db: &mut Database) {
     two(db);
     let names = db.lines("SELECT check_name FROM pgtrickle.health_check()");
-    assert!(names.starts_with(&["scheduler_running".to_string(), "error_tables".to_string()]), "{names:?}");
+    assert_eq!(
+        names,
+        [
+            "scheduler_running",
+            "error_tables",
+            "stale_tables",
+            "needs_reinit",
+            "consecutive_errors",
+            "buffer_growth",
+            "slot_lag"
+        ]
+    );
     let severity = "SELECT severity FROM pgtrickle.health_check() WHERE check_name = 'error_tables'";
     assert_eq!(db.text(severity), "OK");
     db.run("SELECT pgtrickle.alter_stream_table('a_rows', status => 'SUSPENDED')");
@@ -63,6 +81,61 @@ fn health_is_checked(db: &mut Database) {
     // The scheduler leaves this database alone, once it has looked whether it may.
     let running = "SELECT severity FROM pgtrickle.health_check() WHERE check_name = 'scheduler_running'";
     wait_until("the scheduler to be gone", || db.text(running) == "ERROR");
+}
+
+/// Nobody refreshes here: stale is what has changes to take in and has had three intervals of time for it.
+fn a_stale_table_is_reported(db: &mut Database) {
+    const STALE: &str = "SELECT severity, detail FROM pgtrickle.health_check() WHERE check_name = 'stale_tables'";
+    let age = |db: &mut Database, by: &str| {
+        db.run(&format!("UPDATE pgtrickle.pgt_stream_tables SET data_timestamp = data_timestamp - interval '{by}'"));
+    };
+    two(db);
+    db.run("SELECT pgtrickle.alter_stream_table('a_rows', schedule => '5m')");
+    age(db, "16 minutes");
+    assert_eq!(db.lines(STALE), ["OK|none"], "old, and nothing has changed");
+    db.run("INSERT INTO t VALUES (2, 2)");
+    assert_eq!(db.lines(STALE), ["WARN|public.a_rows"], "the other has an interval of an hour");
+    age(db, "3 hours");
+    assert_eq!(db.lines(STALE), ["WARN|public.a_rows, public.b_sums"]);
+    db.refresh("a_rows");
+    db.run("SELECT pgtrickle.alter_stream_table('b_sums', status => 'SUSPENDED')");
+    assert_eq!(db.lines(STALE), ["OK|none"], "one is fresh, the other out of service");
+    db.run("INSERT INTO t VALUES (3, 3); SELECT pgtrickle.alter_stream_table('a_rows', schedule => '@hourly')");
+    age(db, "3 days");
+    assert_eq!(db.lines(STALE), ["OK|none"], "cron says when, not how often");
+    // A calculated schedule follows its reader.
+    db.run("SELECT pgtrickle.alter_stream_table('a_rows', schedule => 'calculated')");
+    db.stream_with("above", "SELECT count(*) AS n FROM a_rows", "schedule => '10d', initialize => false");
+    assert_eq!(db.lines(STALE), ["WARN|public.above"], "never filled");
+    db.refresh("above");
+    age(db, "27 days");
+    assert_eq!(db.lines(STALE), ["WARN|public.a_rows"], "below it nothing has reached it yet");
+    db.refresh("a_rows");
+    assert_eq!(db.lines(STALE), ["OK|none"]);
+    // Everybody may ask, whatever they may read.
+    db.run("CREATE ROLE stale_watcher; SET ROLE stale_watcher");
+    assert_eq!(db.lines(STALE), ["OK|none"]);
+    db.run("RESET ROLE; DROP ROLE stale_watcher");
+}
+
+fn a_lagging_slot_is_reported(db: &mut Database) {
+    const SLOTS: &str = "(VALUES ('pgtrickle_99'), ('other')) AS slots (name)";
+    let lag = |db: &mut Database, threshold: &str| {
+        db.run(&format!("SET pg_trickle.slot_lag_warning_threshold_mb = {threshold}"));
+        db.text(
+            "SELECT severity || ' ' || regexp_replace(detail, '[(].*[)]', '') FROM pgtrickle.health_check() \
+             WHERE check_name = 'slot_lag'",
+        )
+    };
+    db.run(&format!("SELECT pg_create_logical_replication_slot(name, 'test_decoding') FROM {SLOTS}"));
+    let idle = lag(db, "100");
+    db.run("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1500000))");
+    let (above, below) = (lag(db, "1"), lag(db, "1048576"));
+    // A slot would keep the database.
+    db.run(&format!("SELECT pg_drop_replication_slot(name) FROM {SLOTS}"));
+    assert_eq!([idle.as_str(), &above, &below], ["OK none", "WARN pgtrickle_99 ", "OK none"]);
+    assert_eq!(lag(db, "1"), "OK none");
+    assert_eq!(db.fails("SET pg_trickle.slot_lag_warning_threshold_mb = 0").sqlstate, "22023");
 }
 
 fn history_is_kept(db: &mut Database) {
