@@ -36,5 +36,6 @@ pub mod scheduler;
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     config::register();
+    pg::rewrite::install(cdc::source_rewritten);
     pg::worker::install(pg::worker::Mains { launcher: scheduler::launch, scheduler: scheduler::run });
 }

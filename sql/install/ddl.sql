@@ -1,23 +1,11 @@
 -- What a change of a source's definition means for the stream tables that read it.
 --
--- A rewrite (ALTER COLUMN … TYPE … USING) changes rows without a statement on them: readers recompute. A new body of a view,
+-- A rewrite (ALTER COLUMN … TYPE … USING) changes rows without a statement on them: who reads the column recomputes. A new body of a view,
 -- or rows that come in with an inheritance child, would change what the query means: refused while a stream table reads it.
 
-REVOKE ALL ON FUNCTION pgtrickle._mark_changed(oid) FROM PUBLIC;
-
 CREATE FUNCTION pgtrickle._on_table_rewrite() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pgtrickle._mark_changed(t.source_relid)
-    FROM pgtrickle.pgt_change_tracking t
-    WHERE t.source_relid = pg_event_trigger_table_rewrite_oid()
-      -- AT_REWRITE_COLUMN_REWRITE: columns that were there get other values; a new column's default is no change.
-      AND pg_event_trigger_table_rewrite_reason() & 4 <> 0;
-END
-$$;
-COMMENT ON FUNCTION pgtrickle._on_table_rewrite() IS 'has the readers of a rewritten source recompute';
+    LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_table_rewrite';
+COMMENT ON FUNCTION pgtrickle._on_table_rewrite() IS 'has the readers of a rewritten column recompute';
 
 CREATE FUNCTION pgtrickle._on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER

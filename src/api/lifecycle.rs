@@ -4,12 +4,11 @@ use super::arguments::{
     absent, existing, maintained, name as parse_name, only, owned, required, schedule as parse_schedule,
 };
 use crate::catalog::{self, Initiator, Mode, Status};
-use crate::cdc;
 use crate::error::{Error, Result};
 use crate::import::import;
 use crate::pg::commit::catalog_changed_at_commit;
+use crate::pg::object;
 use crate::pg::report::Report;
-use crate::pg::{Oid, object};
 use crate::refresh::{self, Definition, Outcome};
 
 use pgrx::prelude::*;
@@ -270,12 +269,6 @@ fn drop_with_readers(id: i64, relid: u32) -> Result<()> {
         drop_with_readers(reader.id, reader.relid)?;
     }
     refresh::drop_table(id)
-}
-
-/// Has the readers of the captured table `source` recompute at their next refresh; for the event triggers.
-#[pg_extern(schema = "pgtrickle", strict)]
-fn _mark_changed(source: Oid) {
-    cdc::mark_changed(source.to_u32());
 }
 
 fn refuse_recovery() -> Result<()> {

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
 extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
-extension_sql_file!("../../sql/install/ddl.sql", name = "ddl", requires = ["catalog", lifecycle::_mark_changed]);
+extension_sql_file!("../../sql/install/ddl.sql", name = "ddl", requires = ["catalog"]);
 extension_sql_file!(
     "../../sql/install/monitor.sql",
     name = "monitor",

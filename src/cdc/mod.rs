@@ -14,4 +14,4 @@ mod triggers;
 pub use buffer::{Changes, has_changes, read_changes};
 pub use collect::collect;
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release};
+pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release, source_rewritten};

@@ -18,6 +18,7 @@ pub mod object;
 mod pages;
 pub mod relation;
 pub mod report;
+pub mod rewrite;
 pub mod scalar;
 pub mod security;
 pub mod settings;

@@ -15,6 +15,8 @@ tests![
     indexes_and_statistics_come_and_go,
     a_key_of_the_source_is_dropped,
     a_source_is_rewritten_by_an_expression,
+    a_generated_column_gets_another_expression,
+    a_rewritten_column_has_any_name,
     a_view_below_is_replaced,
     a_source_gets_children,
     the_extension_can_be_dropped_and_created,
@@ -137,7 +139,12 @@ fn a_source_is_rewritten(db: &mut Database) {
     db.run("VACUUM FULL t");
     db.cycle(&["UPDATE t SET v = v + 1 WHERE id > 3"]);
     db.run("CLUSTER t USING t_pkey");
-    db.cycle_in_full(&["ALTER TABLE t ALTER COLUMN unused TYPE bigint"]);
+    let refreshes = "SELECT count(*) FROM pgtrickle.pgt_refresh_history";
+    let before = db.number(refreshes);
+    db.run("ALTER TABLE t ALTER COLUMN unused TYPE bigint");
+    db.run("ALTER TABLE t ALTER COLUMN unused TYPE bigint USING unused * 10, ADD COLUMN late float8 DEFAULT random()");
+    db.cycle(&[]);
+    assert_eq!(db.number(refreshes), before, "nobody reads what was rewritten");
     db.cycle(&["UPDATE t SET v = v + 1, unused = 2 WHERE id > 3"]);
 }
 
@@ -217,6 +224,29 @@ fn a_source_is_rewritten_by_an_expression(db: &mut Database) {
     // A new column changes none that is read.
     db.run("ALTER TABLE t ADD COLUMN late timestamptz DEFAULT clock_timestamp()");
     db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn a_generated_column_gets_another_expression(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int, g int GENERATED ALWAYS AS (v * 2) STORED, h int GENERATED ALWAYS AS (v) STORED)");
+    db.run("INSERT INTO t (id, v) VALUES (1, 1), (2, 2), (3, NULL)");
+    db.stream("sums", "SELECT count(*) AS n, sum(g) AS s FROM t");
+    db.cycle(&["ALTER TABLE t ALTER COLUMN h SET EXPRESSION AS (v + 1)"]);
+    db.cycle_in_full(&["ALTER TABLE t ALTER COLUMN g SET EXPRESSION AS (v * 3)"]);
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn a_rewritten_column_has_any_name(db: &mut Database) {
+    db.run("CREATE TYPE shape AS (id int, \"sum of\" int, other int)");
+    db.run("CREATE TABLE t OF shape; INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)");
+    db.stream("sums", "SELECT sum(\"sum of\") AS s FROM t");
+    db.cycle(&["ALTER TYPE shape ALTER ATTRIBUTE other TYPE bigint CASCADE"]);
+    db.run("ALTER TABLE t NOT OF");
+    db.run("DO $$BEGIN EXECUTE 'ALTER TABLE t ALTER COLUMN other TYPE int, ALTER COLUMN \"sum of\" TYPE int USING 7'; END$$");
+    db.cycle_in_full(&[]);
+    // As the owner of the table, who has no rights on buffers and catalog.
+    db.run("CREATE ROLE rewriter; ALTER TABLE t OWNER TO rewriter; GRANT CREATE ON SCHEMA public TO rewriter");
+    db.cycle_in_full(&["SET ROLE rewriter; ALTER TABLE t ALTER \"sum of\" TYPE int USING other; RESET ROLE"]);
+    db.run("ALTER TABLE t OWNER TO CURRENT_USER; REVOKE ALL ON SCHEMA public FROM rewriter; DROP ROLE rewriter");
 }
 
 fn a_view_below_is_replaced(db: &mut Database) {
