@@ -47,6 +47,9 @@ pub enum Error {
     SourceDropped(String),
     #[error("upstream table schema changed: {0}")]
     SourceChanged(String),
+    /// The change that was asked for would make `reader` wrong, for the `reason`.
+    #[error("cannot alter {source_name} this way because stream table {reader} reads it")]
+    SourceInUse { source_name: String, reader: String, reason: String },
     #[error("permission denied for table {0}")]
     Unreadable(String),
     #[error("the changes do not fit the contents of stream table {0}")]
@@ -70,9 +73,10 @@ impl Error {
             Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
             Error::InvalidArgument { .. } | Error::HasDependents { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
-            Error::Unsupported { .. } | Error::Refused { .. } | Error::NotAvailable { .. } => {
-                State::ERRCODE_FEATURE_NOT_SUPPORTED
-            }
+            Error::Unsupported { .. }
+            | Error::Refused { .. }
+            | Error::NotAvailable { .. }
+            | Error::SourceInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded | Error::Mismatch(_) => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -90,6 +94,7 @@ impl Error {
     pub fn detail(&self) -> Option<String> {
         match self {
             Error::Unsupported { reason, .. } | Error::Refused { reason, .. } => Some(reason.clone()),
+            Error::SourceInUse { reason, .. } => Some(reason.clone()),
             Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
@@ -130,6 +135,9 @@ impl Error {
             Error::Cycle(_) => "A stream table cannot read itself, directly or through others.".into(),
             Error::TooComplex(_) => "Split the query into several stream tables.".into(),
             Error::HasDependents { .. } => "Use cascade => true to drop them too.".into(),
+            Error::SourceInUse { .. } => {
+                "Drop the stream table, alter its source, and create the stream table again.".into()
+            }
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),

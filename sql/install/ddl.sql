@@ -5,6 +5,10 @@
 
 CREATE FUNCTION pgtrickle._on_table_rewrite() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_table_rewrite';
+CREATE FUNCTION pgtrickle._on_alter_table() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_alter_table';
+COMMENT ON FUNCTION pgtrickle._on_alter_table() IS 'refuses alterations of a source whose effect on its readers nobody would notice';
+
 COMMENT ON FUNCTION pgtrickle._on_table_rewrite() IS 'has the readers of a rewritten column recompute';
 
 CREATE FUNCTION pgtrickle._on_ddl_end() RETURNS event_trigger
@@ -42,3 +46,5 @@ COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
+CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+    EXECUTE FUNCTION pgtrickle._on_alter_table();

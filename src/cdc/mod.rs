@@ -6,12 +6,15 @@
 //! | [`triggers`] | making and removing the capture of a source |
 //! | [`buffer`] | reading what lies between a frontier and a snapshot |
 //! | [`collect`](mod@collect) | removing what every reader has consumed |
+//! | [`ddl`] | what a source's DDL means |
 
 mod buffer;
 mod collect;
+mod ddl;
 mod triggers;
 
 pub use buffer::{Changes, has_changes, read_changes};
 pub use collect::collect;
+pub use ddl::{source_altered, source_rewritten};
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release, source_rewritten};
+pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release};

@@ -98,22 +98,6 @@ pub fn mark_changed(source: u32) {
     writer::mark(source);
 }
 
-/// After the named columns of `relation` got other values without a statement on its rows: the readers of a source recompute
-/// if its buffer holds one of them. The relation may be a descendant of the source, which has the columns under their names.
-///
-/// # Errors
-/// None of its own.
-pub fn source_rewritten(relation: u32, columns: &[String]) -> Result<()> {
-    for source in catalog::tracked_sources() {
-        let Some(tracking) = catalog::tracking(source) else { continue };
-        let held = |attnum: &i16| object::column_name(source, *attnum).is_some_and(|name| columns.contains(&name));
-        if tracking.columns.iter().any(held) && facts::members(source).contains(&relation) {
-            mark_changed(source);
-        }
-    }
-    Ok(())
-}
-
 fn lock(source: u32) -> Result<()> {
     let name = name_of(source)?;
     run(&format!("LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"));

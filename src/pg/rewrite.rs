@@ -1,10 +1,15 @@
-//! Rewrites of tables by ALTER TABLE: which columns get other values.
+//! What an ALTER TABLE does to the contents of a table, beyond what its triggers see.
 //!
-//! The event trigger `table_rewrite` says why a table is rewritten, not which column makes it so. The statement's parse
-//! tree, which only a function in C is given, does: `ALTER COLUMN … TYPE` and, for a stored generated column,
-//! `ALTER COLUMN … SET EXPRESSION` compute the column anew. Every other reason (a default of a new column, another access
-//! method or persistence) leaves the values that are there as they are. A statement on a parent, or on the type of a typed
-//! table, names the columns as its descendants do.
+//! The event trigger `table_rewrite` says why a table is rewritten, not which column makes it so, and no function in SQL
+//! tells the subcommands of a statement. The parse tree, which only a function in C is given, does:
+//!
+//! - `ALTER COLUMN … TYPE` and, for a stored generated column, `ALTER COLUMN … SET EXPRESSION` compute the column anew when
+//!   the table is rewritten. Every other reason for a rewrite (the default of a new column, another access method or
+//!   persistence) leaves the values that are there as they are.
+//! - `SET EXPRESSION` of a virtual generated column gives it other values without touching the table.
+//! - `SET UNLOGGED` lets a crash empty the table.
+//!
+//! A statement on a parent, or on the type of a typed table, names the columns as its descendants do.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -13,21 +18,82 @@ use pgrx::pg_sys::{self, Datum, NodeTag};
 
 use crate::error::{Error, Result};
 
-/// What happens when the named columns of a relation get other values.
-pub type Handler = fn(relation: u32, columns: &[String]) -> Result<()>;
+/// A subcommand of ALTER TABLE that concerns those who read the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// The column is computed anew, if the table is rewritten.
+    Type(String),
+    /// The generated column has another expression.
+    Expression(String),
+    Unlogged,
+}
 
-static HANDLER: OnceLock<Handler> = OnceLock::new();
+/// Who decides what follows. Both are given an altered relation.
+#[derive(Clone, Copy, Debug)]
+pub struct Handlers {
+    /// The relation is about to be rewritten; its catalog entries say already what it will be.
+    pub rewritten: fn(relation: u32, &[Alteration]) -> Result<()>,
+    /// The statement on the relation, or on one that it inherits from, is done.
+    pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
+}
+
+static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 
 /// Called from `_PG_init`.
-pub fn install(handler: Handler) {
-    HANDLER.get_or_init(|| handler);
+pub fn install(handlers: Handlers) {
+    HANDLERS.get_or_init(|| handlers);
 }
 
 super::c_function!(pgt_on_table_rewrite => on_table_rewrite);
-/// `pgtrickle._on_table_rewrite()`: the event trigger, before the table is rewritten and after the catalog was.
+/// `pgtrickle._on_table_rewrite()`: `table_rewrite`.
 unsafe fn on_table_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: the callee takes no argument and looks only at the state of the event triggers.
+    unsafe {
+        let alterations = alterations(called(fcinfo));
+        let relation = pg_sys::pg_event_trigger_table_rewrite_oid(fcinfo);
+        handle(|handlers| handlers.rewritten, relation.value() as u32, &alterations);
+    }
+    Datum::from(0)
+}
+
+super::c_function!(pgt_on_alter_table => on_alter_table);
+/// `pgtrickle._on_alter_table()`: `ddl_command_end`, for ALTER TABLE.
+unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: the statement has found its relation under the name in its tree, and holds a lock on it.
+    unsafe {
+        let tree = called(fcinfo);
+        let alterations = alterations(tree);
+        if !alterations.is_empty() {
+            let relation = pg_sys::RangeVarGetRelidExtended(
+                (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
+                pg_sys::NoLock as i32,
+                pg_sys::RVROption::RVR_MISSING_OK,
+                None,
+                std::ptr::null_mut(),
+            );
+            handle(|handlers| handlers.altered, relation.to_u32(), &alterations);
+        }
+    }
+    Datum::from(0)
+}
+
+type Handler = fn(u32, &[Alteration]) -> Result<()>;
+
+fn handle(which: impl FnOnce(&Handlers) -> Handler, relation: u32, alterations: &[Alteration]) {
+    if let (Some(handlers), false) = (HANDLERS.get(), alterations.is_empty())
+        && let Err(error) = which(handlers)(relation, alterations)
+    {
+        error.raise();
+    }
+}
+
+/// The parse tree of the statement; an error when SQL calls the function as a plain one.
+///
+/// # Safety
+/// `fcinfo` is what fmgr passed.
+unsafe fn called(fcinfo: pg_sys::FunctionCallInfo) -> *const pg_sys::Node {
     // SAFETY: fmgr's context node, when present, is a valid node, and an event trigger's carries the parse tree.
-    let (relation, columns) = unsafe {
+    unsafe {
         let context = (*fcinfo).context;
         if context.is_null() || (*context).type_ != NodeTag::T_EventTriggerData {
             Error::InvalidArgument {
@@ -36,41 +102,34 @@ unsafe fn on_table_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
             }
             .raise();
         }
-        let tree = (*context.cast::<pg_sys::EventTriggerData>()).parsetree;
-        // It takes no argument and looks only at the state of the event triggers.
-        let relation = pg_sys::pg_event_trigger_table_rewrite_oid(fcinfo);
-        (relation.value() as u32, recomputed(tree))
-    };
-    if let (Some(handle), false) = (HANDLER.get(), columns.is_empty())
-        && let Err(error) = handle(relation, &columns)
-    {
-        error.raise();
+        (*context.cast::<pg_sys::EventTriggerData>()).parsetree
     }
-    Datum::from(0)
 }
 
-/// The names of the columns that the statement computes anew.
+/// The subcommands of the statement that matter, if it is an ALTER TABLE.
 ///
 /// # Safety
 /// `tree` is a valid parse tree.
-unsafe fn recomputed(tree: *const pg_sys::Node) -> Vec<String> {
-    // SAFETY: the tag says which struct the node is; the commands of an ALTER TABLE are a list of AlterTableCmd, and
-    // those looked at have a column's name.
+unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
+    // SAFETY: the tag says which struct the node is; the commands of an ALTER TABLE are a list of AlterTableCmd.
     unsafe {
         if (*tree).type_ != NodeTag::T_AlterTableStmt {
             return Vec::new();
         }
         let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
         let count = commands.as_ref().map_or(0, |list| list.length);
-        let commands = (0..count).map(|index| &*pg_sys::list_nth(commands, index).cast::<pg_sys::AlterTableCmd>());
-        commands
-            .filter(|command| computes(command.subtype) && !command.name.is_null())
-            .map(|command| CStr::from_ptr(command.name).to_string_lossy().into_owned())
-            .collect()
+        (0..count).filter_map(|index| alteration(&*pg_sys::list_nth(commands, index).cast())).collect()
     }
 }
 
-fn computes(command: pg_sys::AlterTableType::Type) -> bool {
+unsafe fn alteration(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
     use pg_sys::AlterTableType as Kind;
-    command == Kind::AT_AlterColumnType || command == Kind::AT_SetExpression
+    // SAFETY: the subcommands asked for carry the name of a column.
+    let name = || unsafe { CStr::from_ptr(command.name) }.to_string_lossy().into_owned();
+    match command.subtype {
+        Kind::AT_AlterColumnType => Some(Alteration::Type(name())),
+        Kind::AT_SetExpression => Some(Alteration::Expression(name())),
+        Kind::AT_SetUnLogged => Some(Alteration::Unlogged),
+        _ => None,
+    }
 }

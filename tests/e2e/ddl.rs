@@ -16,6 +16,8 @@ tests![
     a_key_of_the_source_is_dropped,
     a_source_is_rewritten_by_an_expression,
     a_generated_column_gets_another_expression,
+    a_virtual_column_keeps_its_expression,
+    a_source_stays_logged,
     a_rewritten_column_has_any_name,
     a_view_below_is_replaced,
     a_source_gets_children,
@@ -232,6 +234,30 @@ fn a_generated_column_gets_another_expression(db: &mut Database) {
     db.stream("sums", "SELECT count(*) AS n, sum(g) AS s FROM t");
     db.cycle(&["ALTER TABLE t ALTER COLUMN h SET EXPRESSION AS (v + 1)"]);
     db.cycle_in_full(&["ALTER TABLE t ALTER COLUMN g SET EXPRESSION AS (v * 3)"]);
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn a_virtual_column_keeps_its_expression(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int, g int GENERATED ALWAYS AS (v * 2) VIRTUAL)");
+    db.run("CREATE TABLE free (v int, g int GENERATED ALWAYS AS (v * 2) VIRTUAL); INSERT INTO t (id, v) VALUES (1, 1)");
+    db.stream("rows", "SELECT id, g FROM t");
+    let change = "ALTER TABLE t ALTER COLUMN g SET EXPRESSION AS (v * 3)";
+    let failure = db.fails(change);
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    assert!(!failure.detail.is_empty() && !failure.hint.is_empty(), "{failure:?}");
+    db.run("ALTER TABLE free ALTER COLUMN g SET EXPRESSION AS (v * 3)");
+    db.cycle(&["INSERT INTO t (id, v) VALUES (2, 2)"]);
+    db.run("SELECT pgtrickle.drop_stream_table('rows')");
+    db.untrack("rows");
+    db.run(change);
+}
+
+fn a_source_stays_logged(db: &mut Database) {
+    source(db);
+    db.run("CREATE TABLE free (v int); ALTER TABLE free SET UNLOGGED");
+    let failure = db.fails("ALTER TABLE public.t SET UNLOGGED");
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    assert!(!failure.detail.is_empty() && !failure.hint.is_empty(), "{failure:?}");
     db.cycle(&["UPDATE t SET v = v + 1"]);
 }
 

@@ -1,0 +1,64 @@
+//! What a change of a source's definition means for those who read it, beyond what PostgreSQL's dependencies refuse.
+
+use crate::catalog::{self, Tracking};
+use crate::error::{Error, Result};
+use crate::pg::object;
+use crate::pg::relation::{Generated, Relation};
+use crate::pg::rewrite::Alteration;
+use crate::pg::source as facts;
+
+/// `relation` is being rewritten: the readers of a source recompute when a column that its buffer holds is computed anew,
+/// since no statement on its rows tells. The relation may be a descendant of the source, which has the columns under
+/// their names.
+///
+/// # Errors
+/// As the catalog's.
+pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()> {
+    let names = |name: &String| {
+        alterations.iter().any(|change| matches!(change, Alteration::Type(n) | Alteration::Expression(n) if n == name))
+    };
+    for tracking in tracked()? {
+        let held = |attnum: &i16| object::column_name(tracking.source, *attnum).is_some_and(|name| names(&name));
+        if tracking.columns.iter().any(held) && facts::members(tracking.source).contains(&relation) {
+            super::mark_changed(tracking.source);
+        }
+    }
+    Ok(())
+}
+
+/// The definition of `relation` was altered: refuses what would make its readers wrong without a way to notice.
+///
+/// # Errors
+/// `SourceInUse` (0A000).
+pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
+    let family = facts::members(relation);
+    for tracking in tracked()?.into_iter().filter(|tracking| family.contains(&tracking.source)) {
+        let Some(reason) = alterations.iter().find_map(|change| objection(tracking.source, change)) else { continue };
+        let readers = catalog::readers(tracking.source)?;
+        if let Some(reader) = readers.iter().find(|reader| tracking.consumers.contains(&reader.id)) {
+            let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
+            return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Virtual columns are compiled into the program as what they are computed from, so the program would go on with the
+/// old expression; their readers are not recorded, so every reader of the table counts.
+fn objection(source: u32, change: &Alteration) -> Option<String> {
+    match change {
+        Alteration::Unlogged => Some("A crash of the server empties an unlogged table without firing triggers.".into()),
+        Alteration::Expression(name) => {
+            let is_virtual = Relation::load(source)?
+                .columns
+                .iter()
+                .any(|column| column.name == *name && column.generated == Generated::Virtual);
+            is_virtual.then(|| format!("The compiled query contains what column \"{name}\" is computed from."))
+        }
+        Alteration::Type(_) => None,
+    }
+}
+
+fn tracked() -> Result<Vec<Tracking>> {
+    Ok(catalog::tracked_sources().into_iter().filter_map(catalog::tracking).collect())
+}
