@@ -7,14 +7,16 @@
 //!     (change a b)                                      sources that change together; may occur several times
 //!     (scan a id! k v)                                  a source; `!` marks its primary key
 //!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
+//!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
 //!     (project (#0 "#1 + 1") TREE)
 //!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
 
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
 use pgtrickle_engine::query::explain::tree as explain;
 use pgtrickle_engine::query::rel::ScanColumn;
+use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{
-    AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar, Scan, Volatility,
+    AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Item, Rel, Scalar, Scan, Volatility,
 };
 use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::collections::BTreeSet;
@@ -164,6 +166,24 @@ fn rel(node: &Node) -> Rel {
         "union" => {
             let inputs: Vec<Rel> = rest.iter().map(rel).collect();
             Rel::UnionAll { columns: inputs[0].columns(), inputs }
+        }
+        "intersect" | "except-all" => {
+            let [left, right] = [rel(&rest[0]), rel(&rest[1])];
+            let columns = left.columns();
+            match parts[0].atom() {
+                "intersect" => set_operation(SetOperation::Intersect, false, left, right, columns),
+                _ => set_operation(SetOperation::Except, true, left, right, columns),
+            }
+        }
+        "expand" => {
+            let input = rel(&rest[2]);
+            let mut columns = input.columns();
+            let item = scalar(rest[0].atom(), &columns);
+            let column = Column { name: "f".into(), ty: item.ty, nullable: true };
+            columns.push(column.clone());
+            let item = Item { text: item.fragments, columns: vec![column], ordinality: false };
+            let on: Vec<Scalar> = rest[1].list().iter().map(|node| scalar(node.atom(), &columns)).collect();
+            Rel::Expand { input: Box::new(input), item, outer: !on.is_empty(), on }
         }
         "distinct" => Rel::Distinct { input: Box::new(rel(&rest[0])) },
         "project" => {

@@ -10,7 +10,7 @@
 //! | [`from`] | FROM and WHERE → scans and one n-ary join |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
 //! | [`target`] | the SELECT list |
-//! | [`setop`] | UNION ALL |
+//! | [`setop`] | UNION, INTERSECT, EXCEPT |
 //! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
 //! | [`sources`] | which relations are read, and what kind they are |
 

@@ -1,40 +1,48 @@
-//! UNION ALL → an n-ary union, its arms cast to the types that PostgreSQL resolved.
+//! UNION, INTERSECT and EXCEPT, their arms cast to the types that PostgreSQL resolved: UNION ALL is an n-ary union, UNION
+//! its different rows, the others count the rows of both sides.
 
 use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Entry, SetNode};
 use crate::pg::types::cast_volatility;
+use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{Column, DataType, Fragment, Rel, Scalar, Volatility};
 
 /// The set operations of the level's query.
 pub(super) fn import(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode) -> Result<Rel> {
     let names: Vec<String> = level.query.targets().into_iter().map(|target| target.name).collect();
-    union(importer, level, tree, &names)
+    operation(importer, level, tree, &names)
 }
 
-fn union(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode, names: &[String]) -> Result<Rel> {
-    let (left, right, types) = match tree {
+fn operation(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode, names: &[String]) -> Result<Rel> {
+    let (name, all, left, right, types) = match tree {
         SetNode::Leaf(index) => return leaf(importer, level, *index),
-        SetNode::Operation { name: "UNION", all: true, left, right, types } => (left, right, types),
-        SetNode::Operation { name, all, .. } => {
-            let construct = if *all { format!("{name} ALL") } else { (*name).into() };
-            return Err(unsupported(
-                construct,
-                "Whether a row is in the result depends on how often each side has it.",
-            ));
-        }
+        SetNode::Operation { name, all, left, right, types } => (*name, *all, left, right, types),
     };
+    let left = operation(importer, level, left, names)?;
+    let right = operation(importer, level, right, names)?;
+    let counted = match name {
+        "UNION" => return union([left, right], all, names, types),
+        "INTERSECT" => SetOperation::Intersect,
+        _ => SetOperation::Except,
+    };
+    let (left, right) = (cast(left, types)?, cast(right, types)?);
+    let columns = columns(&[left.clone(), right.clone()], names, types);
+    Ok(set_operation(counted, all, left, right, columns))
+}
+
+fn union(sides: [Rel; 2], all: bool, names: &[String], types: &[DataType]) -> Result<Rel> {
     let mut inputs = Vec::new();
-    for side in [left, right] {
-        let rel = union(importer, level, side, names)?;
-        match rel {
+    for side in sides {
+        match side {
             // Casts go from step to step as PostgreSQL resolved them, so only unions of the same types merge.
             Rel::UnionAll { inputs: arms, columns } if same_types(&columns, types) => inputs.extend(arms),
             rel => inputs.push(cast(rel, types)?),
         }
     }
-    Ok(Rel::UnionAll { columns: columns(&inputs, names, types), inputs })
+    let union = Rel::UnionAll { columns: columns(&inputs, names, types), inputs };
+    Ok(if all { union } else { Rel::Distinct { input: Box::new(union) } })
 }
 
 fn leaf(importer: &Importer, level: &Level<'_, '_>, index: usize) -> Result<Rel> {
@@ -70,7 +78,7 @@ fn cast(rel: Rel, types: &[DataType]) -> Result<Rel> {
         let mut scalar = Scalar::column(position, column.ty.clone(), false);
         if column.ty.oid != ty.oid {
             if cast_volatility(&column.ty, ty) != Volatility::Immutable {
-                let construct = format!("UNION ALL of {} and {}", column.ty.sql, ty.sql);
+                let construct = format!("a set operation on {} and {}", column.ty.sql, ty.sql);
                 return Err(unsupported(construct, "The cast between them is STABLE: it depends on settings."));
             }
             scalar = Scalar {

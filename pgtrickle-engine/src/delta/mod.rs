@@ -96,6 +96,7 @@ fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)
         Rel::Stage { .. } | Rel::Opaque { .. } => {}
         Rel::Filter { input, .. }
         | Rel::Project { input, .. }
+        | Rel::Expand { input, .. }
         | Rel::Aggregate { input, .. }
         | Rel::Distinct { input } => for_each_scan(input, change),
         Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// One unit of maintenance: linear and join operators under at most one stateful operator, with one stored result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Scan, Stage, Filter, Project, Join and UnionAll only.
+    /// Scan, Stage, Filter, Project, Join, Expand and UnionAll only.
     pub body: Rel,
     pub kind: StageKind,
 }

@@ -40,6 +40,11 @@ fn line(rel: &Rel) -> String {
         Rel::Join { predicates, .. } => format!("Join {}", scalars(predicates)),
         Rel::OuterJoin { predicates, side, .. } => format!("OuterJoin {side:?} {}", scalars(predicates)),
         Rel::SemiJoin { predicates, yields, .. } => format!("SemiJoin {yields:?} {}", scalars(predicates)),
+        Rel::Expand { item, on, outer, .. } => {
+            let text = super::scalar::render(&item.text, |position| format!("#{position}"));
+            let on = if on.is_empty() { String::new() } else { format!(" on {}", scalars(on)) };
+            format!("Expand {}{text}{on}", if *outer { "outer " } else { "" })
+        }
         Rel::UnionAll { .. } => "UnionAll".into(),
         Rel::Aggregate { keys, calls, .. } => {
             let keys = keys.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");

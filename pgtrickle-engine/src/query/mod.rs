@@ -7,9 +7,10 @@ pub mod explain;
 pub mod rel;
 pub mod rewrite;
 pub mod scalar;
+pub mod set_operation;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use column::{Column, DataType, Equality};
-pub use rel::{AggregateCall, AggregateFunction, Rel, Scan};
+pub use rel::{AggregateCall, AggregateFunction, Item, Rel, Scan};
 pub use scalar::{Fragment, Scalar, Volatility};

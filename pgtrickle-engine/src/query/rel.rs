@@ -1,7 +1,7 @@
 //! Operators of the relational tree. Columns are positions; names occur only where the user sees them.
 
 use super::column::{Column, DataType};
-use super::scalar::Scalar;
+use super::scalar::{Fragment, Scalar};
 use crate::sql::{Ident, QualifiedName};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,17 @@ pub fn outer_columns(left: &[Column], right: &[Column], side: Side) -> Vec<Colum
     left.iter().map(kept).chain(right.iter().map(padded)).collect()
 }
 
+/// An item of a FROM clause that yields rows of its own for each row beside it: a set-returning function, a list of
+/// VALUES, a SELECT list that returns sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// As PostgreSQL prints it, over the columns of the row beside it; without an alias.
+    pub text: Vec<Fragment>,
+    pub columns: Vec<Column>,
+    /// The last column numbers the rows of each row beside it.
+    pub ordinality: bool,
+}
+
 /// A relational operator. Every variant says what it yields; its columns are [`Rel::columns`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rel {
@@ -122,6 +133,10 @@ pub enum Rel {
     /// Rows of `left` by whether they have a match: a row of `right` for which every predicate is true. Predicates count
     /// through both.
     SemiJoin { left: Box<Rel>, right: Box<Rel>, predicates: Vec<Scalar>, yields: Yield },
+    /// Each row of `input` with each row that `item` yields for it and for which every predicate of `on` is true; with
+    /// `outer`, a row for which there is none stays, its item's columns NULL. Yields the columns of `input`, then the
+    /// item's; `on` counts through both.
+    Expand { input: Box<Rel>, item: Item, on: Vec<Scalar>, outer: bool },
     /// The rows of all inputs. Inputs agree in number and types of columns; `columns` gives the result's.
     UnionAll { inputs: Vec<Rel>, columns: Vec<Column> },
     /// One row per group of equal `keys`, or exactly one row when there are none. Yields keys, then calls.
@@ -131,6 +146,11 @@ pub enum Rel {
 }
 
 impl Rel {
+    /// One row without columns: what a SELECT without FROM reads.
+    pub fn unit() -> Rel {
+        Rel::Opaque { query: "SELECT".into(), columns: Vec::new() }
+    }
+
     /// The columns that the operator yields.
     pub fn columns(&self) -> Vec<Column> {
         let computed = |name: &String, scalar: &Scalar, input: &[Column]| Column {
@@ -152,6 +172,10 @@ impl Rel {
             Rel::Join { inputs, .. } => inputs.iter().flat_map(Rel::columns).collect(),
             Rel::OuterJoin { left, right, side, .. } => outer_columns(&left.columns(), &right.columns(), *side),
             Rel::SemiJoin { left, yields, .. } => yields.columns(left.columns()),
+            Rel::Expand { input, item, outer, .. } => {
+                let nullable = |column: &Column| Column { nullable: column.nullable || *outer, ..column.clone() };
+                input.columns().into_iter().chain(item.columns.iter().map(nullable)).collect()
+            }
             Rel::Aggregate { input, keys, calls } => {
                 let below = input.columns();
                 let keys = keys.iter().map(|(name, scalar)| computed(name, scalar, &below));
@@ -171,6 +195,7 @@ impl Rel {
             Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => Vec::new(),
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
+            | Rel::Expand { input, .. }
             | Rel::Aggregate { input, .. }
             | Rel::Distinct { input } => vec![input],
             Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => vec![left, right],

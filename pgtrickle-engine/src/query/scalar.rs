@@ -36,6 +36,41 @@ pub struct Scalar {
     pub fixed_scale: bool,
 }
 
+/// Positions of the columns in `fragments`, each once, ascending.
+pub fn columns(fragments: &[Fragment]) -> Vec<usize> {
+    let mut used: Vec<usize> = fragments
+        .iter()
+        .filter_map(|fragment| match fragment {
+            Fragment::Column(position) => Some(*position),
+            Fragment::Text(_) => None,
+        })
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+    used
+}
+
+/// The text of `fragments` with each column printed by `name`.
+pub fn render(fragments: &[Fragment], mut name: impl FnMut(usize) -> String) -> String {
+    let mut text = String::new();
+    for fragment in fragments {
+        match fragment {
+            Fragment::Text(literal) => text.push_str(literal),
+            Fragment::Column(position) => text.push_str(&name(*position)),
+        }
+    }
+    text
+}
+
+/// `fragments` over an input whose column `i` moved to `place(i)`.
+pub fn remap(fragments: &[Fragment], mut place: impl FnMut(usize) -> usize) -> Vec<Fragment> {
+    let moved = |fragment: &Fragment| match fragment {
+        Fragment::Column(position) => Fragment::Column(place(*position)),
+        text @ Fragment::Text(_) => text.clone(),
+    };
+    fragments.iter().map(moved).collect()
+}
+
 impl Scalar {
     /// The column at `position`, unchanged.
     pub fn column(position: usize, ty: DataType, nullable: bool) -> Self {
@@ -81,39 +116,16 @@ impl Scalar {
 
     /// Positions of the input's columns that the expression reads, each once, ascending.
     pub fn columns(&self) -> Vec<usize> {
-        let mut used: Vec<usize> = self
-            .fragments
-            .iter()
-            .filter_map(|fragment| match fragment {
-                Fragment::Column(position) => Some(*position),
-                Fragment::Text(_) => None,
-            })
-            .collect();
-        used.sort_unstable();
-        used.dedup();
-        used
+        columns(&self.fragments)
     }
 
     /// The text with each column printed by `name`.
-    pub fn render(&self, mut name: impl FnMut(usize) -> String) -> String {
-        let mut text = String::new();
-        for fragment in &self.fragments {
-            match fragment {
-                Fragment::Text(literal) => text.push_str(literal),
-                Fragment::Column(position) => text.push_str(&name(*position)),
-            }
-        }
-        text
+    pub fn render(&self, name: impl FnMut(usize) -> String) -> String {
+        render(&self.fragments, name)
     }
 
     /// The same expression over an input whose column `i` moved to `place(i)`.
-    pub fn remap(&self, mut place: impl FnMut(usize) -> usize) -> Self {
-        let mut moved = self.clone();
-        for fragment in &mut moved.fragments {
-            if let Fragment::Column(position) = fragment {
-                *position = place(*position);
-            }
-        }
-        moved
+    pub fn remap(&self, place: impl FnMut(usize) -> usize) -> Self {
+        Scalar { fragments: remap(&self.fragments, place), ..self.clone() }
     }
 }

@@ -9,6 +9,7 @@ mod joins;
 mod keys;
 mod names;
 mod outer_joins;
+mod sets;
 mod settings;
 mod shapes;
 mod values;
@@ -22,6 +23,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     keys::TESTS,
     names::TESTS,
     outer_joins::TESTS,
+    sets::TESTS,
     settings::TESTS,
     shapes::TESTS,
     values::TESTS,

@@ -1,6 +1,7 @@
 //! One operator per file: its law, its content now, its delta.
 
 pub mod aggregate;
+pub mod expand;
 pub mod filter;
 pub mod join;
 pub mod outer_join;
@@ -37,6 +38,7 @@ pub fn now(rel: &Rel, context: &Context) -> String {
         Rel::SemiJoin { left, right, predicates, yields } => {
             semi_join::now(Operands { left, right, predicates, yields }, context)
         }
+        Rel::Expand { input, item, on, outer } => expand::now(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
         Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
     }
@@ -55,6 +57,7 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
         Rel::SemiJoin { left, right, predicates, yields } => {
             semi_join::delta(Operands { left, right, predicates, yields }, context)
         }
+        Rel::Expand { input, item, on, outer } => expand::delta(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
         Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
     }

@@ -3,8 +3,8 @@
 //! Filter keeps the keys of its input; Project those whose columns it keeps; a join's key is the union of one key of
 //! each input, less the inputs that an equality determines: when every key column of input R equals a column of the
 //! others, each combination of the others meets at most one row of R. A group is identified by its grouping columns, a
-//! distinct row by all of its columns. Key columns of a scan are NOT NULL; grouping columns may be NULL, and then NULLs
-//! count as equal.
+//! distinct row by all of its columns; what an item of FROM yields for a row, by the number that it gives it. Key columns of
+//! a scan are NOT NULL; grouping columns may be NULL, and then NULLs count as equal.
 
 use crate::query::rel::Side;
 use crate::query::{Column, Rel, Scalar};
@@ -22,7 +22,12 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         Rel::Join { inputs, predicates } => joined(inputs, predicates),
         Rel::OuterJoin { left, right, predicates, side } => outer_joined(left, right, predicates, *side),
         Rel::SemiJoin { left, .. } => keys(left),
-        Rel::UnionAll { .. } | Rel::Opaque { .. } => Vec::new(),
+        Rel::Expand { input, item, .. } if item.ordinality => {
+            let number = input.columns().len() + item.columns.len() - 1;
+            keys(input).into_iter().map(|key| key.into_iter().chain([number]).collect()).collect()
+        }
+        Rel::Opaque { .. } if *rel == Rel::unit() => vec![Vec::new()],
+        Rel::UnionAll { .. } | Rel::Opaque { .. } | Rel::Expand { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
     }

@@ -19,6 +19,7 @@ pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
         Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => rel,
         Rel::Filter { input, predicates } => Rel::Filter { input: boxed(input), predicates },
         Rel::Project { input, outputs } => Rel::Project { input: boxed(input), outputs },
+        Rel::Expand { input, item, on, outer } => Rel::Expand { input: boxed(input), item, on, outer },
         Rel::Aggregate { input, keys, calls } => Rel::Aggregate { input: boxed(input), keys, calls },
         Rel::Distinct { input } => Rel::Distinct { input: boxed(input) },
         Rel::Join { inputs, predicates } => Rel::Join { inputs: inputs.into_iter().map(change).collect(), predicates },

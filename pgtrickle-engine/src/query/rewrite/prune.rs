@@ -5,8 +5,8 @@
 //! what some scan keeps, so an update of any other column is no change at all.
 
 use crate::query::column::Column;
-use crate::query::rel::{AggregateCall, Rel, Scan, Yield};
-use crate::query::scalar::Scalar;
+use crate::query::rel::{AggregateCall, Item, Rel, Scan, Yield};
+use crate::query::scalar::{self, Scalar};
 use std::collections::BTreeSet;
 
 /// The same relation with the same columns, read from scans without unused columns.
@@ -81,6 +81,7 @@ fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
         Rel::SemiJoin { left, right, predicates, yields } => {
             narrow_semi_join(*left, *right, &predicates, yields, needed)
         }
+        Rel::Expand { input, item, on, outer } => narrow_expand(*input, item, &on, outer, needed),
         Rel::UnionAll { inputs, columns } => {
             let inputs = inputs.into_iter().map(|input| exactly(input, needed)).collect();
             let rel = Rel::UnionAll { inputs, columns: keep(columns, needed) };
@@ -145,6 +146,20 @@ fn narrow_semi_join(left: Rel, right: Rel, predicates: &[Scalar], yields: Yield,
     }
     let (left, right) = below.pair();
     Narrowed { rel: Rel::SemiJoin { left, right, predicates, yields }, kept }
+}
+
+/// The item yields all of its columns in any case.
+fn narrow_expand(input: Rel, item: Item, on: &[Scalar], outer: bool, needed: &BTreeSet<usize>) -> Narrowed {
+    let width = input.columns().len();
+    let mut wanted = with_used(needed, on);
+    wanted.extend(scalar::columns(&item.text));
+    let below = narrow(input, &wanted.range(..width).copied().collect());
+    let item = Item { text: scalar::remap(&item.text, |old| below.place(old)), ..item };
+    let kept = below.kept.iter().copied().chain(width..width + item.columns.len()).collect();
+    let mut expand = Narrowed { rel: below.rel, kept };
+    let on = on.iter().map(|predicate| expand.scalar(predicate)).collect();
+    expand.rel = Rel::Expand { input: Box::new(expand.rel), item, on, outer };
+    expand
 }
 
 fn narrow_aggregate(
