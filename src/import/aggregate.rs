@@ -1,10 +1,11 @@
 //! GROUP BY, aggregate calls and HAVING → Aggregate, a Filter over it, a Project over that.
 //!
 //! Columns that PostgreSQL accepts because they depend on a grouped primary key become keys too: they have one value
-//! in each group, so the groups stay the same.
+//! in each group, so the groups stay the same. Keys that return sets are computed first, each row once for each of theirs.
 
 use super::expr::Scope;
 use super::from::From;
+use super::item;
 use super::select::Importer;
 use super::{target, unsupported};
 use crate::error::Result;
@@ -31,9 +32,18 @@ pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped
         let target = targets.iter().find(|target| target.expr.as_variable() == variable);
         target.map_or(fallback, |target| target.name.clone())
     };
+    let mut input = from.rel;
+    let (names, keys): (Vec<String>, Vec<Expr<'a>>) = keys.into_iter().unzip();
+    let keys = if keys.iter().any(|key| key.returns_set()) {
+        let width = keys.len();
+        input = item::select_list(input, &from.scope, keys)?;
+        item::yielded(&input, width)
+    } else {
+        keys.into_iter().map(|key| from.scope.scalar(key)).collect::<Result<Vec<_>>>()?
+    };
     let mut key_scalars = Vec::new();
-    for (index, (name, key)) in keys.into_iter().enumerate() {
-        key_scalars.push((named(key_entry, index, name), from.scope.scalar(key)?));
+    for (index, (name, key)) in names.into_iter().zip(keys).enumerate() {
+        key_scalars.push((named(key_entry, index, name), key));
     }
     for (index, column) in dependent.into_iter().enumerate() {
         key_scalars.push((named(dependent_entry, index, format!("key{}", index + 1)), from.scope.scalar(column)?));
@@ -44,7 +54,7 @@ pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped
         aggregate_calls.push((name, aggregate_call(&from.scope, call)?));
     }
 
-    let rel = Rel::Aggregate { input: Box::new(from.rel), keys: key_scalars, calls: aggregate_calls };
+    let rel = Rel::Aggregate { input: Box::new(input), keys: key_scalars, calls: aggregate_calls };
     let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.scalar(conjunct));
     let predicates = predicates.collect::<Result<Vec<_>>>()?;
     let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };

@@ -32,6 +32,17 @@ impl<'a> Scope<'a> {
 
     /// The expression over the input.
     pub(super) fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
+        Ok(Scalar {
+            fragments: self.fragments(expr)?,
+            ty: expr.data_type(),
+            volatility: expr.volatility(),
+            nullable: expr.is_nullable(),
+            fixed_scale: expr.has_fixed_scale(),
+        })
+    }
+
+    /// The text of the expression over the input.
+    pub(super) fn fragments(&self, expr: Expr<'a>) -> Result<Vec<Fragment>> {
         let variables = expr.variables();
         if variables.grouping {
             return Err(unsupported("GROUPING()", "It is maintained only together with grouping sets."));
@@ -47,13 +58,7 @@ impl<'a> Scope<'a> {
             Piece::Text(text) => Ok(Fragment::Text(text)),
             Piece::Column(variable) => self.position(variable).map(Fragment::Column),
         });
-        Ok(Scalar {
-            fragments: pieces.collect::<Result<_>>()?,
-            ty: expr.data_type(),
-            volatility: expr.volatility(),
-            nullable: expr.is_nullable(),
-            fixed_scale: expr.has_fixed_scale(),
-        })
+        pieces.collect()
     }
 
     fn position(&self, variable: Variable) -> Result<usize> {

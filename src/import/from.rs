@@ -4,15 +4,16 @@
 //! conjunction. The engine picks the order. An outer join is an operator of its own, an input of the join around it.
 
 use super::expr::Scope;
+use super::item;
 use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
+use crate::pg::computed::Computed;
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
 use crate::pg::relation::{Attribute, Generated, Persistence, Relation, RelationKind};
 use crate::pg::types::is_domain;
-use pgtrickle_engine::query::rel::ScanColumn;
-use pgtrickle_engine::query::rel::Side;
-use pgtrickle_engine::query::{Column, Rel, Scalar, Scan};
+use pgtrickle_engine::query::rel::{self, ScanColumn, Side};
+use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan, scalar};
 use pgtrickle_engine::sql::Ident;
 
 /// The rows that a SELECT starts from.
@@ -23,49 +24,89 @@ pub(super) struct From<'a> {
 
 /// An item of a FROM clause: inputs of an inner join and its conditions. Columns count from `start` in the scope.
 struct Item<'a> {
-    rels: Vec<Rel>,
+    inputs: Vec<Input>,
     start: usize,
     width: usize,
     conditions: Vec<Expr<'a>>,
+}
+
+enum Input {
+    Rel(Rel),
+    /// Computed from what stands left of it, whose columns it counts from the beginning of the scope.
+    Lateral(rel::Item),
+}
+
+impl Input {
+    fn width(&self) -> usize {
+        match self {
+            Input::Rel(rel) => rel.columns().len(),
+            Input::Lateral(item) => item.columns.len(),
+        }
+    }
 }
 
 /// The FROM clause of the level's query, filtered by its WHERE condition.
 pub(super) fn import<'a>(importer: &Importer, level: &Level<'_, 'a>) -> Result<From<'a>> {
     let query = level.query;
     let mut scope = Scope::new(importer.deparser(query, &[]));
-    let mut all = Item { rels: Vec::new(), start: 0, width: 0, conditions: Vec::new() };
+    let mut all = Item { inputs: Vec::new(), start: 0, width: 0, conditions: Vec::new() };
     for item in query.from() {
         let next = all.width;
         all.append(tree(importer, level, &mut scope, item, next)?);
     }
     all.conditions.extend(query.condition());
-    if all.rels.is_empty() {
-        return Err(unsupported("a SELECT without FROM", "It reads no source that could change."));
-    }
     let rel = all.joined(&scope)?;
     Ok(From { rel, scope })
 }
 
 impl<'a> Item<'a> {
-    fn one(rel: Rel, start: usize) -> Self {
-        Item { width: rel.columns().len(), rels: vec![rel], start, conditions: Vec::new() }
+    fn one(input: Input, start: usize) -> Self {
+        Item { width: input.width(), inputs: vec![input], start, conditions: Vec::new() }
     }
 
     fn append(&mut self, other: Item<'a>) {
         self.width += other.width;
-        self.rels.extend(other.rels);
+        self.inputs.extend(other.inputs);
         self.conditions.extend(other.conditions);
     }
 
     /// One relation: the inner join of the inputs under the conditions.
     fn joined(mut self, scope: &Scope<'a>) -> Result<Rel> {
         let predicates = predicates(std::mem::take(&mut self.conditions), scope, self.start)?;
-        if self.rels.len() > 1 {
-            return Ok(Rel::Join { inputs: self.rels, predicates });
+        let mut rels = Vec::new();
+        for input in self.inputs {
+            match input {
+                Input::Rel(rel) => rels.push(rel),
+                Input::Lateral(item) => {
+                    let item = moved(item, self.start)?;
+                    rels = vec![Rel::Expand { input: Box::new(cross(rels)), item, on: Vec::new(), outer: false }];
+                }
+            }
         }
-        let input = self.rels.remove(0);
-        Ok(if predicates.is_empty() { input } else { Rel::Filter { input: Box::new(input), predicates } })
+        Ok(match cross(rels) {
+            rel if predicates.is_empty() => rel,
+            Rel::Join { inputs, .. } => Rel::Join { inputs, predicates },
+            input => Rel::Filter { input: Box::new(input), predicates },
+        })
     }
+}
+
+/// All pairs of rows; one row without columns when there is nothing.
+fn cross(mut rels: Vec<Rel>) -> Rel {
+    match rels.len() {
+        0 => Rel::unit(),
+        1 => rels.remove(0),
+        _ => Rel::Join { inputs: rels, predicates: Vec::new() },
+    }
+}
+
+/// The item over columns that count from `start`.
+fn moved(item: rel::Item, start: usize) -> Result<rel::Item> {
+    if scalar::columns(&item.text).iter().any(|place| *place < start) {
+        let reason = "It is evaluated for each row of that table, but joined to other rows first.";
+        return Err(unsupported("a function that reads a table from outside its outer join", reason));
+    }
+    Ok(rel::Item { text: scalar::remap(&item.text, |place| place - start), ..item })
 }
 
 /// The conjuncts of `conditions` over columns that count from `start`.
@@ -83,18 +124,34 @@ fn tree<'a>(
     start: usize,
 ) -> Result<Item<'a>> {
     match item {
-        FromItem::Entry(index) => Ok(Item::one(entry(importer, level, scope, index, start)?, start)),
+        FromItem::Entry(index) => {
+            let input = match level.query.entry(index) {
+                Entry::Computed(computed) => computed_entry(scope, index, computed, start)?,
+                entry => Input::Rel(self::entry(importer, level, scope, (index, entry), start)?),
+            };
+            Ok(Item::one(input, start))
+        }
         FromItem::Join { kind, left, right, condition } => {
             let mut left = tree(importer, level, scope, *left, start)?;
-            let right = tree(importer, level, scope, *right, start + left.width)?;
+            let mut right = tree(importer, level, scope, *right, start + left.width)?;
             if kind == JoinKind::Inner {
                 left.append(right);
                 left.conditions.extend(condition);
                 return Ok(left);
             }
             let predicates = predicates(condition.into_iter().collect(), scope, start)?;
-            let (left, right) = (left.joined(scope)?, right.joined(scope)?);
-            Ok(Item::one(outer_join(left, right, predicates, kind), start))
+            let left = left.joined(scope)?;
+            let rel = match right.inputs.pop() {
+                Some(Input::Lateral(item)) if right.inputs.is_empty() => {
+                    let item = moved(item, start)?;
+                    Rel::Expand { input: Box::new(left), item, on: predicates, outer: true }
+                }
+                last => {
+                    right.inputs.extend(last);
+                    outer_join(left, right.joined(scope)?, predicates, kind)
+                }
+            };
+            Ok(Item::one(Input::Rel(rel), start))
         }
     }
 }
@@ -118,14 +175,26 @@ fn outer_join(left: Rel, right: Rel, predicates: Vec<Scalar>, kind: JoinKind) ->
     Rel::Project { outputs: order.map(output).collect(), input: Box::new(mirrored) }
 }
 
+/// An item that reads columns is computed for each row of what stands left of it, another one once.
+fn computed_entry<'a>(scope: &mut Scope<'a>, index: usize, computed: Computed<'a>, start: usize) -> Result<Input> {
+    let (item, numbers) = item::of(scope, computed)?;
+    for (position, number) in numbers.into_iter().enumerate() {
+        scope.place((index, number), start + position);
+    }
+    if item.text.iter().any(|fragment| matches!(fragment, Fragment::Column(_))) {
+        return Ok(Input::Lateral(item));
+    }
+    Ok(Input::Rel(Rel::Expand { input: Box::new(Rel::unit()), item, on: Vec::new(), outer: false }))
+}
+
 fn entry<'a>(
     importer: &Importer,
     level: &Level<'_, 'a>,
     scope: &mut Scope<'a>,
-    index: usize,
+    (index, entry): (usize, Entry<'a>),
     start: usize,
 ) -> Result<Rel> {
-    let rel = match level.query.entry(index) {
+    let rel = match entry {
         Entry::Relation { relid, .. } => return scan(importer, scope, index, relid, start),
         Entry::Subquery { lateral: true, .. } => {
             return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
@@ -137,6 +206,7 @@ fn entry<'a>(
             }
             with_item(importer, level, &name, levels_up)?
         }
+        Entry::Computed(_) => return Err(Error::Internal("a computed entry is no relation".into())),
         Entry::Other(construct) => {
             return Err(unsupported(construct, "Only tables, views and sub-selects can be watched for changes."));
         }

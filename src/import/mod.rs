@@ -9,6 +9,7 @@
 //! | [`select`] | one SELECT: its clauses put together |
 //! | [`from`] | FROM and WHERE → scans and one n-ary join |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
+//! | [`item`] | functions in FROM, VALUES, SELECT lists that return sets |
 //! | [`target`] | the SELECT list |
 //! | [`setop`] | UNION, INTERSECT, EXCEPT |
 //! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
@@ -17,6 +18,7 @@
 mod aggregate;
 mod expr;
 mod from;
+mod item;
 mod refuse;
 mod select;
 mod setop;

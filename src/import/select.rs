@@ -108,7 +108,11 @@ fn check_clauses(query: Query<'_>) -> Result<()> {
     let found = [
         (query.has_grouping_sets(), "GROUPING SETS", "A row would belong to several groups."),
         (query.has_window_functions(), "a window function", "One changed row can change a whole partition."),
-        (query.has_target_set_functions(), "a set-returning function in the SELECT list", "A row yields many."),
+        (
+            query.targets().iter().any(|target| target.junk && target.expr.returns_set()),
+            "a set-returning function in ORDER BY alone",
+            "It repeats rows without showing why.",
+        ),
         (query.has_sub_links(), "a sub-select in an expression", "Its rows decide about rows of the outer query."),
         (query.is_distinct_on(), "DISTINCT ON", "Which row stays depends on the order of all rows with its key."),
         (query.has_limit(), "LIMIT", "Which rows are kept depends on the order of all rows."),

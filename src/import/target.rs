@@ -1,6 +1,7 @@
 //! The SELECT list.
 
 use super::expr::Scope;
+use super::item;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Query, Target};
 use crate::pg::types;
@@ -44,8 +45,19 @@ fn invalid(message: String, hint: &str) -> Error {
     Error::QueryParse { message, detail, hint: hint.into() }
 }
 
+/// `targets` over `input`, of which some return sets: a row for each row of theirs.
+fn expand<'a>(input: Rel, scope: &Scope<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
+    let (names, list): (Vec<String>, Vec<_>) = targets.into_iter().map(|target| (target.name, target.expr)).unzip();
+    let expand = item::select_list(input, scope, list)?;
+    let outputs = item::yielded(&expand, names.len());
+    Ok(Rel::Project { input: Box::new(expand), outputs: names.into_iter().zip(outputs).collect() })
+}
+
 /// `targets` over `input`; nothing is added when they are exactly its columns.
 pub(super) fn project<'a>(input: Rel, scope: &Scope<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
+    if targets.iter().any(|target| target.expr.returns_set()) {
+        return expand(input, scope, targets);
+    }
     let output = |target: Target<'a>| Ok((target.name, scope.scalar(target.expr)?));
     let outputs: Vec<(String, Scalar)> = targets.into_iter().map(output).collect::<Result<_>>()?;
     let below = input.columns();

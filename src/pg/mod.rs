@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod capture;
 pub mod clock;
 pub mod commit;
+pub mod computed;
 pub mod deparse;
 pub mod executor;
 pub mod facts;

@@ -3,6 +3,7 @@
 //!
 //! Join aliases never come out: every expression that a [`Query`] hands on refers to the columns of its base entries.
 
+use super::computed::Computed;
 use super::types;
 use pgrx::{PgList, is_a, pg_sys};
 use pgtrickle_engine::query::DataType;
@@ -50,6 +51,7 @@ pub enum Entry<'a> {
         levels_up: usize,
         recursive: bool,
     },
+    Computed(Computed<'a>),
     /// Anything else, by the name that users know it by.
     Other(&'static str),
 }
@@ -218,6 +220,9 @@ impl<'a> Query<'a> {
         // SAFETY: rtable is a List of RangeTblEntry, and the kind says which fields are set.
         unsafe {
             let entry = items::<pg_sys::RangeTblEntry>(self.node.rtable)[index - 1];
+            if let Some(computed) = self.computed(entry) {
+                return Entry::Computed(computed);
+            }
             match entry.rtekind {
                 pg_sys::RTEKind::RTE_RELATION => Entry::Relation { relid: entry.relid.to_u32(), only: !entry.inh },
                 pg_sys::RTEKind::RTE_SUBQUERY => Entry::Subquery {
@@ -229,9 +234,6 @@ impl<'a> Query<'a> {
                     levels_up: entry.ctelevelsup as usize,
                     recursive: entry.self_reference,
                 },
-                pg_sys::RTEKind::RTE_FUNCTION => Entry::Other("a function in FROM"),
-                pg_sys::RTEKind::RTE_TABLEFUNC => Entry::Other("XMLTABLE or JSON_TABLE"),
-                pg_sys::RTEKind::RTE_VALUES => Entry::Other("VALUES"),
                 pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => Entry::Other("a transition table"),
                 _ => Entry::Other("an entry without rows of its own"),
             }
@@ -307,10 +309,6 @@ impl<'a> Query<'a> {
 
     pub fn has_window_functions(self) -> bool {
         self.node.hasWindowFuncs
-    }
-
-    pub fn has_target_set_functions(self) -> bool {
-        self.node.hasTargetSRFs
     }
 
     pub fn has_sub_links(self) -> bool {

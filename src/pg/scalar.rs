@@ -39,6 +39,12 @@ impl<'a> Expr<'a> {
         }
     }
 
+    /// The value is a set of values.
+    pub fn returns_set(self) -> bool {
+        // SAFETY: only reads the expression.
+        unsafe { pg_sys::expression_returns_set(self.node) }
+    }
+
     /// False only when the value cannot be NULL unless a column that it reads is.
     pub fn is_nullable(self) -> bool {
         // SAFETY: a valid expression.

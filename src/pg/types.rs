@@ -92,6 +92,18 @@ pub fn is_pseudo(ty: &DataType) -> bool {
     unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_PSEUDO }
 }
 
+/// Values of the type, or of a domain's base type, are rows.
+pub fn is_composite(ty: &DataType) -> bool {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::type_is_rowtype(pg_sys::Oid::from(ty.oid)) }
+}
+
+/// The collation that columns of the type have unless they name one.
+pub fn default_collation(ty: &DataType) -> u32 {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_typcollation(pg_sys::Oid::from(ty.oid)) }.to_u32()
+}
+
 /// The type is a domain.
 pub fn is_domain(ty: &DataType) -> bool {
     // SAFETY: a syscache lookup.

@@ -3,6 +3,7 @@
 use pgtrickle_tests::Test;
 
 mod distinct;
+mod functions;
 mod groups;
 mod images;
 mod joins;
@@ -17,6 +18,7 @@ mod writes;
 
 pub(crate) const MODULES: &[&[Test]] = &[
     distinct::TESTS,
+    functions::TESTS,
     groups::TESTS,
     images::TESTS,
     joins::TESTS,
