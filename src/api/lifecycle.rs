@@ -38,89 +38,78 @@ impl Fixed<'_> {
     }
 }
 
-/// Creates a stream table that stays equal to `query`, and fills it unless `initialize` is false.
-///
-/// `schedule`: a duration such as `'1s'` or `'500ms'` (how often a busy table is refreshed at most), cron, or
-/// `'calculated'`. `refresh_mode`: AUTO, FULL or DIFFERENTIAL.
-#[pg_extern(schema = "pgtrickle")]
-#[expect(clippy::too_many_arguments, reason = "a fixed SQL signature")]
-fn create_stream_table(
-    name: Option<&str>,
-    query: Option<&str>,
-    schedule: default!(Option<&str>, "'calculated'"),
-    refresh_mode: default!(Option<&str>, "'AUTO'"),
-    initialize: default!(bool, "true"),
-    diamond_consistency: default!(Option<&str>, "NULL"),
-    diamond_schedule_policy: default!(Option<&str>, "NULL"),
-    cdc_mode: default!(Option<&str>, "NULL"),
-    append_only: default!(bool, "false"),
-    pooler_compatibility_mode: default!(bool, "false"),
-    partition_by: default!(Option<&str>, "NULL"),
-    max_differential_joins: default!(Option<i32>, "NULL"),
-    max_delta_fraction: default!(Option<f64>, "NULL"),
-) -> std::result::Result<(), Report> {
-    let fixed = Fixed {
-        diamond_consistency,
-        diamond_schedule_policy,
-        cdc_mode,
-        append_only,
-        pooler_compatibility_mode,
-        partition_by,
-        max_differential_joins,
-        max_delta_fraction,
-    };
-    Ok(create(name, query, schedule, refresh_mode, initialize, &fixed)?)
+/// Declares SQL functions that take everything there is to say about a new stream table, from one list of arguments. Each
+/// hands it to the function after the arrow.
+macro_rules! creators {
+    ($($(#[$doc:meta])* $function:ident => $create:path;)*) => {$(
+        $(#[$doc])*
+        #[pg_extern(schema = "pgtrickle")]
+        #[expect(clippy::too_many_arguments, reason = "a fixed SQL signature")]
+        fn $function(
+            name: Option<&str>,
+            query: Option<&str>,
+            schedule: default!(Option<&str>, "'calculated'"),
+            refresh_mode: default!(Option<&str>, "'AUTO'"),
+            initialize: default!(bool, "true"),
+            diamond_consistency: default!(Option<&str>, "NULL"),
+            diamond_schedule_policy: default!(Option<&str>, "NULL"),
+            cdc_mode: default!(Option<&str>, "NULL"),
+            append_only: default!(bool, "false"),
+            pooler_compatibility_mode: default!(bool, "false"),
+            partition_by: default!(Option<&str>, "NULL"),
+            max_differential_joins: default!(Option<i32>, "NULL"),
+            max_delta_fraction: default!(Option<f64>, "NULL"),
+        ) -> std::result::Result<(), Report> {
+            let fixed = Fixed {
+                diamond_consistency,
+                diamond_schedule_policy,
+                cdc_mode,
+                append_only,
+                pooler_compatibility_mode,
+                partition_by,
+                max_differential_joins,
+                max_delta_fraction,
+            };
+            Ok($create(Creation { name, query, schedule, mode: refresh_mode, initialize, fixed })?)
+        }
+    )*};
 }
 
-/// As `create_stream_table`; when the name is a stream table's already, says so and changes nothing.
-#[pg_extern(schema = "pgtrickle")]
-#[expect(clippy::too_many_arguments, reason = "a fixed SQL signature")]
-fn create_stream_table_if_not_exists(
-    name: Option<&str>,
-    query: Option<&str>,
-    schedule: default!(Option<&str>, "'calculated'"),
-    refresh_mode: default!(Option<&str>, "'AUTO'"),
-    initialize: default!(bool, "true"),
-    diamond_consistency: default!(Option<&str>, "NULL"),
-    diamond_schedule_policy: default!(Option<&str>, "NULL"),
-    cdc_mode: default!(Option<&str>, "NULL"),
-    append_only: default!(bool, "false"),
-    pooler_compatibility_mode: default!(bool, "false"),
-    partition_by: default!(Option<&str>, "NULL"),
-    max_differential_joins: default!(Option<i32>, "NULL"),
-    max_delta_fraction: default!(Option<f64>, "NULL"),
-) -> std::result::Result<(), Report> {
-    if let Some(table) = catalog::by_name(&parse_name(name)?)? {
+creators! {
+    /// Creates a stream table that stays equal to `query`, and fills it unless `initialize` is false.
+    ///
+    /// `schedule`: a duration such as `'1s'` or `'500ms'` (how often a busy table is refreshed at most), cron, or
+    /// `'calculated'`. `refresh_mode`: AUTO, FULL or DIFFERENTIAL.
+    create_stream_table => create;
+    /// As `create_stream_table`; when the name is a stream table's already, says so and changes nothing.
+    create_stream_table_if_not_exists => create_if_not_exists;
+}
+
+/// The arguments of the create functions, as given.
+struct Creation<'a> {
+    name: Option<&'a str>,
+    query: Option<&'a str>,
+    schedule: Option<&'a str>,
+    mode: Option<&'a str>,
+    initialize: bool,
+    fixed: Fixed<'a>,
+}
+
+fn create_if_not_exists(creation: Creation) -> Result<()> {
+    if let Some(table) = catalog::by_name(&parse_name(creation.name)?)? {
         pgrx::info!("stream table {} already exists, skipping", table.shown());
         return Ok(());
     }
-    let fixed = Fixed {
-        diamond_consistency,
-        diamond_schedule_policy,
-        cdc_mode,
-        append_only,
-        pooler_compatibility_mode,
-        partition_by,
-        max_differential_joins,
-        max_delta_fraction,
-    };
-    Ok(create(name, query, schedule, refresh_mode, initialize, &fixed)?)
+    create(creation)
 }
 
-fn create(
-    name: Option<&str>,
-    query: Option<&str>,
-    schedule: Option<&str>,
-    mode: Option<&str>,
-    initialize: bool,
-    fixed: &Fixed,
-) -> Result<()> {
+fn create(creation: Creation) -> Result<()> {
     refuse_recovery()?;
-    let name = parse_name(name)?;
-    let query = required("query", query)?;
-    let schedule = parse_schedule(required("schedule", schedule)?)?;
-    let mode = Mode::parse(required("refresh_mode", mode)?)?;
-    fixed.check()?;
+    let name = parse_name(creation.name)?;
+    let query = required("query", creation.query)?;
+    let schedule = parse_schedule(required("schedule", creation.schedule)?)?;
+    let mode = Mode::parse(required("refresh_mode", creation.mode)?)?;
+    creation.fixed.check()?;
     refresh::refuse_taken_name(&name)?;
     let imported = import(query)?;
     let shown = format!("{}.{}", name.schema.0, name.name.0);
@@ -130,7 +119,7 @@ fn create(
     if let (Err(Error::Unsupported { construct, reason }), Mode::Auto) = (&imported.tree, mode) {
         pgrx::notice!("stream table {shown} will be refreshed in FULL mode: {construct}: {reason}");
     }
-    refresh::create(Definition { name, query, imported, schedule, mode, initialize })?;
+    refresh::create(Definition { name, query, imported, schedule, mode, initialize: creation.initialize })?;
     catalog_changed_at_commit();
     pgrx::info!("stream table {shown} created");
     Ok(())
