@@ -119,7 +119,7 @@ CREATE TABLE pgtrickle.pgt_change_tracking (
     source_relid            oid PRIMARY KEY,
     slot_name               text NOT NULL,
     last_consumed_lsn       pg_lsn,
-    tracked_by_pgt_ids      bigint[],
+    tracked_by_pgt_ids      bigint[] NOT NULL,
     buffer_relid            oid NOT NULL,
     columns                 int2[] NOT NULL
 );

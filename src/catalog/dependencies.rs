@@ -79,9 +79,9 @@ pub fn sources_of(id: i64) -> Result<Vec<Dependency>> {
 fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {
     query(sql, params, |row| {
         Ok(Dependency {
-            pgt_id: row.get(0).unwrap_or(0),
-            source: row.oid(1).unwrap_or(0),
-            kind: SourceType::parse(&row.get::<String>(2).unwrap_or_default())?,
+            pgt_id: row.required(0)?,
+            source: row.required_oid(1)?,
+            kind: SourceType::parse(&row.required::<String>(2)?)?,
         })
     })
     .into_iter()

@@ -134,23 +134,26 @@ macro_rules! select {
 }
 
 fn read(row: &Row) -> Result<StreamTable> {
-    let text = |index| row.get::<String>(index).unwrap_or_default();
+    let text = |index| row.required::<String>(index);
     let frontier = row.get::<String>(10).map(|json| {
         serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
     });
-    let relid = row.oid(1).unwrap_or(0);
+    let relid = row.required_oid(1)?;
     Ok(StreamTable {
-        id: row.get(0).unwrap_or(0),
+        id: row.required(0)?,
         relid,
-        name: object::name(relid).unwrap_or_else(|| QualifiedName::new(text(2), text(3))),
-        query: text(4),
+        name: match object::name(relid) {
+            Some(name) => name,
+            None => QualifiedName::new(text(2)?, text(3)?),
+        },
+        query: text(4)?,
         schedule: row.get(5),
-        mode: Mode::parse(&text(6))?,
-        status: Status::parse(&text(7))?,
-        is_populated: row.get(8).unwrap_or(false),
-        needs_reinit: row.get(9).unwrap_or(false),
+        mode: Mode::parse(&text(6)?)?,
+        status: Status::parse(&text(7)?)?,
+        is_populated: row.required(8)?,
+        needs_reinit: row.required(9)?,
         frontier: frontier.transpose()?,
-        consecutive_errors: row.get(11).unwrap_or(0),
+        consecutive_errors: row.required(11)?,
         last_refresh_at: row.get(12),
         data_timestamp: row.get(13),
         effective_mode: row.get(14),
@@ -219,8 +222,8 @@ pub fn lock(id: i64) -> Result<Option<StreamTable>> {
 /// The compiled query of a stream table as JSON, and its state tables by stage.
 pub fn program(id: i64) -> Result<(String, Vec<u32>)> {
     let sql = "SELECT program, state_relids FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
-    let rows = query(sql, &[Param::of(id)], |row| (row.get(0).unwrap_or_default(), row.oids(1).unwrap_or_default()));
-    rows.into_iter().next().ok_or_else(|| Error::Internal(format!("stream table {id} has no program")))
+    let rows = query(sql, &[Param::of(id)], |row| Ok((row.required(0)?, row.required_oids(1)?)));
+    rows.into_iter().next().unwrap_or_else(|| Err(Error::Internal(format!("stream table {id} has no program"))))
 }
 
 /// What creation knows of a stream table.
@@ -253,9 +256,10 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
             Param::of(stored_mode.as_str()),
             Param::of(new.has_keyless_source),
         ],
-        |row| row.get::<i64>(0),
+        |row| row.required::<i64>(0),
     );
-    let id = ids.into_iter().flatten().next().ok_or_else(|| Error::Internal("no pgt_id was returned".into()))?;
+    let missing = || Err(Error::Internal("no pgt_id was returned".into()));
+    let id = ids.into_iter().next().unwrap_or_else(missing)?;
     execute(
         "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, requested_mode, refusal) VALUES ($1, $2, $3, $4) RETURNING 1",
         &[

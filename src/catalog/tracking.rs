@@ -18,22 +18,19 @@ pub struct Tracking {
 }
 
 /// The row of `source`, if it is captured.
-pub fn tracking(source: u32) -> Option<Tracking> {
+pub fn tracking(source: u32) -> Result<Option<Tracking>> {
     let sql =
         "SELECT buffer_relid, columns, tracked_by_pgt_ids FROM pgtrickle.pgt_change_tracking WHERE source_relid = $1";
-    let rows = query(sql, &[Param::oid(source)], |row| Tracking {
-        source,
-        buffer: row.oid(0).unwrap_or(0),
-        columns: row.get(1).unwrap_or_default(),
-        consumers: row.get(2).unwrap_or_default(),
+    let rows = query(sql, &[Param::oid(source)], |row| {
+        Ok(Tracking { source, buffer: row.required_oid(0)?, columns: row.required(1)?, consumers: row.required(2)? })
     });
-    rows.into_iter().next()
+    rows.into_iter().next().transpose()
 }
 
 /// Every captured source.
-pub fn tracked_sources() -> Vec<u32> {
+pub fn tracked_sources() -> Result<Vec<u32>> {
     let sql = "SELECT source_relid FROM pgtrickle.pgt_change_tracking ORDER BY 1";
-    query(sql, &[], |row| row.oid(0)).into_iter().flatten().collect()
+    query(sql, &[], |row| row.required_oid(0)).into_iter().collect()
 }
 
 /// Adds or replaces the row of a source. `trigger` is the name under which its triggers are found.

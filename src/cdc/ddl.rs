@@ -60,5 +60,5 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
 }
 
 fn tracked() -> Result<Vec<Tracking>> {
-    Ok(catalog::tracked_sources().into_iter().filter_map(catalog::tracking).collect())
+    catalog::tracked_sources()?.into_iter().filter_map(|source| catalog::tracking(source).transpose()).collect()
 }

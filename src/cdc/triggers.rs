@@ -33,8 +33,7 @@ pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
     let _rights = RunAs::extension();
     let _settings = PinnedSettings::new();
     lock(source)?;
-    let known = catalog::tracking(source);
-    let mut tracking = match known {
+    let mut tracking = match catalog::tracking(source)? {
         Some(tracking) => tracking,
         None => Tracking { source, buffer: create_buffer(source)?, columns: Vec::new(), consumers: Vec::new() },
     };
@@ -57,7 +56,7 @@ pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
 /// The source may be gone.
 pub fn release(source: u32, consumer: i64) -> Result<()> {
     let _rights = RunAs::extension();
-    let Some(mut tracking) = catalog::tracking(source) else { return Ok(()) };
+    let Some(mut tracking) = catalog::tracking(source)? else { return Ok(()) };
     tracking.consumers.retain(|other| *other != consumer);
     if !tracking.consumers.is_empty() {
         catalog::save_tracking(&tracking, &names::capture_trigger(source, INSERT.suffix));

@@ -8,9 +8,10 @@
 
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
+use crate::error::{Error, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
 
 /// A tuplestore under the name by which statements read it.
@@ -69,6 +70,39 @@ impl Row<'_> {
     /// Likewise for an `oid[]`.
     pub fn oids(&self, index: usize) -> Option<Vec<u32>> {
         self.get::<Vec<Oid>>(index).map(|oids| oids.into_iter().map(Oid::to_u32).collect())
+    }
+
+    /// As [`Row::get`] for a column that never is NULL.
+    ///
+    /// # Errors
+    /// `Internal` with the column's name when it is.
+    pub fn required<T: FromDatum>(&self, index: usize) -> Result<T> {
+        self.get(index).ok_or_else(|| self.missing(index))
+    }
+
+    /// As [`Row::required`] for an object id.
+    ///
+    /// # Errors
+    /// As [`Row::required`].
+    pub fn required_oid(&self, index: usize) -> Result<u32> {
+        self.oid(index).ok_or_else(|| self.missing(index))
+    }
+
+    /// As [`Row::required`] for an `oid[]`.
+    ///
+    /// # Errors
+    /// As [`Row::required`].
+    pub fn required_oids(&self, index: usize) -> Result<Vec<u32>> {
+        self.oids(index).ok_or_else(|| self.missing(index))
+    }
+
+    fn missing(&self, index: usize) -> Error {
+        // SAFETY: the slot's descriptor describes every column of the row; names are NUL-terminated.
+        let name = unsafe {
+            let attribute = pg_sys::TupleDescAttr(self.slot.tts_tupleDescriptor, index as i32);
+            CStr::from_ptr((*attribute).attname.data.as_ptr()).to_string_lossy().into_owned()
+        };
+        Error::Internal(format!("column {name} of the catalog is NULL"))
     }
 }
 

@@ -26,6 +26,7 @@ tests![
     unknown_status,
     catalog_as_source,
     failed_initial_query,
+    damaged_catalog,
 ];
 
 /// Runs `sql`, which must fail with `sqlstate` and a hint and change nothing.
@@ -279,4 +280,24 @@ fn failed_initial_query(db: &mut Database) {
     db.run("INSERT INTO t VALUES (3, 0, 'zero')");
     assert_eq!(db.fails("SELECT pgtrickle.refresh_stream_table('st')").sqlstate, "22012");
     db.cycle(&["UPDATE t SET a = 5 WHERE a = 0"]);
+}
+
+/// What the catalog's constraints exclude is no value of any kind, not an empty text or a zero, when somebody took them away.
+fn damaged_catalog(db: &mut Database) {
+    const RELATIONS: [(&str, &str); 3] = [
+        ("pgt_programs", "requested_mode"),
+        ("pgt_stream_tables", "is_populated"),
+        ("pgt_dependencies", "source_type"),
+    ];
+    source(db);
+    db.stream("st", "SELECT count(*) AS n FROM t");
+    for (table, column) in RELATIONS {
+        db.run(&format!(
+            "BEGIN; ALTER TABLE pgtrickle.{table} ALTER COLUMN {column} DROP NOT NULL; UPDATE pgtrickle.{table} SET {column} = NULL"
+        ));
+        let failure = db.fails("SELECT pgtrickle.refresh_stream_table('st')");
+        assert_eq!(failure.sqlstate, "XX000", "{failure:?}");
+        assert!(failure.message.contains(column), "{failure:?}");
+        db.run("ROLLBACK");
+    }
 }
