@@ -11,23 +11,16 @@ use std::collections::HashMap;
 pub(super) struct Scope<'a> {
     deparser: Deparser<'a>,
     places: HashMap<Variable, usize>,
-    /// Columns that cannot be read, with what they are.
-    holes: HashMap<Variable, (String, &'static str)>,
 }
 
 impl<'a> Scope<'a> {
     pub(super) fn new(deparser: Deparser<'a>) -> Self {
-        Scope { deparser, places: HashMap::new(), holes: HashMap::new() }
+        Scope { deparser, places: HashMap::new() }
     }
 
     /// The column of the range table is the input's column at `position`.
     pub(super) fn place(&mut self, variable: Variable, position: usize) {
         self.places.insert(variable, position);
-    }
-
-    /// Reading the column of the range table is unsupported.
-    pub(super) fn hole(&mut self, variable: Variable, construct: String, reason: &'static str) {
-        self.holes.insert(variable, (construct, reason));
     }
 
     /// The expression over the input.
@@ -65,14 +58,12 @@ impl<'a> Scope<'a> {
         if let Some(position) = self.places.get(&variable) {
             return Ok(*position);
         }
-        if let Some((construct, reason)) = self.holes.get(&variable) {
-            return Err(unsupported(construct.clone(), *reason));
-        }
         match variable {
             (_, 0) => Err(unsupported(
                 "a whole-row reference",
                 "It reads every column of the table, also those that the query does not name.",
             )),
+            (_, ..0) => Err(unsupported("a system column", "It changes without any change of the row's contents.")),
             (entry, column) => Err(Error::Internal(format!("column {column} of entry {entry} is nowhere"))),
         }
     }

@@ -9,7 +9,7 @@ use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
-use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
+use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
 use crate::pg::relation::{Attribute, Generated, Persistence, Relation, RelationKind};
 use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::{self, ScanColumn, Side};
@@ -195,7 +195,7 @@ fn entry<'a>(
     start: usize,
 ) -> Result<Rel> {
     let rel = match entry {
-        Entry::Relation { relid, .. } => return scan(importer, scope, index, relid, start),
+        Entry::Relation { relid, .. } => return scan(importer, scope, (level.query, index), relid, start),
         Entry::Subquery { lateral: true, .. } => {
             return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
         }
@@ -217,27 +217,41 @@ fn entry<'a>(
     Ok(rel)
 }
 
-fn scan(importer: &Importer, scope: &mut Scope<'_>, index: usize, relid: u32, start: usize) -> Result<Rel> {
+/// The table's stored columns, then those that are computed from them whenever they are read.
+fn scan<'a>(
+    importer: &Importer,
+    scope: &mut Scope<'a>,
+    (query, index): (Query<'a>, usize),
+    relid: u32,
+    start: usize,
+) -> Result<Rel> {
     importer.count_scan()?;
     let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
     check_kind(&relation)?;
     let (stored, computed): (Vec<&Attribute>, Vec<&Attribute>) =
         relation.columns.iter().partition(|column| column.generated != Generated::Virtual);
-    for (position, column) in stored.iter().enumerate() {
+    for (position, column) in stored.iter().chain(&computed).enumerate() {
         scope.place((index, column.attnum), start + position);
-    }
-    for column in computed {
-        let construct = format!("the virtual generated column {}.{}", relation.name, Ident::new(&column.name));
-        scope.hole((index, column.attnum), construct, "It is computed when it is read and is not captured.");
     }
     let position = |attnum: &i16| stored.iter().position(|column| column.attnum == *attnum);
     let keys = relation.keys.iter().filter_map(|key| key.iter().map(position).collect());
-    Ok(Rel::Scan(Scan {
+    let scan = Rel::Scan(Scan {
         relid,
         name: relation.name.clone(),
         keys: keys.collect(),
         columns: stored.iter().map(|column| scan_column(column)).collect(),
-    }))
+    });
+    if computed.is_empty() {
+        return Ok(scan);
+    }
+    let kept =
+        |(position, column): (usize, Column)| (column.name, Scalar::column(position, column.ty, column.nullable));
+    let mut outputs: Vec<(String, Scalar)> = scan.columns().into_iter().enumerate().map(kept).collect();
+    for column in computed {
+        let value = scope.scalar(query.generated_column(index, column.attnum))?.remap(|place| place - start);
+        outputs.push((column.name.clone(), value));
+    }
+    Ok(Rel::Project { input: Box::new(scan), outputs })
 }
 
 fn scan_column(attribute: &Attribute) -> ScanColumn {

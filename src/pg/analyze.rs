@@ -81,34 +81,7 @@ unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
     // SAFETY: a SELECT is rewritten to exactly one query.
     unsafe {
         let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(tree));
-        with_generated_columns(rewritten.get_ptr(0).unwrap_or(tree))
-    }
-}
-
-/// Puts the expressions of virtual generated columns in their places, as the planner does later
-/// (`expand_virtual_generated_columns`, prepjointree.c): such a column is not stored, and what it is computed from is.
-///
-/// # Safety
-/// `tree` is a rewritten SELECT whose relations are locked.
-unsafe fn with_generated_columns(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
-    // SAFETY: the caller's promise. Replacing makes a copy of the query, whose range table is read anew each time.
-    unsafe {
-        let mut tree = tree;
-        let width = PgList::<pg_sys::RangeTblEntry>::from_pg((*tree).rtable).len();
-        for index in 0..width {
-            let entry: *mut pg_sys::RangeTblEntry = pg_sys::list_nth((*tree).rtable, index as i32).cast();
-            if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                let open = pg_sys::table_open((*entry).relid, pg_sys::NoLock as i32);
-                tree = pg_sys::expand_generated_columns_in_expr(tree.cast(), open, index as i32 + 1).cast();
-                pg_sys::table_close(open, pg_sys::NoLock as i32);
-            } else if !(*entry).subquery.is_null() {
-                (*entry).subquery = with_generated_columns((*entry).subquery);
-            }
-        }
-        for cte in PgList::<pg_sys::CommonTableExpr>::from_pg((*tree).cteList).iter_ptr() {
-            (*cte).ctequery = with_generated_columns((*cte).ctequery.cast()).cast();
-        }
-        tree
+        rewritten.get_ptr(0).unwrap_or(tree)
     }
 }
 

@@ -240,6 +240,20 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// What a virtual generated column of a table in the range table is computed from.
+    pub fn generated_column(self, index: usize, attnum: i16) -> Expr<'a> {
+        // SAFETY: the entry is a table, which the query has locked, and the column one that has an expression; the
+        // expression is a copy in the current memory context, over the table as the range table's first entry.
+        unsafe {
+            let relid = items::<pg_sys::RangeTblEntry>(self.node.rtable)[index - 1].relid;
+            let open = pg_sys::table_open(relid, pg_sys::NoLock as i32);
+            let node = pg_sys::build_generation_expression(open, attnum.into());
+            pg_sys::table_close(open, pg_sys::NoLock as i32);
+            pg_sys::ChangeVarNodes(node, 1, index as i32, 0);
+            Expr::new(node)
+        }
+    }
+
     /// The item of this query's own WITH clause.
     pub fn cte(self, name: &str) -> Option<Cte<'a>> {
         // SAFETY: cteList holds CommonTableExpr nodes, whose ctequery is an analysed Query.

@@ -6,6 +6,7 @@ tests![
     wide_tables,
     dropped_columns_in_the_source,
     generated_columns,
+    virtual_columns_everywhere,
     identity_and_default_columns,
     views_over_views,
     common_table_expressions,
@@ -245,4 +246,28 @@ fn partitioned_and_inherited_sources(db: &mut Database) {
             }
         }
     }
+}
+
+fn virtual_columns_everywhere(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int, filled int GENERATED ALWAYS AS (coalesce(v, -1)) VIRTUAL, fixed text GENERATED ALWAYS AS ('x' || (id % 2)::text) VIRTUAL)");
+    db.run("CREATE TABLE u (id int PRIMARY KEY, t_id int, double int GENERATED ALWAYS AS (t_id * 2) VIRTUAL)");
+    db.run("INSERT INTO t VALUES (1, 1), (2, NULL), (3, 5); INSERT INTO u VALUES (1, 1), (2, 7), (3, NULL), (4, 2)");
+    db.run("CREATE VIEW seen AS SELECT id, filled, fixed FROM t WHERE filled <> 5");
+    db.stream("padded", "SELECT u.id, t.filled, t.fixed FROM u LEFT JOIN t ON t.id = u.t_id");
+    db.stream("padded_on", "SELECT u.id, t.filled FROM u LEFT JOIN t ON t.filled = u.double");
+    db.stream("in_full", "SELECT u.id, u.double, t.filled FROM u FULL JOIN t ON t.id = u.t_id");
+    db.stream(
+        "padded_groups",
+        "SELECT t.fixed, count(*) AS n, sum(t.filled) AS s FROM u LEFT JOIN t ON t.id = u.t_id GROUP BY t.fixed",
+    );
+    db.stream("through_view", "SELECT fixed, sum(filled) AS s FROM seen GROUP BY fixed");
+    db.stream("merged", "SELECT filled FROM t EXCEPT ALL SELECT double FROM u");
+    db.stream("in_with", "WITH x AS (SELECT fixed, filled FROM t) SELECT x.fixed, u.double FROM x JOIN u ON u.double = x.filled OR x.filled < 0");
+    db.stream("lateral_series", "SELECT t.id, g FROM t, generate_series(1, t.filled) AS g");
+    db.cycle(&["UPDATE t SET v = NULL WHERE id = 1; INSERT INTO u VALUES (5, 3), (6, 3)"]);
+    db.cycle(&["DELETE FROM t WHERE id = 3; UPDATE u SET t_id = 2 WHERE id = 2"]);
+    db.cycle(&[
+        "INSERT INTO t VALUES (7, 2), (8, NULL); UPDATE u SET t_id = t_id + 6; UPDATE t SET v = 4 WHERE id = 2",
+    ]);
+    db.cycle(&["DELETE FROM u WHERE id < 4; DELETE FROM t WHERE v IS NULL"]);
 }
