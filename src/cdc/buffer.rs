@@ -1,34 +1,65 @@
-//! What changed in a source between a frontier and a snapshot.
+//! What changed in a stream table's sources between a frontier and a snapshot.
+
+use std::vec::IntoIter;
 
 use pgtrickle_engine::frontier::Frontier;
 
 use crate::error::{Error, Result};
 pub use crate::pg::buffer::Changes;
+use crate::pg::buffer::{self, Reading};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{buffer, object, source as facts};
+use crate::pg::{object, source as facts};
 
-/// The changes of `source` that `snapshot` sees and `frontier` does not hold.
-///
-/// # Errors
-/// `SourceDropped` (42P01) when it has no buffer, `SourceBusy` (55006) inside a statement that changes it.
-pub fn read_changes(source: u32, frontier: &Frontier, snapshot: &Snapshot) -> Result<Changes> {
-    Ok(buffer::read(find(source)?, frontier, snapshot))
+/// The changes of several sources that a snapshot sees and a frontier does not hold. Each buffer is read once: up to the
+/// first change when somebody asks whether there is any, and on from there when somebody wants them all.
+pub struct Pending<'a> {
+    sources: IntoIter<u32>,
+    frontier: &'a Frontier,
+    snapshot: &'a Snapshot,
+    /// A source with changes, read up to the first of them.
+    begun: Option<(u32, Reading<'a>)>,
 }
 
-/// Whether [`read_changes`] would find anything; stops at the first row.
-///
-/// # Errors
-/// As [`read_changes`].
-pub fn has_changes(source: u32, frontier: &Frontier, snapshot: &Snapshot) -> Result<bool> {
-    Ok(buffer::has_changes(find(source)?, frontier, snapshot))
-}
-
-fn find(source: u32) -> Result<u32> {
-    let buffer =
-        buffer::find(source).ok_or_else(|| Error::SourceDropped(format!("relation {source} has no change buffer")))?;
-    if facts::is_being_written(source) {
-        let name = object::name(source).map_or_else(|| source.to_string(), |name| name.name.0);
-        return Err(Error::SourceBusy(name));
+impl<'a> Pending<'a> {
+    pub fn new(sources: Vec<u32>, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
+        Pending { sources: sources.into_iter(), frontier, snapshot, begun: None }
     }
-    Ok(buffer)
+
+    /// Whether any source has changed.
+    ///
+    /// # Errors
+    /// `SourceDropped` (42P01) when one has no buffer, `SourceBusy` (55006) inside a statement that changes it.
+    pub fn any(&mut self) -> Result<bool> {
+        while self.begun.is_none()
+            && let Some(source) = self.sources.next()
+        {
+            let mut reading = self.begin(source)?;
+            if reading.any() {
+                self.begun = Some((source, reading));
+            }
+        }
+        Ok(self.begun.is_some())
+    }
+
+    /// The sources that changed, each with its changes.
+    ///
+    /// # Errors
+    /// As [`Pending::any`].
+    pub fn read(mut self) -> Result<Vec<(u32, Changes)>> {
+        let mut changes: Vec<(u32, Changes)> = Vec::new();
+        while self.any()? {
+            changes.extend(self.begun.take().map(|(source, reading)| (source, reading.finish())));
+        }
+        Ok(changes)
+    }
+
+    fn begin(&self, source: u32) -> Result<Reading<'a>> {
+        let buffer = buffer::find(source)
+            .ok_or_else(|| Error::SourceDropped(format!("relation {source} has no change buffer")))?;
+        if facts::is_being_written(source) {
+            let name = object::name(source).map_or_else(|| source.to_string(), |name| name.name.0);
+            return Err(Error::SourceBusy(name));
+        }
+        Ok(Reading::begin(buffer, self.frontier, self.snapshot))
+    }
 }

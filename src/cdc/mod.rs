@@ -13,7 +13,7 @@ mod collect;
 mod ddl;
 mod triggers;
 
-pub use buffer::{Changes, has_changes, read_changes};
+pub use buffer::{Changes, Pending};
 pub use collect::collect;
 pub use ddl::{source_altered, source_rewritten};
 pub use pgtrickle_engine::frontier::Frontier;

@@ -4,6 +4,7 @@
 //! consumed buffer must cost next to nothing.
 
 use std::ffi::CString;
+use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
@@ -27,6 +28,13 @@ pub struct Changes {
     pub truncated: bool,
 }
 
+impl Changes {
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0 && !self.truncated
+    }
+}
+
 /// The oid of the change buffer of `source`, if it has one.
 pub fn find(source: u32) -> Option<u32> {
     let name = names::buffer(source);
@@ -43,46 +51,62 @@ pub fn find(source: u32) -> Option<u32> {
     (relation != pg_sys::InvalidOid).then(|| relation.to_u32())
 }
 
-/// The rows of `buffer` that `snapshot` sees and that are not inside `frontier`. A frontier of another cluster says nothing
-/// about this one's transactions; the answer then is `truncated`.
-pub fn read(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> Changes {
-    let mut scan = Scan::newer(buffer, snapshot, frontier);
-    let mut changes = Changes {
-        // SAFETY: the relation is open, so its descriptor is valid; it is copied.
-        store: unsafe { TupleStore::like((*scan.relation).rd_att) },
-        rows: 0,
-        one_command: true,
-        deletions: 0,
-        truncated: frontier.system != snapshot::system_identifier(),
-    };
-    let mut writer = None;
-    while !changes.truncated
-        && let Some((xid, cid, weight)) = scan.next()
-    {
-        if frontier.contains(xid, cid) {
-            continue;
-        }
+/// The rows of a buffer that a snapshot sees and that are not inside a frontier, being read.
+pub struct Reading<'a> {
+    scan: Scan,
+    frontier: &'a Frontier,
+    changes: Changes,
+    /// The first row's transaction and command.
+    writer: Option<(u64, u32)>,
+    /// The scan reads by it.
+    snapshot: PhantomData<&'a Snapshot>,
+}
+
+impl<'a> Reading<'a> {
+    /// Begins to read. A frontier of another cluster says nothing about this one's transactions; the answer then is
+    /// `truncated`.
+    pub fn begin(buffer: u32, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
+        let scan = Scan::newer(buffer, snapshot, frontier);
+        let changes = Changes {
+            // SAFETY: the relation is open, so its descriptor is valid; it is copied.
+            store: unsafe { TupleStore::like((*scan.relation).rd_att) },
+            rows: 0,
+            one_command: true,
+            deletions: 0,
+            truncated: frontier.system != snapshot::system_identifier(),
+        };
+        Reading { scan, frontier, changes, writer: None, snapshot: PhantomData }
+    }
+
+    /// Whether there is anything; reads up to the first row.
+    pub fn any(&mut self) -> bool {
+        while self.changes.is_empty() && self.step() {}
+        !self.changes.is_empty()
+    }
+
+    /// Reads what is left.
+    pub fn finish(mut self) -> Changes {
+        while !self.changes.truncated && self.step() {}
+        self.changes
+    }
+
+    /// Takes in the next row; false when there is none.
+    fn step(&mut self) -> bool {
+        let Some((xid, cid, weight)) = self.scan.next() else { return false };
         match weight {
-            0 => changes.truncated = true,
+            _ if self.frontier.contains(xid, cid) => {}
+            0 => self.changes.truncated = true,
             _ => {
+                let changes = &mut self.changes;
                 // SAFETY: the scan's slot holds a row of the buffer.
-                unsafe { changes.store.put(scan.slot) };
+                unsafe { changes.store.put(self.scan.slot) };
                 changes.rows += 1;
-                changes.one_command &= *writer.get_or_insert((xid, cid)) == (xid, cid);
+                changes.one_command &= *self.writer.get_or_insert((xid, cid)) == (xid, cid);
                 changes.deletions += u64::from(weight < 0);
             }
         }
+        true
     }
-    changes
-}
-
-/// Whether [`read`] would find anything.
-pub fn has_changes(buffer: u32, frontier: &Frontier, snapshot: &Snapshot) -> bool {
-    if frontier.system != snapshot::system_identifier() {
-        return true;
-    }
-    let mut scan = Scan::newer(buffer, snapshot, frontier);
-    std::iter::from_fn(|| scan.next()).any(|(xid, cid, _)| !frontier.contains(xid, cid))
 }
 
 /// Whether the buffer has no pages, so nobody ever wrote it or VACUUM gave all of it back.

@@ -1,10 +1,16 @@
 //! One refresh: bring a stream table from the snapshot that its contents equal to a new one.
 //!
-//! 1. Lock the catalog row; another session that holds it is refreshing, and that is reported, not waited for.
-//! 2. Take the snapshot S. Every later statement reads S, advanced only to see what this transaction itself wrote.
-//! 3. Read from each source's buffer the rows that the old frontier does not contain. None: nothing is written at all.
+//! 1. Read the catalog row and take the snapshot S. Every later statement reads S, advanced only to see what this
+//!    transaction itself wrote.
+//! 2. Look into each source's buffer for a row that the old frontier does not contain. None: nothing is written or locked.
+//! 3. Lock the catalog row; another session that holds it is refreshing, and that is reported, not waited for. Read on.
 //! 4. Choose differential or full. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
 //!    transaction as the rows. 7. History; and buffer rows that every reader has seen are removed.
+//!
+//! **Why S may be older than the lock.** Contents and frontier change together, in a transaction that holds the row's lock,
+//! and each refresh that writes moves the frontier. S was taken after the row was read, so it sees the contents of the frontier
+//! that was read; if the locked row still has that frontier, nobody has changed them since, and nobody can until this
+//! transaction ends. If it has another one, what was read is dropped, and the refresh begins again under the lock.
 //!
 //! Statements run as the stream table's owner, in a security-restricted operation, with pinned settings, as REFRESH
 //! MATERIALIZED VIEW does.
@@ -21,7 +27,7 @@ pub use prepared::load;
 pub use verify::{Verdict, explain_analyze, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
-use crate::cdc::{self, Changes};
+use crate::cdc::{self, Changes, Pending};
 use crate::config::{self, RefreshStrategy};
 use crate::error::{Error, Result};
 use crate::pg::clock;
@@ -31,6 +37,7 @@ use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, WholeTables};
 use crate::pg::snapshot::{Snapshot, system_identifier};
 use crate::pg::transaction::{Caught, subtransaction};
+use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
 use pgtrickle_engine::policy::{self, Facts, Method, Strategy};
 
@@ -56,11 +63,26 @@ pub enum Outcome {
 /// `NotActive` (55000) when it is suspended or in error, `SourceDropped` (42P01) and `SourceChanged` (42P16) when a
 /// source is not what it was, and whatever the defining query itself raises.
 pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
-    if is_unchanged(id)? {
+    let started = clock::now();
+    let seen = catalog::by_id(id)?.ok_or_else(|| Error::NotFound(id.to_string()))?;
+    may_refresh(&seen)?;
+    let snapshot = Snapshot::take().advanced();
+    let mut pending = pending(&seen, &snapshot)?;
+    if let Some(pending) = &mut pending
+        && !pending.any()?
+    {
         return Ok(Outcome::Unchanged);
     }
     let Some(table) = catalog::lock(id)? else { return Ok(Outcome::Busy) };
-    refresh_at(&table, &Snapshot::take(), initiator)
+    match pending {
+        // The contents are still those that `snapshot` sees: see the module's account of the lock.
+        Some(pending) if usable_frontier(&table) == usable_frontier(&seen) => {
+            may_refresh(&table)?;
+            let changes = pending.read()?;
+            apply(&table, &snapshot, changes, (started, initiator))
+        }
+        _ => refresh_at(&table, &Snapshot::take(), initiator),
+    }
 }
 
 /// A member of a group, by its `pgt_id`, and what became of it.
@@ -87,22 +109,6 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<V
     Ok(locked.into_iter().map(run).collect())
 }
 
-/// A look without a lock, so that refreshing an unchanged table costs no write.
-fn is_unchanged(id: i64) -> Result<bool> {
-    let Some(table) = catalog::by_id(id)? else { return Err(Error::NotFound(id.to_string())) };
-    let Some(frontier) = usable_frontier(&table) else { return Ok(false) };
-    if !may_refresh(&table)? || needs_recomputation(&table) {
-        return Ok(false);
-    }
-    let snapshot = Snapshot::take();
-    for source in captured(&table)? {
-        if cdc::has_changes(source, frontier, &snapshot)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Whether a refresh now might change the contents: some source has changed since, as far as anybody can tell without
 /// computing the query. What would stop the refresh counts too.
 pub fn is_behind(table: &StreamTable) -> Result<bool> {
@@ -112,14 +118,10 @@ pub fn is_behind(table: &StreamTable) -> Result<bool> {
         return Ok(true);
     }
     let snapshot = Snapshot::take();
-    for edge in sources {
-        match cdc::has_changes(edge.source, frontier, &snapshot) {
-            Ok(false) => {}
-            Ok(true) | Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => return Ok(true),
-            Err(error) => return Err(error),
-        }
+    match Pending::new(sources.iter().map(|edge| edge.source).collect(), frontier, &snapshot).any() {
+        Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => Ok(true),
+        answer => answer,
     }
-    Ok(false)
 }
 
 /// Sources whose changes no buffer brings make every refresh a recomputation.
@@ -127,9 +129,9 @@ fn needs_recomputation(table: &StreamTable) -> bool {
     table.refusal.is_some() || table.mode == Mode::Full
 }
 
-fn may_refresh(table: &StreamTable) -> Result<bool> {
+fn may_refresh(table: &StreamTable) -> Result<()> {
     match table.status {
-        Status::Active | Status::Initializing => Ok(true),
+        Status::Active | Status::Initializing => Ok(()),
         status => Err(Error::NotActive { name: table.shown(), status: status.as_str().into() }),
     }
 }
@@ -149,16 +151,38 @@ fn captured(table: &StreamTable) -> Result<Vec<u32>> {
     Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
 }
 
+/// What the buffers hold for the stream table; `None` when it is recomputed whatever they hold.
+fn pending<'a>(table: &'a StreamTable, snapshot: &'a Snapshot) -> Result<Option<Pending<'a>>> {
+    match usable_frontier(table) {
+        Some(frontier) if !needs_recomputation(table) => Ok(Some(Pending::new(captured(table)?, frontier, snapshot))),
+        _ => Ok(None),
+    }
+}
+
+/// Refreshes a stream table whose row is locked, on a snapshot that is not older than the lock.
 fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
+    let changes = match usable_frontier(table) {
+        Some(frontier) => Pending::new(captured(table)?, frontier, snapshot).read()?,
+        None => Vec::new(),
+    };
+    apply(table, snapshot, changes, (started, initiator))
+}
+
+/// Brings the stream table to `snapshot`, given all changes since its frontier.
+fn apply(
+    table: &StreamTable,
+    snapshot: &Snapshot,
+    changes: Vec<(u32, Changes)>,
+    (started, initiator): (TimestampWithTimeZone, Initiator),
+) -> std::result::Result<Outcome, Caught> {
     let target = snapshot.frontier();
     let old = usable_frontier(table);
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    let changes = old.map_or_else(|| Ok(Vec::new()), |old| read_changes(table, old, snapshot))?;
     if old.is_some() && changes.is_empty() && !needs_recomputation(table) {
         return Ok(Outcome::Unchanged);
     }
@@ -180,18 +204,6 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
         cdc::collect(*source)?;
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
-}
-
-/// What became of the sources since `old`: those with changes, each with them.
-fn read_changes(table: &StreamTable, old: &Frontier, snapshot: &Snapshot) -> Result<Vec<(u32, Changes)>> {
-    let mut changes = Vec::new();
-    for source in captured(table)? {
-        let read = cdc::read_changes(source, old, snapshot)?;
-        if read.rows > 0 || read.truncated {
-            changes.push((source, read));
-        }
-    }
-    Ok(changes)
 }
 
 /// Runs the refresh by the method that is `wanted`, or recomputes; returns how it was done and the rows inserted and
