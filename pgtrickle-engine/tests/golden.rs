@@ -218,6 +218,7 @@ fn scan(parts: &[Node]) -> Rel {
         name: QualifiedName::new("public", name),
         columns: columns.collect(),
         keys: if key.is_empty() { vec![] } else { vec![key] },
+        only: false,
     })
 }
 

@@ -11,6 +11,8 @@ COMMENT ON FUNCTION pgtrickle._on_alter_table() IS 'refuses alterations of a sou
 
 COMMENT ON FUNCTION pgtrickle._on_table_rewrite() IS 'has the readers of a rewritten column recompute';
 
+-- Partitions and inheritance children bring rows, and take them along, without a statement on them.
+
 CREATE FUNCTION pgtrickle._on_ddl_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -20,31 +22,55 @@ DECLARE
     reader text;
 BEGIN
     FOR command IN SELECT c.objid, c.command_tag, c.object_identity FROM pg_event_trigger_ddl_commands() c
-                   WHERE c.command_tag IN ('CREATE VIEW', 'CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE')
+                   WHERE c.command_tag IN ('CREATE VIEW', 'CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
                      AND c.classid = 'pg_class'::regclass
     LOOP
+        IF command.command_tag <> 'CREATE VIEW' THEN
+            IF EXISTS (SELECT FROM pg_inherits i WHERE command.objid IN (i.inhrelid, i.inhparent))
+               OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = command.objid AND t.tgname LIKE 'pg\_trickle\_cdc\_%') THEN
+                PERFORM pgtrickle._family_changed(command.objid);
+            END IF;
+            CONTINUE;
+        END IF;
         SELECT format('%I.%I', s.pgt_schema, s.pgt_name) INTO reader
         FROM pgtrickle.pgt_dependencies d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_id = d.pgt_id
-        WHERE CASE WHEN command.command_tag = 'CREATE VIEW' THEN d.source_relid = command.objid
-                   ELSE d.source_type IN ('TABLE', 'STREAM_TABLE')
-                        AND d.source_relid IN (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = command.objid) END
+        WHERE d.source_relid = command.objid
         LIMIT 1;
-        CONTINUE WHEN reader IS NULL;
-        IF command.command_tag = 'CREATE VIEW' THEN
+        IF reader IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
                 MESSAGE = format('cannot replace view %s because stream table %s reads it', command.object_identity, reader),
                 HINT = 'Drop the stream table, replace the view, and create the stream table again.';
         END IF;
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-            MESSAGE = format('cannot add %s to a table that stream table %s reads', command.object_identity, reader),
-            DETAIL = 'Rows of inheritance children are not captured.',
-            HINT = 'Drop the stream table first; in AUTO or FULL mode it can be created again over the table and its children.';
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means';
+COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means, and follows its partitions and children';
+
+CREATE FUNCTION pgtrickle._on_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source oid;
+BEGIN
+    -- What a table captured for goes with the table, and says of which source it was a member.
+    FOR source IN
+        SELECT DISTINCT substring(d.address_names[3] FROM '[0-9]+$')::oid
+        FROM pg_event_trigger_dropped_objects() d
+        WHERE d.object_type = 'trigger' AND d.address_names[3] ~ '^pg_trickle_cdc_[a-z]+_[0-9]+$'
+          AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
+                      WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND t.address_names[1:2] = d.address_names[1:2])
+    LOOP
+        PERFORM pgtrickle._member_dropped(source);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgtrickle._on_drop() IS 'has the readers of a source recompute that lost a partition or a child';
+
+REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
+CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtrickle._on_drop();
 CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION pgtrickle._on_alter_table();

@@ -3,6 +3,7 @@
 #![expect(clippy::result_large_err, reason = "pgrx takes a SQLSTATE and a hint from an ErrorReport only, unboxed")]
 
 mod arguments;
+mod ddl;
 mod lifecycle;
 mod reports;
 
@@ -10,7 +11,11 @@ use pgrx::prelude::*;
 
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
 extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
-extension_sql_file!("../../sql/install/ddl.sql", name = "ddl", requires = ["catalog"]);
+extension_sql_file!(
+    "../../sql/install/ddl.sql",
+    name = "ddl",
+    requires = ["catalog", ddl::_family_changed, ddl::_member_dropped]
+);
 extension_sql_file!(
     "../../sql/install/monitor.sql",
     name = "monitor",

@@ -32,7 +32,13 @@ pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()>
 /// `SourceInUse` (0A000).
 pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
     let family = facts::members(relation);
-    for tracking in tracked()?.into_iter().filter(|tracking| family.contains(&tracking.source)) {
+    for tracking in tracked()? {
+        let above = family.contains(&tracking.source);
+        let below =
+            || alterations.contains(&Alteration::Unlogged) && facts::members(tracking.source).contains(&relation);
+        if !above && !below() {
+            continue;
+        }
         let Some(reason) = alterations.iter().find_map(|change| objection(tracking.source, change)) else { continue };
         let readers = catalog::readers(tracking.source)?;
         if let Some(reader) = readers.iter().find(|reader| tracking.consumers.contains(&reader.id)) {
@@ -59,6 +65,6 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
     }
 }
 
-fn tracked() -> Result<Vec<Tracking>> {
+pub(super) fn tracked() -> Result<Vec<Tracking>> {
     catalog::tracked_sources()?.into_iter().filter_map(|source| catalog::tracking(source).transpose()).collect()
 }

@@ -7,14 +7,17 @@
 //! | [`buffer`] | reading what lies between a frontier and a snapshot |
 //! | [`collect`](mod@collect) | removing what every reader has consumed |
 //! | [`ddl`] | what a source's DDL means |
+//! | [`family`] | partitions and inheritance children that come and go |
 
 mod buffer;
 mod collect;
 mod ddl;
+mod family;
 mod triggers;
 
 pub use buffer::{Changes, Pending};
 pub use collect::collect;
 pub use ddl::{source_altered, source_rewritten};
+pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{capture, descendants_changed, mark_changed, rebuild, release};
+pub use triggers::{capture, mark_changed, rebuild, release};

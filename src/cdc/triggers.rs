@@ -9,9 +9,10 @@
 //! analysed, but need not own it. Triggers go with their table; the buffer depends on the source and goes with it too.
 //!
 //! A statement trigger fires on the relation that the statement names, so every descendant has its own, which writes the
-//! buffer of the source. Row triggers are for sessions that replay somebody else's changes (`ENABLE REPLICA`): those fire
+//! buffer of the source. A partitioned source, and one that has a parent, is captured by row triggers. Row triggers are for sessions that replay somebody else's changes (`ENABLE REPLICA`): those fire
 //! instead of the others there, never both.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pgtrickle_engine::sql::{Ident, QualifiedName};
@@ -79,17 +80,28 @@ pub fn rebuild(source: u32) -> Result<()> {
     create_triggers(source)
 }
 
-/// After a relation became, or ceased to be, a descendant of `source`: gives triggers to those that have none, and has the
-/// readers recompute, since the rows that came or went did so without a statement on them.
+/// Whether `relation` has, as a descendant or as itself, the capture triggers of `source`.
+pub(super) fn is_member(source: u32, relation: u32) -> bool {
+    facts::has_trigger(relation, &names::capture_trigger(source, TRUNCATE.suffix))
+}
+
+/// Gives the capture triggers of `source` to those of its `family` that have none, and takes them from what belongs to it no
+/// more; whether there was such a relation.
 ///
 /// # Errors
 /// As [`capture`].
-pub fn descendants_changed(source: u32) -> Result<()> {
-    let _rights = RunAs::extension();
-    lock(source)?;
-    create_triggers(source)?;
-    mark_changed(source);
-    Ok(())
+pub(super) fn adjust(source: u32, family: &[u32]) -> Result<bool> {
+    let gone: Vec<u32> = facts::with_trigger(&names::capture_trigger(source, TRUNCATE.suffix))
+        .into_iter()
+        .filter(|relation| !family.contains(relation))
+        .collect();
+    gone.iter().for_each(|relation| drop_triggers_of(source, *relation));
+    let first = names::capture_trigger(source, INSERT.suffix);
+    match is_by_row(source) == facts::has_trigger(source, &first) {
+        true => rebuild(source)?,
+        false => create_triggers(source)?,
+    }
+    Ok(!gone.is_empty())
 }
 
 /// Writes a marker into the buffer of `source`, if it has one: every reader recomputes at its next refresh.
@@ -132,6 +144,32 @@ fn add_column(source: u32, attnum: i16) -> Result<()> {
     Ok(())
 }
 
+thread_local! {
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, the commands that run are those of this module, which are no news to it.
+struct OwnCommands {
+    before: bool,
+}
+
+impl OwnCommands {
+    fn begin() -> Self {
+        OwnCommands { before: OWN.replace(true) }
+    }
+}
+
+impl Drop for OwnCommands {
+    fn drop(&mut self) {
+        OWN.set(self.before);
+    }
+}
+
+/// A command of this module is under way.
+pub(super) fn is_at_work() -> bool {
+    OWN.get()
+}
+
 /// A kind of capture trigger.
 struct Kind {
     /// The end of its name.
@@ -172,10 +210,20 @@ const TRUNCATE: Kind = Kind {
     function: "capture_truncate",
 };
 
+/// Rows reach what has a parent through statements on the parent too, whose triggers are not told which of its children a
+/// row belongs to; row triggers fire on the relation that holds the row. The transition tables of a partitioned table are
+/// not to be trusted: a MERGE that has inserted a row shows it again as the new image of the rows that it updates, and a
+/// partition with another order of columns shows no stored generated columns of inserted rows (`tcs_original_insert_tuple`
+/// in nodeModifyTable.c).
+fn is_by_row(source: u32) -> bool {
+    config::cdc_trigger_mode() == CdcTriggerMode::Row || facts::has_parent(source) || facts::is_partitioned(source)
+}
+
 /// Creates what is missing on `source` and its descendants.
 fn create_triggers(source: u32) -> Result<()> {
+    let _own = OwnCommands::begin();
     let partitioned = facts::is_partitioned(source);
-    let by_row = config::cdc_trigger_mode() == CdcTriggerMode::Row;
+    let by_row = is_by_row(source);
     for member in facts::members(source) {
         let table = name_of(member)?;
         if !by_row {
@@ -212,12 +260,16 @@ fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled:
 fn drop_triggers(source: u32) {
     // The source comes first: what PostgreSQL cloned from its triggers goes with them.
     for member in facts::members(source) {
-        let Some(table) = object::name(member) else { continue };
-        for kind in [INSERT, UPDATE, DELETE, ROW, TRUNCATE] {
-            let name = names::capture_trigger(source, kind.suffix);
-            if facts::has_trigger(member, &name) {
-                run(&format!("DROP TRIGGER {} ON {table}", Ident::new(name)));
-            }
+        drop_triggers_of(source, member);
+    }
+}
+
+fn drop_triggers_of(source: u32, member: u32) {
+    let Some(table) = object::name(member) else { return };
+    for kind in [INSERT, UPDATE, DELETE, ROW, TRUNCATE] {
+        let name = names::capture_trigger(source, kind.suffix);
+        if facts::has_trigger(member, &name) {
+            run(&format!("DROP TRIGGER {} ON {table}", Ident::new(name)));
         }
     }
 }

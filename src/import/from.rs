@@ -10,7 +10,8 @@ use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
-use crate::pg::relation::{Attribute, Generated, Persistence, Relation, RelationKind};
+use crate::pg::relation::{Attribute, Generated, Relation, RelationKind};
+use crate::pg::source::members;
 use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::{self, ScanColumn, Side};
 use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan, scalar};
@@ -195,7 +196,7 @@ fn entry<'a>(
     start: usize,
 ) -> Result<Rel> {
     let rel = match entry {
-        Entry::Relation { relid, .. } => return scan(importer, scope, (level.query, index), relid, start),
+        Entry::Relation { relid, only } => return scan(importer, scope, (level.query, index), (relid, only), start),
         Entry::Subquery { lateral: true, .. } => {
             return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
         }
@@ -222,24 +223,27 @@ fn scan<'a>(
     importer: &Importer,
     scope: &mut Scope<'a>,
     (query, index): (Query<'a>, usize),
-    relid: u32,
+    (relid, only): (u32, bool),
     start: usize,
 ) -> Result<Rel> {
     importer.count_scan()?;
     let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
-    check_kind(&relation)?;
+    check_kind(&relation, only)?;
+    // Keys and NOT NULL hold for the rows of partitions, but need not for those of inheritance children.
+    let inherited = relation.has_children && relation.kind == RelationKind::Table;
     let (stored, computed): (Vec<&Attribute>, Vec<&Attribute>) =
         relation.columns.iter().partition(|column| column.generated != Generated::Virtual);
     for (position, column) in stored.iter().chain(&computed).enumerate() {
         scope.place((index, column.attnum), start + position);
     }
     let position = |attnum: &i16| stored.iter().position(|column| column.attnum == *attnum);
-    let keys = relation.keys.iter().filter_map(|key| key.iter().map(position).collect());
+    let keys = relation.keys.iter().filter(|_| !inherited).filter_map(|key| key.iter().map(position).collect());
     let scan = Rel::Scan(Scan {
         relid,
         name: relation.name.clone(),
         keys: keys.collect(),
-        columns: stored.iter().map(|column| scan_column(column)).collect(),
+        columns: stored.iter().map(|column| scan_column(column, inherited)).collect(),
+        only,
     });
     if computed.is_empty() {
         return Ok(scan);
@@ -254,39 +258,36 @@ fn scan<'a>(
     Ok(Rel::Project { input: Box::new(scan), outputs })
 }
 
-fn scan_column(attribute: &Attribute) -> ScanColumn {
+fn scan_column(attribute: &Attribute, inherited: bool) -> ScanColumn {
+    let nullable = inherited || !attribute.not_null;
     ScanColumn {
         attnum: attribute.attnum,
         name: Ident::new(&attribute.name),
-        column: Column { name: attribute.name.clone(), ty: attribute.ty.clone(), nullable: !attribute.not_null },
+        column: Column { name: attribute.name.clone(), ty: attribute.ty.clone(), nullable },
         domain: is_domain(&attribute.ty),
     }
 }
 
 /// Only what the capture triggers see completely can be scanned.
-fn check_kind(relation: &Relation) -> Result<()> {
-    let name = &relation.name;
-    let (construct, reason) = match relation.kind {
-        _ if relation.is_catalog => ("the system catalog", "Triggers cannot be created on system catalogs."),
-        RelationKind::PartitionedTable => {
-            ("the partitioned table", "Rows written to a partition directly would not be captured.")
+fn check_kind(relation: &Relation, only: bool) -> Result<()> {
+    let refused = |construct: &str, name, reason| Err(unsupported(format!("{construct} {name}"), reason));
+    if relation.is_catalog {
+        return refused("the system catalog", &relation.name, "Triggers cannot be created on system catalogs.");
+    }
+    if relation.kind == RelationKind::MaterializedView {
+        let reason = "REFRESH MATERIALIZED VIEW replaces its rows without firing triggers.";
+        return refused("the materialized view", &relation.name, reason);
+    }
+    if only && relation.has_children {
+        let reason = "The rows of its children are captured together with its own.";
+        return refused("ONLY of the inheritance parent", &relation.name, reason);
+    }
+    for member in members(relation.relid).into_iter().filter_map(Relation::load) {
+        if let Some((construct, reason)) = member.uncapturable() {
+            return refused(construct, &member.name, reason);
         }
-        RelationKind::ForeignTable => ("the foreign table", "Changes on the foreign server cannot be captured."),
-        RelationKind::MaterializedView => {
-            ("the materialized view", "REFRESH MATERIALIZED VIEW replaces its rows without firing triggers.")
-        }
-        _ if relation.persistence == Persistence::Unlogged => {
-            ("the unlogged table", "A crash of the server empties it without firing triggers.")
-        }
-        _ if relation.has_children => {
-            ("the inheritance parent", "Rows written to its children directly would not be captured.")
-        }
-        _ if relation.has_parent => {
-            ("the child table or partition", "Rows written through its parent would not be captured.")
-        }
-        _ => return Ok(()),
-    };
-    Err(unsupported(format!("{construct} {name}"), reason))
+    }
+    Ok(())
 }
 
 fn recursion() -> Error {

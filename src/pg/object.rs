@@ -1,5 +1,6 @@
 //! Names, owners and dependencies of objects, from the system caches; object ids are plain numbers outside this folder.
 
+use super::source;
 use pgrx::pg_sys;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::ffi::{CStr, CString};
@@ -83,13 +84,30 @@ pub fn owner(relid: u32) -> Option<u32> {
     class(relid, |class| class.relowner.to_u32())
 }
 
-/// The planner's last count of the relation's rows; 0 when it was never counted.
+/// The planner's last count of the rows of the relation and its descendants; 0 for what was never counted.
 pub fn estimated_rows(relid: u32) -> f64 {
-    class(relid, |class| f64::from(class.reltuples.max(0.0))).unwrap_or(0.0)
+    let own = |relid| class(relid, |class| f64::from(class.reltuples.max(0.0))).unwrap_or(0.0);
+    match family(relid) {
+        // That of a partitioned table is the sum already.
+        Some(family) => family.into_iter().filter(|one| !source::is_partitioned(*one)).map(own).sum(),
+        None => own(relid),
+    }
 }
 
-/// How many blocks the relation has on disk now; 0 when there is no such relation.
+/// The relation and its descendants, if it has or had any.
+fn family(relid: u32) -> Option<Vec<u32>> {
+    class(relid, |class| class.relhassubclass).unwrap_or(false).then(|| source::members(relid))
+}
+
+/// How many blocks the relation and its descendants have on disk now; 0 when there is no such relation.
 pub fn blocks(relid: u32) -> u32 {
+    match family(relid) {
+        Some(family) => family.into_iter().map(own_blocks).fold(0, u32::saturating_add),
+        None => own_blocks(relid),
+    }
+}
+
+fn own_blocks(relid: u32) -> u32 {
     // SAFETY: the relation is locked while it is open, so it has its files.
     unsafe {
         let open = pg_sys::try_relation_open(relid.into(), pg_sys::AccessShareLock as i32);

@@ -58,8 +58,6 @@ pub struct Relation {
     pub keys: Vec<Vec<i16>>,
     /// Other relations inherit from it or are its partitions.
     pub has_children: bool,
-    /// It inherits from another relation or is a partition.
-    pub has_parent: bool,
     /// It belongs to the system catalogs, on which nobody can create triggers.
     pub is_catalog: bool,
 }
@@ -76,6 +74,20 @@ impl Relation {
             let relation = Relation::read(open);
             pg_sys::relation_close(open, pg_sys::NoLock as i32);
             Some(relation)
+        }
+    }
+
+    /// Why no trigger sees all of its changes, alone or among the descendants of a source: what it is, and the reason.
+    pub fn uncapturable(&self) -> Option<(&'static str, &'static str)> {
+        match (self.kind, self.persistence) {
+            (RelationKind::ForeignTable, _) => {
+                Some(("the foreign table", "Changes on the foreign server cannot be captured."))
+            }
+            (_, Persistence::Unlogged) => {
+                Some(("the unlogged table", "A crash of the server empties it without firing triggers."))
+            }
+            (_, Persistence::Temporary) => Some(("the temporary table", "Other sessions cannot see its rows.")),
+            _ => None,
         }
     }
 
@@ -112,7 +124,6 @@ impl Relation {
                 keys: keys(open, &not_null),
                 columns,
                 has_children: class.relhassubclass && !inheritance::children(relid).is_empty(),
-                has_parent: class.relispartition || inheritance::has_parent(relid),
                 is_catalog: pg_sys::IsCatalogRelationOid(relid),
             }
         }
@@ -244,6 +255,8 @@ unsafe fn key(open: pg_sys::Relation, index: pg_sys::Relation) -> Option<Vec<i16
     }
 }
 
+pub(super) use inheritance::has_parent;
+
 mod inheritance {
     use pgrx::{PgList, pg_sys};
 
@@ -261,7 +274,8 @@ mod inheritance {
         }
     }
 
-    pub(super) fn has_parent(relation: pg_sys::Oid) -> bool {
+    /// It inherits from another relation or is a partition.
+    pub(in crate::pg) fn has_parent(relation: pg_sys::Oid) -> bool {
         // SAFETY: `catalog/pg_inherits.h`; scans pg_inherits.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| has_superclass(relation)) }
     }

@@ -34,6 +34,17 @@ pub fn is_partitioned(relation: u32) -> bool {
     unsafe { pg_sys::get_rel_relkind(Oid::from_u32(relation)) as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
 }
 
+/// Whether the relation inherits from another one or is a partition.
+pub fn has_parent(relation: u32) -> bool {
+    super::relation::has_parent(Oid::from_u32(relation))
+}
+
+/// The relations that have a trigger of this name, which needs no quotes.
+pub fn with_trigger(name: &str) -> Vec<u32> {
+    let sql = format!("SELECT t.tgrelid::text FROM pg_catalog.pg_trigger AS t WHERE t.tgname = '{name}'");
+    super::utility::lines(&sql).iter().filter_map(|oid| oid.parse().ok()).collect()
+}
+
 /// Whether the relation has a trigger of this name.
 pub fn has_trigger(relation: u32, name: &str) -> bool {
     let Ok(name) = std::ffi::CString::new(name) else { return false };

@@ -13,6 +13,7 @@ mod guard;
 mod lifecycle;
 mod monitoring;
 mod ownership;
+mod partitions;
 mod races;
 mod recovery;
 mod scheduler;
@@ -31,6 +32,7 @@ fn main() {
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
+        partitions::TESTS,
         documentation::TESTS,
         scheduler::TESTS,
         crash::TESTS,

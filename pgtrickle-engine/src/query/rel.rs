@@ -28,6 +28,16 @@ pub struct Scan {
     /// Candidate keys as positions in `columns`: unique, immediate, non-partial, on NOT NULL columns, and wholly
     /// among `columns`.
     pub keys: Vec<Vec<usize>>,
+    /// The rows of the table itself, without those of its descendants.
+    #[serde(default)]
+    pub only: bool,
+}
+
+impl Scan {
+    /// What it says would not hold of rows that came in with a descendant.
+    pub fn is_alone(&self) -> bool {
+        self.only || !self.keys.is_empty() || self.columns.iter().any(|scanned| !scanned.column.nullable)
+    }
 }
 
 /// What an aggregate call computes, as far as maintenance distinguishes.

@@ -30,6 +30,7 @@ pub(crate) fn scan(relid: u32, columns: &[&str], keys: &[&[usize]]) -> Rel {
         name: QualifiedName::new("public", format!("t{relid}")),
         columns: columns.collect(),
         keys: keys.iter().map(|key| key.to_vec()).collect(),
+        only: false,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::sql::{Ident, list};
 
 pub(super) fn now(scan: &Scan) -> String {
     let columns = scan.columns.iter().enumerate().map(|(i, c)| format!("t.{} AS {}", c.name, column(i)));
-    format!("SELECT {} FROM {} AS t", list(columns), scan.name)
+    format!("SELECT {} FROM {}{} AS t", list(columns), if scan.only { "ONLY " } else { "" }, scan.name)
 }
 
 pub(super) fn delta(scan: &Scan, context: &Context) -> Option<String> {
