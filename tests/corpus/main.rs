@@ -10,6 +10,7 @@
 mod batch;
 mod changes;
 mod expected;
+mod logic;
 mod nexmark;
 mod queries;
 mod report;
@@ -37,11 +38,13 @@ pub(crate) struct Corpus {
 
 type Maker = fn(&Scale) -> Corpus;
 
-const CORPORA: [(&str, Maker); 2] = [("tpch", tpch::corpus), ("nexmark", nexmark::corpus)];
+const CORPORA: [(&str, Maker); 3] = [("tpch", tpch::corpus), ("nexmark", nexmark::corpus), ("logic", logic::corpus)];
 
 /// How much is run.
 pub(crate) struct Scale {
     pub(crate) seed: u64,
+    /// Take only some of the queries of a large corpus.
+    pub(crate) sample: bool,
     /// Write expectations instead of comparing with them.
     pub(crate) write: bool,
     pub(crate) cycles: usize,
@@ -56,6 +59,7 @@ impl Scale {
         assert!(everything || asked.is_empty(), "CORPUS is {asked}; it may be write or all");
         Scale {
             seed: setting("PGTRICKLE_SEED").unwrap_or(1),
+            sample: !everything,
             write: asked == "write",
             cycles: if everything { 10 } else { 3 },
             factor: setting("CORPUS_SCALE").unwrap_or(0.01),

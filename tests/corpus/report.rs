@@ -20,7 +20,7 @@ pub(crate) fn report(corpus: &str, outcomes: &[Outcome], scale: &Scale) -> usize
     let still = outcomes.iter().filter(|outcome| outcome.looks.len() == 1).map(|outcome| outcome.query.name.as_str());
     let still: Vec<&str> = still.collect();
     if !still.is_empty() {
-        println!("  {} results never changed: {}", still.len(), still.join(" "));
+        println!("  {} results never changed: {}", still.len(), some(&still));
     }
     reasons(outcomes);
     for outcome in &defects {
@@ -58,8 +58,11 @@ fn reasons(outcomes: &[Outcome]) {
     let mut lines: Vec<_> = by_reason.into_iter().collect();
     lines.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
     for ((status, reason), names) in lines {
-        let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(" ");
-        let more = if names.len() > 6 { " …" } else { "" };
-        println!("  {:4} {status}: {reason} ({shown}{more})", names.len());
+        println!("  {:4} {status}: {reason} ({})", names.len(), some(&names));
     }
+}
+
+fn some(names: &[&str]) -> String {
+    let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(" ");
+    if names.len() > 6 { format!("{shown} …") } else { shown }
 }
