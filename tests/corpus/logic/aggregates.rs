@@ -31,7 +31,7 @@ const AGGREGATES: [(&str, &str); 36] = [
     ("array", "array_agg(id ORDER BY salary DESC NULLS LAST, id)"),
     ("array_distinct", "array_agg(DISTINCT dept ORDER BY dept)"),
     ("jsonb", "jsonb_agg(name ORDER BY id)"),
-    ("jsonb_object", "jsonb_object_agg(id, salary ORDER BY id)"),
+    ("jsonb_object", "jsonb_object_agg(id, salary ORDER BY id) FILTER (WHERE id IS NOT NULL)"),
     ("variance", "variance(boss)"),
     ("stddev", "stddev_pop(salary)"),
     ("corr", "round(corr(boss, dept)::numeric, 6)"),
