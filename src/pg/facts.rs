@@ -1,6 +1,7 @@
 //! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
 
 use super::nodes::{Query, items, text};
+use super::stability;
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::Volatility;
@@ -21,6 +22,10 @@ pub struct Facts {
     pub session_values: BTreeSet<String>,
     /// Some expression is volatile or stable in a way that no function of it tells.
     pub hidden_volatility: Option<Volatility>,
+    /// Values occur that print names from the catalogs: of enums, of `regclass` and its kin.
+    pub names_from_catalogs: bool,
+    /// A JSON constructor or query function, which may be stable by itself, occurs.
+    pub json_expressions: bool,
     /// The name of a system column that is read.
     pub system_column: Option<String>,
     pub locks_rows: bool,
@@ -134,6 +139,14 @@ impl Facts {
         // SAFETY: the caller's promise; the tag tells the type.
         unsafe {
             pg_sys::check_functions_in_node(node, Some(note_function), (&raw mut self.functions).cast());
+            self.names_from_catalogs |= match (*node).type_ {
+                pg_sys::NodeTag::T_Var
+                | pg_sys::NodeTag::T_Const
+                | pg_sys::NodeTag::T_FuncExpr
+                | pg_sys::NodeTag::T_RelabelType
+                | pg_sys::NodeTag::T_CoerceViaIO => stability::prints_names(pg_sys::exprType(node)),
+                _ => false,
+            };
             match (*node).type_ {
                 pg_sys::NodeTag::T_Var => {
                     let var = &*node.cast::<pg_sys::Var>();
@@ -142,6 +155,7 @@ impl Facts {
                         self.system_column = Some(text((*attribute).attname.data.as_ptr()));
                     }
                 }
+                pg_sys::NodeTag::T_JsonConstructorExpr | pg_sys::NodeTag::T_JsonExpr => self.json_expressions = true,
                 pg_sys::NodeTag::T_SQLValueFunction => {
                     let function = &*node.cast::<pg_sys::SQLValueFunction>();
                     self.session_values.insert(session_value(function.op).into());
@@ -180,17 +194,20 @@ pub struct Function {
     /// `name()`, with its schema unless it is built in.
     pub name: String,
     pub volatility: Volatility,
+    /// Under the settings that refreshes pin, it is immutable, see [`stability::goes_by_settings`].
+    pub goes_by_settings: bool,
     /// It belongs to PostgreSQL itself, not to an extension or a user.
     pub builtin: bool,
 }
 
-/// Facts about a function of [`Facts::functions`].
-pub fn function(oid: u32) -> Function {
+/// Facts about a function of [`Facts::functions`]; `names_from_catalogs` as there.
+pub fn function(oid: u32, names_from_catalogs: bool) -> Function {
     let builtin = oid < pg_sys::FirstNormalObjectId;
     let oid = pg_sys::Oid::from(oid);
     // SAFETY: syscache lookups of a function that the analysed query depends on.
     unsafe {
         let name = text(pg_sys::get_func_name(oid));
+        let goes_by_settings = builtin && stability::goes_by_settings(&name, names_from_catalogs);
         let name = match builtin {
             true => format!("{name}()"),
             false => format!("{}.{name}()", text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid)))),
@@ -200,6 +217,6 @@ pub fn function(oid: u32) -> Function {
             pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
             _ => Volatility::Volatile,
         };
-        Function { name, volatility, builtin }
+        Function { name, volatility, goes_by_settings, builtin }
     }
 }

@@ -27,6 +27,7 @@ pub mod shmem;
 pub mod slots;
 pub mod snapshot;
 pub mod source;
+pub mod stability;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;

@@ -5,6 +5,8 @@ use pgtrickle_tests::{Database, tests};
 tests![
     time_zones_and_date_styles,
     a_query_that_depends_on_the_time_zone,
+    functions_that_go_by_settings,
+    functions_that_go_by_more,
     search_paths,
     messages_in_another_language,
     float_digits,
@@ -54,6 +56,56 @@ fn a_query_that_depends_on_the_time_zone(db: &mut Database) {
                 2
             );
         }
+    }
+}
+
+fn functions_that_go_by_settings(db: &mut Database) {
+    db.run("SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'");
+    db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz, d date, i interval, n numeric, a int[])");
+    db.run("INSERT INTO t SELECT i, timestamptz '2024-03-30 22:00+00' + i * interval '7 hours', date '2024-01-30' + i, i * interval '1 day 2 hours', i / 7.0, ARRAY[i, NULL] FROM generate_series(1, 9) AS i");
+    db.run("INSERT INTO t VALUES (20, NULL, NULL, NULL, NULL, NULL)");
+    db.stream("shown", "SELECT id, tz::text AS a, d::text AS b, i::text AS c, to_char(tz, 'YYYY-MM-DD HH24:MI') AS d, to_char(n, 'FM990D000') AS e, d || 'x' AS f, concat(d, tz, n) AS g, format('%s at %s', id, tz) AS h FROM t");
+    db.stream("computed", "SELECT id, tz::date AS a, date_trunc('day', tz) AS b, extract(hour FROM tz) AS c, tz + interval '1 month' AS d, d::timestamptz AS e, tz::time AS f, to_date(to_char(d, 'YYYYMMDD'), 'YYYYMMDD') AS g FROM t");
+    db.stream("compared", "SELECT id FROM t WHERE tz > d AND tz < timestamp '2024-04-01' AND d < tz");
+    db.stream("per_day", "SELECT date_trunc('day', tz) AS day, count(*) AS n FROM t GROUP BY 1");
+    db.stream("as_json", "SELECT id, to_jsonb(tz) AS a, jsonb_build_object('d', d, 'a', a) AS b, array_to_string(a, ',', '-') AS c FROM t");
+    db.stream("collected", "SELECT id % 3 AS k, jsonb_agg(d ORDER BY id) AS days, json_object_agg(id, tz ORDER BY id)::text AS at FROM t GROUP BY id % 3");
+    db.stream("series", "SELECT id, g FROM t, generate_series(tz, tz + i, interval '1 day') AS g");
+    let mut writer = db.connect();
+    writer.run("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, DMY'; SET lc_numeric = 'C'");
+    writer.run("UPDATE t SET tz = tz + interval '5 hours', n = n * 3 WHERE id % 2 = 0; INSERT INTO t VALUES (10, '01/04/2024 03:00', '02/03/2024', '1 day', 1.5, '{}')");
+    let mut refresher = db.connect();
+    refresher.run("SET TimeZone = 'America/New_York'; SET DateStyle = 'German'; SET IntervalStyle = 'sql_standard'");
+    for table in ["shown", "computed", "compared", "per_day", "as_json", "collected", "series"] {
+        refresher.run(&format!("SELECT pgtrickle.refresh_stream_table('{table}')"));
+    }
+    db.check();
+    db.cycle(&[
+        "UPDATE t SET d = NULL, tz = NULL WHERE id = 1; DELETE FROM t WHERE id = 4",
+        "UPDATE t SET i = -i, a = a || id",
+    ]);
+}
+
+fn functions_that_go_by_more(db: &mut Database) {
+    db.run(
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood, s text, tz timestamptz)",
+    );
+    for query in [
+        "SELECT id, m::text AS m FROM t",
+        "SELECT id, concat(m, 'x') AS m FROM t",
+        "SELECT id, tableoid::regclass::text AS r FROM (SELECT id, 't'::regclass::oid AS tableoid FROM t) AS x",
+        "SELECT id, s::date AS d FROM t",
+        "SELECT id, age(tz) AS a FROM t",
+        "SELECT id, to_tsvector(s) AS v FROM t",
+        "SELECT id, has_table_privilege('t', 'SELECT') AS p FROM t",
+        "SELECT id, current_setting('TimeZone') AS z FROM t",
+        "SELECT id, CURRENT_USER AS u FROM t",
+    ] {
+        let call = format!(
+            "SELECT pgtrickle.create_stream_table('st', $q${query}$q$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        );
+        let failure = db.fails(&call);
+        assert_eq!(failure.sqlstate, "0A000", "{query}: {failure:?}");
     }
 }
 
