@@ -9,6 +9,8 @@
 //!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
 //!     (project (#0 "#1 + 1") TREE)
+//!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
+//!     (top (#1) (#2 "#0 DESC") 3 TREE)                                partition, order, limit
 //!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
 
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
@@ -16,7 +18,8 @@ use pgtrickle_engine::query::explain::tree as explain;
 use pgtrickle_engine::query::rel::ScanColumn;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{
-    AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Item, Rel, Scalar, Scan, Volatility,
+    AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Item, Rel, Scalar, Scan, SortItem,
+    Volatility, WindowDefinition,
 };
 use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::collections::BTreeSet;
@@ -189,6 +192,38 @@ fn rel(node: &Node) -> Rel {
         "project" => {
             let input = rel(&rest[1]);
             Rel::Project { outputs: outputs(rest[0].list(), &input.columns()), input: Box::new(input) }
+        }
+        "window" => {
+            let input = rel(&rest[3]);
+            let below = input.columns();
+            let order = rest[1].atom().trim_start_matches("ORDER BY ");
+            let order = vec![SortItem { value: scalar(order, &below), direction: String::new() }];
+            let call = |(i, node): (usize, &Node)| {
+                (format!("call{}", i + 1), scalar(&format!("{} OVER w1", node.atom()), &below))
+            };
+            Rel::Window {
+                partition: rest[0].list().iter().map(|node| scalar(node.atom(), &below)).collect(),
+                windows: vec![WindowDefinition { name: Ident::new("w1"), order, frame: String::new() }],
+                calls: rest[2].list().iter().enumerate().map(call).collect(),
+                input: Box::new(input),
+            }
+        }
+        "top" => {
+            let input = rel(&rest[3]);
+            let below = input.columns();
+            let item = |node: &Node| {
+                let (value, direction) = node.atom().split_once(' ').unwrap_or((node.atom(), ""));
+                let direction = if direction.is_empty() { String::new() } else { format!(" {direction}") };
+                SortItem { value: scalar(value, &below), direction }
+            };
+            Rel::TopK {
+                partition: rest[0].list().iter().map(|node| scalar(node.atom(), &below)).collect(),
+                order: rest[1].list().iter().map(item).collect(),
+                limit: Some(scalar(rest[2].atom(), &below)),
+                offset: None,
+                with_ties: false,
+                input: Box::new(input),
+            }
         }
         "group" => {
             let input = rel(&rest[2]);

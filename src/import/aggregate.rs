@@ -7,14 +7,19 @@ use super::expr::Scope;
 use super::from::From;
 use super::item;
 use super::select::Importer;
-use super::{target, unsupported};
+use super::unsupported;
 use crate::error::Result;
 use crate::pg::grouping::{Call, Grouped};
-use crate::pg::nodes::{Expr, Query};
+use crate::pg::nodes::{Expr, Query, Target};
 use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Rel, Scalar};
 
-/// The groups of `from`, with the SELECT list over them.
-pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped<'a>, from: From<'a>) -> Result<Rel> {
+/// The groups of `from` that HAVING keeps, and the targets over them.
+pub(super) fn import<'a>(
+    importer: &Importer,
+    query: Query<'a>,
+    grouped: Grouped<'a>,
+    from: From<'a>,
+) -> Result<(From<'a>, Vec<Target<'a>>)> {
     let Grouped { keys, dependent, calls, targets, having, key_entry, dependent_entry, call_entry } = grouped;
     let mut above = Scope::new(importer.deparser(query, &[dependent.len(), calls.len()]));
     let placed = [(key_entry, keys.len()), (dependent_entry, dependent.len()), (call_entry, calls.len())];
@@ -29,7 +34,7 @@ pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped
     // Named as the SELECT list names them, so that a list of just keys and calls needs no projection.
     let named = |entry: usize, column: usize, fallback: String| {
         let variable = Some((entry, column as i16 + 1));
-        let target = targets.iter().find(|target| target.expr.as_variable() == variable);
+        let target = targets.iter().find(|target| !target.junk && target.expr.as_variable() == variable);
         target.map_or(fallback, |target| target.name.clone())
     };
     let mut input = from.rel;
@@ -58,7 +63,7 @@ pub(super) fn import<'a>(importer: &Importer, query: Query<'a>, grouped: Grouped
     let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.scalar(conjunct));
     let predicates = predicates.collect::<Result<Vec<_>>>()?;
     let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };
-    target::project(rel, &above, targets)
+    Ok((From { rel, scope: above }, targets))
 }
 
 fn aggregate_call<'a>(scope: &Scope<'a>, call: Call<'a>) -> Result<AggregateCall> {

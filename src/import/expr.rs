@@ -25,17 +25,32 @@ impl<'a> Scope<'a> {
 
     /// The expression over the input.
     pub(super) fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
-        Ok(Scalar {
-            fragments: self.fragments(expr)?,
-            ty: expr.data_type(),
-            volatility: expr.volatility(),
-            nullable: expr.is_nullable(),
-            fixed_scale: expr.has_fixed_scale(),
-        })
+        Ok(self.made_of(expr, self.fragments(expr)?))
+    }
+
+    /// The call of a window function, OVER the window `name`.
+    pub(super) fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Scalar> {
+        self.check(expr)?;
+        Ok(self.made_of(expr, self.filled(self.deparser.window_call(expr, name)?)?))
+    }
+
+    /// The number of entries that expressions are over.
+    pub(super) fn entries(&self) -> usize {
+        self.deparser.entries()
+    }
+
+    /// Adds an entry with that many columns.
+    pub(super) fn append(&mut self, width: usize) {
+        self.deparser.append(width);
     }
 
     /// The text of the expression over the input.
     pub(super) fn fragments(&self, expr: Expr<'a>) -> Result<Vec<Fragment>> {
+        self.check(expr)?;
+        self.filled(self.deparser.pieces(expr)?)
+    }
+
+    fn check(&self, expr: Expr<'a>) -> Result<()> {
         let variables = expr.variables();
         if variables.grouping {
             return Err(unsupported("GROUPING()", "It is maintained only together with grouping sets."));
@@ -47,7 +62,21 @@ impl<'a> Scope<'a> {
         for variable in variables.columns {
             self.position(variable)?;
         }
-        let pieces = self.deparser.pieces(expr)?.into_iter().map(|piece| match piece {
+        Ok(())
+    }
+
+    fn made_of(&self, expr: Expr<'a>, fragments: Vec<Fragment>) -> Scalar {
+        Scalar {
+            fragments,
+            ty: expr.data_type(),
+            volatility: expr.volatility(),
+            nullable: expr.is_nullable(),
+            fixed_scale: expr.has_fixed_scale(),
+        }
+    }
+
+    fn filled(&self, pieces: Vec<Piece>) -> Result<Vec<Fragment>> {
+        let pieces = pieces.into_iter().map(|piece| match piece {
             Piece::Text(text) => Ok(Fragment::Text(text)),
             Piece::Column(variable) => self.position(variable).map(Fragment::Column),
         });

@@ -10,7 +10,9 @@
 //! | [`from`] | FROM and WHERE → scans and one n-ary join |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
 //! | [`item`] | functions in FROM, VALUES, SELECT lists that return sets |
+//! | [`window`] | window functions |
 //! | [`target`] | the SELECT list |
+//! | [`ordering`] | DISTINCT, ORDER BY, LIMIT |
 //! | [`setop`] | UNION, INTERSECT, EXCEPT |
 //! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
 //! | [`sources`] | which relations are read, and what kind they are |
@@ -19,11 +21,13 @@ mod aggregate;
 mod expr;
 mod from;
 mod item;
+mod ordering;
 mod refuse;
 mod select;
 mod setop;
 mod sources;
 mod target;
+mod window;
 
 use crate::error::{Error, Result};
 use crate::pg::analyze::{Analysed, with_analysed};
@@ -91,6 +95,7 @@ fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
     refuse::in_differential_mode(&analysed.facts)?;
     let rel = prune(select::Importer::new(&analysed.token).query(analysed.query)?);
     sources::check_direct_reads(&rel)?;
+    refuse::unstorable(&rel)?;
     Ok(rel)
 }
 

@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::pg::analyze::Analysed;
 use crate::pg::facts::{self, Facts};
 use crate::pg::relation::{Persistence, Relation, RelationKind};
-use pgtrickle_engine::query::Volatility;
+use crate::pg::types;
+use pgtrickle_engine::delta::{Program, Stage};
+use pgtrickle_engine::query::{Rel, Volatility};
 
 fn refused(construct: impl Into<String>, reason: &str, hint: &str) -> Error {
     Error::Refused { construct: construct.into(), reason: reason.into(), hint: hint.into() }
@@ -62,6 +64,19 @@ fn watchable(relid: u32) -> Result<()> {
         return Err(refused(format!("the relation {}", relation.name), reason, "Use a table or a view."));
     }
     Ok(())
+}
+
+/// Fails when some inner result cannot be stored: tables have no columns of pseudo-types such as anonymous records.
+pub(super) fn unstorable(tree: &Rel) -> Result<()> {
+    let stages = Program::compile(tree.clone()).stages;
+    let inner = stages.iter().take(stages.len() - 1).flat_map(Stage::columns);
+    match inner.map(|column| column.ty).find(types::is_pseudo) {
+        Some(ty) => Err(unsupported(
+            format!("a value of pseudo-type {}", ty.sql),
+            "It would have to be stored between refreshes, which PostgreSQL does for values of named types only.",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Fails when some value depends on the time, on settings or on who asks, so that stored rows go stale by themselves.

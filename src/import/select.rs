@@ -1,9 +1,11 @@
-//! One SELECT: FROM and WHERE, then grouping and HAVING, then the SELECT list, then DISTINCT.
+//! One SELECT: FROM and WHERE, then grouping and HAVING, then window functions, then the SELECT list, DISTINCT, ORDER BY
+//! and LIMIT.
 //!
 //! ORDER BY without LIMIT is dropped: rows of a table have no order. Below an aggregate whose result depends on the
 //! order of its input it does have a meaning, and then the query is refused.
 
-use super::{aggregate, from, setop, target, unsupported};
+use super::expr::Scope;
+use super::{aggregate, from, ordering, setop, unsupported, window};
 use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
 use crate::pg::nodes::Query;
@@ -71,20 +73,25 @@ impl Importer {
             self.ordered_input.set(true);
         }
         if let Some(tree) = query.set_operations() {
-            return setop::import(self, level, &tree);
+            let rel = setop::import(self, level, &tree)?;
+            let references: Vec<u32> = query.targets().iter().map(|target| target.sort_ref).collect();
+            return ordering::limited(query, &Scope::new(self.deparser(query, &[])), rel, &references);
         }
         let from = from::import(self, level)?;
-        let rel = if query.is_aggregate() {
+        let (rows, targets) = if query.is_aggregate() {
             let grouped = query.grouped();
             if grouped.calls.iter().any(|call| call.order_sensitive) {
                 self.order_sensitive_call.set(true);
             }
             aggregate::import(self, query, grouped, from)?
         } else {
-            let targets = query.targets().into_iter().filter(|target| !target.junk).collect();
-            target::project(from.rel, &from.scope, targets)?
+            (from, query.used_targets())
         };
-        Ok(if query.is_distinct() { Rel::Distinct { input: Box::new(rel) } } else { rel })
+        let (rows, targets) = match query.has_window_functions() {
+            true => window::import(query, rows, targets)?,
+            false => (rows, targets),
+        };
+        ordering::import(query, rows, targets)
     }
 
     /// Counts a scan; WITH items are copied, so a short query can read a great many.
@@ -107,15 +114,12 @@ impl Importer {
 fn check_clauses(query: Query<'_>) -> Result<()> {
     let found = [
         (query.has_grouping_sets(), "GROUPING SETS", "A row would belong to several groups."),
-        (query.has_window_functions(), "a window function", "One changed row can change a whole partition."),
         (
             query.targets().iter().any(|target| target.junk && target.expr.returns_set()),
             "a set-returning function in ORDER BY alone",
             "It repeats rows without showing why.",
         ),
         (query.has_sub_links(), "a sub-select in an expression", "Its rows decide about rows of the outer query."),
-        (query.is_distinct_on(), "DISTINCT ON", "Which row stays depends on the order of all rows with its key."),
-        (query.has_limit(), "LIMIT", "Which rows are kept depends on the order of all rows."),
     ];
     match found.into_iter().find(|(present, ..)| *present) {
         Some((_, construct, reason)) => Err(unsupported(construct, reason)),

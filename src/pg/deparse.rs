@@ -5,6 +5,7 @@
 //! splitting the text on it cannot be misled by a user's literal or name.
 
 use super::nodes::{Expr, Query, Variable, items, text};
+use super::windows::window_function;
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -19,7 +20,11 @@ pub enum Piece {
 
 /// Prints expressions over one query's range table, under the settings that [`super::analyze::with_analysed`] pins.
 pub struct Deparser<'a> {
-    context: *mut pg_sys::List,
+    /// Its range table is what expressions are printed over.
+    statement: *mut pg_sys::PlannedStmt,
+    /// The names of the entries.
+    names: *mut pg_sys::List,
+    entries: usize,
     token: String,
     lives: PhantomData<&'a pg_sys::Query>,
 }
@@ -36,17 +41,28 @@ impl<'a> Deparser<'a> {
                 None => 0,
             };
             let widths: Vec<usize> = entries.iter().map(|entry| width(entry)).chain(extra.iter().copied()).collect();
-            let mut names = std::ptr::null_mut();
-            let mut rtable = std::ptr::null_mut();
-            for (index, width) in widths.into_iter().enumerate() {
-                let alias = format!("{token}r{}", index + 1);
-                rtable = pg_sys::lappend(rtable, stand_in(&alias, token, width).cast());
-                names = pg_sys::lappend(names, palloc_string(&alias).cast());
-            }
             let statement = make_node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
-            (*statement).rtable = rtable;
-            let context = pg_sys::deparse_context_for_plan_tree(statement, names);
-            Deparser { context, token: token.into(), lives: PhantomData }
+            let names = std::ptr::null_mut();
+            let mut deparser = Deparser { statement, names, entries: 0, token: token.into(), lives: PhantomData };
+            widths.into_iter().for_each(|width| deparser.append(width));
+            deparser
+        }
+    }
+
+    /// The number of entries.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Adds an entry with that many columns.
+    pub fn append(&mut self, width: usize) {
+        self.entries += 1;
+        let alias = format!("{}r{}", self.token, self.entries);
+        // SAFETY: lists and nodes are made in the memory context of the analysed query.
+        unsafe {
+            let entry = stand_in(&alias, &self.token, width);
+            (*self.statement).rtable = pg_sys::lappend((*self.statement).rtable, entry.cast());
+            self.names = pg_sys::lappend(self.names, palloc_string(&alias).cast());
         }
     }
 
@@ -54,11 +70,31 @@ impl<'a> Deparser<'a> {
     ///
     /// Implicit casts at the top are printed: without them the text could have another type than the expression.
     pub fn pieces(&self, expr: Expr<'a>) -> Result<Vec<Piece>> {
+        // SAFETY: the statement has a name for each of its entries.
+        let context = unsafe { pg_sys::deparse_context_for_plan_tree(self.statement, self.names) };
+        self.printed(expr, context)
+    }
+
+    /// The text of a window function call, OVER the window `name`.
+    pub fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Vec<Piece>> {
+        // SAFETY: of a plan node, the deparser asks a WindowAgg for the name of its window only.
+        let context = unsafe {
+            let node = make_node::<pg_sys::WindowAgg>(pg_sys::NodeTag::T_WindowAgg);
+            let function = window_function(expr.node);
+            (*node).winref = if function.is_null() { 0 } else { (*function).winref };
+            (*node).winname = palloc_string(name);
+            let context = pg_sys::deparse_context_for_plan_tree(self.statement, self.names);
+            pg_sys::set_deparse_context_plan(context, node.cast(), std::ptr::null_mut())
+        };
+        self.printed(expr, context)
+    }
+
+    fn printed(&self, expr: Expr<'a>, context: *mut pg_sys::List) -> Result<Vec<Piece>> {
         // SAFETY: the copy is a valid expression tree over the range table that the context was made for.
         let printed = unsafe {
             let copy = pg_sys::copyObjectImpl(expr.node.cast()).cast::<pg_sys::Node>();
             use_own_names(copy, std::ptr::null_mut());
-            text(pg_sys::deparse_expression(copy, self.context, true, true))
+            text(pg_sys::deparse_expression(copy, context, true, true))
         };
         split(&printed, &self.token)
     }

@@ -19,7 +19,7 @@ pub struct Grouped<'a> {
     /// Columns that depend on the keys, over the FROM clause.
     pub dependent: Vec<Expr<'a>>,
     pub calls: Vec<Call<'a>>,
-    /// The SELECT list without junk, over the three entries below.
+    /// The targets that matter ([`Query::used_targets`]), over the three entries below.
     pub targets: Vec<Target<'a>>,
     /// The HAVING condition, over the three entries below.
     pub having: Option<Expr<'a>>,
@@ -74,7 +74,7 @@ impl<'a> Query<'a> {
             // SAFETY: the mutator copies what it changes; the context is what `lift` takes it for.
             unsafe { Expr::new(lift(expr.node, (&raw mut split).cast())) }
         };
-        let targets = self.targets().into_iter().filter(|target| !target.junk);
+        let targets = self.used_targets().into_iter();
         let targets = targets.map(|target| Target { expr: above(target.expr), ..target }).collect();
         let having = self.having().map(above);
         Grouped {

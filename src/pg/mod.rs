@@ -16,6 +16,7 @@ pub mod guard;
 pub mod image;
 pub mod nodes;
 pub mod object;
+pub mod ordering;
 mod pages;
 pub mod relation;
 pub mod report;
@@ -32,6 +33,7 @@ pub mod transaction;
 pub mod tuplestore;
 pub mod types;
 pub mod utility;
+pub mod windows;
 pub mod worker;
 pub mod xact;
 /// A C-language function of the extension: the entry point that PostgreSQL looks up by name, and the record by which it

@@ -33,6 +33,8 @@ pub struct Target<'a> {
     pub name: String,
     /// It is there for ORDER BY or GROUP BY only.
     pub junk: bool,
+    /// By which ORDER BY, GROUP BY, DISTINCT and windows refer to it; 0 when none does.
+    pub sort_ref: u32,
     pub expr: Expr<'a>,
 }
 
@@ -153,7 +155,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn optional(self, node: *mut pg_sys::Node) -> Option<Expr<'a>> {
+    pub(super) fn optional(self, node: *mut pg_sys::Node) -> Option<Expr<'a>> {
         if node.is_null() { None } else { Some(self.flat(node)) }
     }
 
@@ -165,6 +167,7 @@ impl<'a> Query<'a> {
             // SAFETY: resname is null (junk) or a string.
             name: unsafe { text(entry.resname) },
             junk: entry.resjunk,
+            sort_ref: entry.ressortgroupref,
             expr: self.flat(entry.expr.cast()),
         };
         entries.into_iter().map(target).collect()

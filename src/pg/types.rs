@@ -47,7 +47,7 @@ fn is_equal_image(family: pg_sys::Oid, input: pg_sys::Oid, collation: pg_sys::Oi
 }
 
 /// `OPERATOR(schema.name)`; `None` for the invalid operator.
-fn operator_sql(operator: pg_sys::Oid) -> Option<String> {
+pub(super) fn operator_sql(operator: pg_sys::Oid) -> Option<String> {
     if operator == pg_sys::InvalidOid {
         return None;
     }

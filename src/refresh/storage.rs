@@ -27,14 +27,16 @@ pub(super) fn create_states(id: i64, relid: u32, owner: u32, program: &Program) 
     let storage = Storage { stream_table, states: (0..inner).map(|stage| names::state_table(id, stage)).collect() };
     let mut relids = Vec::new();
     for (stage, table) in storage.states.iter().enumerate() {
-        let StageKind::Aggregate(state) = &program.stages[stage].kind else { continue };
-        // A count below zero means that a change was applied twice or never made: an error, not a wrong answer.
+        let kept = &program.stages[stage];
         run(&format!(
             "CREATE TABLE {table} WITH (fillfactor = 90) AS {} WITH NO DATA",
             program.content(stage, &storage)
         ));
-        run(&format!("ALTER TABLE {table} ADD CHECK (n >= 0)"));
-        if let Some(columns) = state.index() {
+        if matches!(kept.kind, StageKind::Aggregate(_)) {
+            // A count below zero means that a change was applied twice or never made: an error, not a wrong answer.
+            run(&format!("ALTER TABLE {table} ADD CHECK (n >= 0)"));
+        }
+        if let Some(columns) = kept.index() {
             index(table, &columns);
         }
         run(&format!("ALTER TABLE {table} OWNER TO {role}"));

@@ -60,6 +60,7 @@ impl Program {
         let body = now(&self.stages[stage].body, &Context { storage, changed: &BTreeSet::new() });
         match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.fill(&body),
+            StageKind::Keyed(keyed) => keyed.fill(&body),
             StageKind::Output => body,
         }
     }
@@ -67,8 +68,8 @@ impl Program {
     /// The INSERT that fills the stored result of `stage`, which is empty.
     pub fn fill(&self, stage: usize, storage: &Storage) -> String {
         let columns = match &self.stages[stage].kind {
-            StageKind::Aggregate(state) => state.columns(),
             StageKind::Output => self.output.clone(),
+            _ => self.stages[stage].columns(),
         };
         let table = storage.states.get(stage).unwrap_or(&storage.stream_table);
         let names = list(columns.iter().map(|column| Ident::new(&column.name)));
@@ -84,6 +85,7 @@ impl Program {
         let change = delta(body, &context)?;
         Some(match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.merge(&change, &now(body, &context), &storage.states[stage]),
+            StageKind::Keyed(keyed) => keyed.maintain(&change, &now(body, &context), &storage.states[stage]),
             StageKind::Output => self.apply(&change, storage),
         })
     }

@@ -98,7 +98,9 @@ fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)
         | Rel::Project { input, .. }
         | Rel::Expand { input, .. }
         | Rel::Aggregate { input, .. }
-        | Rel::Distinct { input } => for_each_scan(input, change),
+        | Rel::Distinct { input }
+        | Rel::Window { input, .. }
+        | Rel::TopK { input, .. } => for_each_scan(input, change),
         Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => {
             for_each_scan(left, change);
             for_each_scan(right, change);

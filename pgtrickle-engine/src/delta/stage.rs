@@ -2,14 +2,16 @@
 //! stored, so that every rule above finds its old value and cost stays in proportion to the change.
 //!
 //! `cut` replaces each Aggregate by `π_finish(Stage)`: the stored groups with their accumulators, and the projection that
-//! makes the user's columns of them. What remains of the tree is linear; it is the last stage, and its stored result is
+//! makes the user's columns of them; and each Window and TopK by the stored rows of it. What remains of the tree is linear; it is the last stage, and its stored result is
 //! the stream table.
 
 use super::operator::aggregate::{Accumulator, State};
+use super::operator::keyed::{Computation, Keyed};
+use super::operator::top_k::TopK;
 use crate::delta::Leaf;
 use crate::query::analysis::keys::keys;
 use crate::query::rewrite::map_inputs;
-use crate::query::{Column, Rel};
+use crate::query::{Column, Rel, Scalar};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -26,6 +28,8 @@ pub struct Stage {
 pub enum StageKind {
     /// Groups of the body's rows with their accumulators, in a state table.
     Aggregate(State),
+    /// Rows computed from each partition of the body's rows, in a state table.
+    Keyed(Box<Keyed>),
     /// The body's rows, in the stream table.
     Output,
 }
@@ -50,8 +54,78 @@ fn cut_below(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
             stages.push(Stage { body: *input, kind: StageKind::Aggregate(state) });
             Rel::Project { input: Box::new(leaf), outputs: names.into_iter().zip(finished).collect() }
         }
+        window @ Rel::Window { .. } => cut_keyed(window, stages),
+        top @ Rel::TopK { .. } => cut_keyed(top, stages),
         other => other,
     }
+}
+
+/// Cuts off the Window or TopK `rel`. Partitioning expressions become columns of the body, which the stage stores and the
+/// projection above it leaves out.
+fn cut_keyed(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
+    let columns = rel.columns();
+    let identity = keys(&rel);
+    let (input, partition, computation) = match rel {
+        Rel::Window { input, partition, windows, calls } => {
+            let calls = calls.into_iter().map(|(_, call)| call).collect();
+            (input, partition, Computation::Window { windows, calls })
+        }
+        Rel::TopK { input, partition, order, limit, offset, with_ties } => {
+            let tie_breakers = tie_breakers(&input);
+            (input, partition, Computation::TopK(TopK { order, tie_breakers, limit, offset, with_ties }))
+        }
+        other => return other,
+    };
+    let width = input.columns().len();
+    let (body, partition) = with_columns(*input, &partition);
+    let added = body.columns().len() - width;
+    let place = |position: usize| if position < width { position } else { position + added };
+    let keyed = Keyed::new(&body, partition, computation);
+    let stored = keyed.columns();
+    let keys = identity.into_iter().map(|key| key.into_iter().map(place).collect()).collect();
+    let leaf = Rel::Stage { stage: stages.len(), columns: keyed.columns(), keys };
+    stages.push(Stage { body, kind: StageKind::Keyed(Box::new(keyed)) });
+    if added == 0 {
+        return leaf;
+    }
+    let output = |(position, column): (usize, Column)| {
+        let ty = stored[place(position)].ty.clone();
+        (column.name, Scalar::column(place(position), ty, column.nullable))
+    };
+    Rel::Project { input: Box::new(leaf), outputs: columns.into_iter().enumerate().map(output).collect() }
+}
+
+/// `rel` with the values of `scalars` among its columns, and where.
+fn with_columns(rel: Rel, scalars: &[Scalar]) -> (Rel, Vec<usize>) {
+    let columns = rel.columns();
+    let mut outputs: Vec<(String, Scalar)> = columns
+        .into_iter()
+        .enumerate()
+        .map(|(position, c)| (c.name, Scalar::column(position, c.ty, c.nullable)))
+        .collect();
+    let width = outputs.len();
+    let mut places = Vec::new();
+    // A constant divides nothing.
+    for scalar in scalars.iter().filter(|scalar| !scalar.columns().is_empty()) {
+        let place = scalar.as_column().unwrap_or_else(|| {
+            outputs.push((format!("key{}", outputs.len() - width + 1), scalar.clone()));
+            outputs.len() - 1
+        });
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    match outputs.len() == width {
+        true => (rel, places),
+        false => (Rel::Project { input: Box::new(rel), outputs }, places),
+    }
+}
+
+/// The shortest key that can be sorted by.
+fn tie_breakers(input: &Rel) -> Vec<usize> {
+    let columns = input.columns();
+    let sortable = |key: &Vec<usize>| key.iter().all(|position| columns[*position].ty.btree);
+    keys(input).into_iter().filter(sortable).min_by_key(Vec::len).unwrap_or_default()
 }
 
 impl Stage {
@@ -59,6 +133,7 @@ impl Stage {
     pub fn columns(&self) -> Vec<Column> {
         match &self.kind {
             StageKind::Aggregate(state) => state.columns(),
+            StageKind::Keyed(keyed) => keyed.columns(),
             StageKind::Output => self.body.columns(),
         }
     }
@@ -70,11 +145,21 @@ impl Stage {
         found
     }
 
+    /// The index of an inner stage's state table: columns or expression, and whether it is unique; `None` when the whole
+    /// state is one group.
+    pub fn index(&self) -> Option<(String, bool)> {
+        match &self.kind {
+            StageKind::Aggregate(state) => state.index(),
+            StageKind::Keyed(keyed) => keyed.index(),
+            StageKind::Output => None,
+        }
+    }
+
     /// How each aggregate of the stage is maintained, for `explain_st`.
     pub fn strategies(&self) -> Vec<&'static str> {
         match &self.kind {
             StageKind::Aggregate(state) => state.accumulators.iter().map(Accumulator::strategy).collect(),
-            StageKind::Output => Vec::new(),
+            StageKind::Keyed(_) | StageKind::Output => Vec::new(),
         }
     }
 }

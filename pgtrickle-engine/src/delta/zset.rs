@@ -31,6 +31,18 @@ pub fn consolidate_named(zset: &str, columns: &[(String, Equality)]) -> String {
     format!("SELECT {} FROM ({zset}) AS z{by} HAVING pg_catalog.sum(z.w) <> 0", list(yielded.chain([weight])))
 }
 
+/// What rows of the relation `alias` agree in when they have the same image, as a list of expressions; its columns are
+/// named by their positions.
+pub(crate) fn image(columns: &[Column], alias: &str) -> String {
+    let is_exact = |c: &Column| c.ty.equality == Equality::Image;
+    let exact = columns.iter().enumerate().filter(|(_, c)| is_exact(c));
+    let exact = exact.map(|(i, _)| format!("{alias}.{}", column(i)));
+    let coarse: Vec<String> =
+        columns.iter().enumerate().filter(|(_, c)| !is_exact(c)).map(|(i, _)| column(i)).collect();
+    let image = (!coarse.is_empty()).then(|| row("pgtrickle.row_image", alias, coarse.iter()));
+    list(exact.chain(image))
+}
+
 /// `new - old`: the Z-set that turns the rows of `stored` into those of the SELECT `new`.
 pub fn difference(new: &str, stored: &QualifiedName, columns: &[Column]) -> String {
     let kept = columns.iter().enumerate().map(|(i, c)| format!("t.{} AS {}", Ident::new(&c.name), column(i)));

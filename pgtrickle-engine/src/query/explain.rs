@@ -21,6 +21,7 @@ fn write_tree(rel: &Rel, depth: usize, text: &mut String) {
 fn line(rel: &Rel) -> String {
     let scalar = |scalar: &Scalar| scalar.render(|position| format!("#{position}"));
     let scalars = |list: &[Scalar]| list.iter().map(scalar).collect::<Vec<_>>().join(" AND ");
+    let listed = |list: &[Scalar]| list.iter().map(scalar).collect::<Vec<_>>().join(", ");
     let named = |name: &str, value: &Scalar| format!("{name} := {}", scalar(value));
     match rel {
         Rel::Scan(scan) => {
@@ -52,5 +53,18 @@ fn line(rel: &Rel) -> String {
             format!("Aggregate by [{keys}] computing [{calls}]")
         }
         Rel::Distinct { .. } => "Distinct".into(),
+        Rel::Window { partition, windows, calls, .. } => {
+            let windows = windows.iter().map(|window| format!("{} AS ({})", window.name, window.ordered(scalar)));
+            let windows = windows.collect::<Vec<_>>().join(", ");
+            let calls = calls.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");
+            format!("Window by [{}] over [{windows}] computing [{calls}]", listed(partition))
+        }
+        Rel::TopK { partition, order, limit, offset, with_ties, .. } => {
+            let order = order.iter().map(|item| item.render(scalar)).collect::<Vec<_>>().join(", ");
+            let limit = limit.as_ref().map(|limit| format!(" limit {}", scalar(limit))).unwrap_or_default();
+            let offset = offset.as_ref().map(|offset| format!(" offset {}", scalar(offset))).unwrap_or_default();
+            let ties = if *with_ties { " with ties" } else { "" };
+            format!("TopK by [{}] order [{order}]{limit}{offset}{ties}", listed(partition))
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod analysis;
 pub mod column;
 pub mod explain;
+pub mod order;
 pub mod rel;
 pub mod rewrite;
 pub mod scalar;
@@ -12,5 +13,6 @@ pub mod set_operation;
 pub(crate) mod testing;
 
 pub use column::{Column, DataType, Equality};
+pub use order::{SortItem, WindowDefinition};
 pub use rel::{AggregateCall, AggregateFunction, Item, Rel, Scan};
 pub use scalar::{Fragment, Scalar, Volatility};

@@ -1,6 +1,7 @@
 //! Operators of the relational tree. Columns are positions; names occur only where the user sees them.
 
 use super::column::{Column, DataType};
+use super::order::{SortItem, WindowDefinition};
 use super::scalar::{Fragment, Scalar};
 use crate::sql::{Ident, QualifiedName};
 use serde::{Deserialize, Serialize};
@@ -153,6 +154,20 @@ pub enum Rel {
     Aggregate { input: Box<Rel>, keys: Vec<(String, Scalar)>, calls: Vec<(String, AggregateCall)> },
     /// Each different row once. Yields the columns of `input`.
     Distinct { input: Box<Rel> },
+    /// The rows of `input`, each with what the window function `calls` (`f(…) OVER name`) give for it among the rows
+    /// that have equal values of `partition`. Yields the columns of `input`, then the calls.
+    Window { input: Box<Rel>, partition: Vec<Scalar>, windows: Vec<WindowDefinition>, calls: Vec<(String, Scalar)> },
+    /// Of the rows of `input` with equal values of `partition`, in their `order`: `limit` rows (all without one) after
+    /// the first `offset`, and with `with_ties` those that are equal to the last of them in `order`. `limit` and
+    /// `offset` read no columns. Yields the columns of `input`.
+    TopK {
+        input: Box<Rel>,
+        partition: Vec<Scalar>,
+        order: Vec<SortItem>,
+        limit: Option<Scalar>,
+        offset: Option<Scalar>,
+        with_ties: bool,
+    },
 }
 
 impl Rel {
@@ -174,7 +189,7 @@ impl Rel {
         match self {
             Rel::Scan(scan) => scan.columns.iter().map(|scanned| scanned.column.clone()).collect(),
             Rel::Stage { columns, .. } | Rel::Opaque { columns, .. } | Rel::UnionAll { columns, .. } => columns.clone(),
-            Rel::Filter { input, .. } | Rel::Distinct { input } => input.columns(),
+            Rel::Filter { input, .. } | Rel::Distinct { input } | Rel::TopK { input, .. } => input.columns(),
             Rel::Project { input, outputs } => {
                 let below = input.columns();
                 outputs.iter().map(|(name, scalar)| computed(name, scalar, &below)).collect()
@@ -196,6 +211,12 @@ impl Rel {
                 });
                 keys.chain(calls).collect()
             }
+            Rel::Window { input, calls, .. } => {
+                let mut columns = input.columns();
+                let calls: Vec<Column> = calls.iter().map(|(name, call)| computed(name, call, &columns)).collect();
+                columns.extend(calls);
+                columns
+            }
         }
     }
 
@@ -207,7 +228,9 @@ impl Rel {
             | Rel::Project { input, .. }
             | Rel::Expand { input, .. }
             | Rel::Aggregate { input, .. }
-            | Rel::Distinct { input } => vec![input],
+            | Rel::Distinct { input }
+            | Rel::Window { input, .. }
+            | Rel::TopK { input, .. } => vec![input],
             Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => vec![left, right],
             Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => inputs.iter().collect(),
         }

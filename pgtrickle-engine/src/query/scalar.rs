@@ -3,8 +3,13 @@
 //! An expression is never parsed or edited here. It is rendered by filling its holes with whatever the surrounding
 //! statement calls the columns of the input.
 
-use super::column::DataType;
+use super::column::{DataType, Equality};
 use serde::{Deserialize, Serialize};
+
+/// `pg_type.oid` of int8.
+const INT8: u32 = 20;
+
+const ONE: &str = "'1'::bigint";
 
 /// A piece of an expression's text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,26 @@ impl Scalar {
             [Fragment::Column(position)] => Some(*position),
             _ => None,
         }
+    }
+
+    /// The bigint 1, as [`Scalar::one`] makes it or PostgreSQL prints it.
+    pub fn is_one(&self) -> bool {
+        matches!(self.fragments.as_slice(), [Fragment::Text(text)] if text == ONE)
+    }
+
+    /// The bigint 1.
+    pub fn one() -> Self {
+        let ty = DataType {
+            oid: INT8,
+            typmod: -1,
+            collation: 0,
+            sql: "bigint".into(),
+            equality: Equality::Image,
+            eq: Some("OPERATOR(pg_catalog.=)".into()),
+            btree: true,
+            hash: true,
+        };
+        Scalar { fragments: vec![Fragment::Text(ONE.into())], nullable: false, ..Scalar::column(0, ty, false) }
     }
 
     /// `Some((a, b))` when the expression is column `a` = column `b` under the built-in equality, as PostgreSQL

@@ -8,12 +8,14 @@ mod groups;
 mod images;
 mod joins;
 mod keys;
+mod limits;
 mod names;
 mod outer_joins;
 mod sets;
 mod settings;
 mod shapes;
 mod values;
+mod windows;
 mod writes;
 
 pub(crate) const MODULES: &[&[Test]] = &[
@@ -23,11 +25,13 @@ pub(crate) const MODULES: &[&[Test]] = &[
     images::TESTS,
     joins::TESTS,
     keys::TESTS,
+    limits::TESTS,
     names::TESTS,
     outer_joins::TESTS,
     sets::TESTS,
     settings::TESTS,
     shapes::TESTS,
     values::TESTS,
+    windows::TESTS,
     writes::TESTS,
 ];

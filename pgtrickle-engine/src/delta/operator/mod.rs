@@ -4,11 +4,14 @@ pub mod aggregate;
 pub mod expand;
 pub mod filter;
 pub mod join;
+pub mod keyed;
 pub mod outer_join;
 pub mod project;
 pub mod scan;
 pub mod semi_join;
+pub mod top_k;
 pub mod union_all;
+pub mod window;
 
 use crate::delta::{Leaf, Storage};
 use crate::query::Rel;
@@ -40,7 +43,9 @@ pub fn now(rel: &Rel, context: &Context) -> String {
         }
         Rel::Expand { input, item, on, outer } => expand::now(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
-        Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
+        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
+            unreachable!("staging cuts at stateful operators")
+        }
     }
 }
 
@@ -59,7 +64,9 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
         }
         Rel::Expand { input, item, on, outer } => expand::delta(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
-        Rel::Aggregate { .. } | Rel::Distinct { .. } => unreachable!("staging cuts at stateful operators"),
+        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
+            unreachable!("staging cuts at stateful operators")
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! Filter keeps the keys of its input; Project those whose columns it keeps; a join's key is the union of one key of
 //! each input, less the inputs that an equality determines: when every key column of input R equals a column of the
 //! others, each combination of the others meets at most one row of R. A group is identified by its grouping columns, a
-//! distinct row by all of its columns; what an item of FROM yields for a row, by the number that it gives it. Key columns of
+//! distinct row by all of its columns; what an item of FROM yields for a row, by the number that it gives it. Window and
+//! TopK keep the keys of their input; the first row of each partition is identified by the partition. Key columns of
 //! a scan are NOT NULL; grouping columns may be NULL, and then NULLs count as equal.
 
 use crate::query::rel::Side;
@@ -30,6 +31,12 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         Rel::UnionAll { .. } | Rel::Opaque { .. } | Rel::Expand { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
+        Rel::Window { input, .. } => keys(input),
+        Rel::TopK { input, partition, limit, with_ties, .. } => {
+            let one = !with_ties && limit.as_ref().is_some_and(Scalar::is_one);
+            let partition: Option<Vec<usize>> = partition.iter().map(Scalar::as_column).collect();
+            partition.filter(|_| one).map(ascending).into_iter().chain(keys(input)).collect()
+        }
     }
 }
 

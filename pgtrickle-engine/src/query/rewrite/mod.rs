@@ -22,6 +22,12 @@ pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
         Rel::Expand { input, item, on, outer } => Rel::Expand { input: boxed(input), item, on, outer },
         Rel::Aggregate { input, keys, calls } => Rel::Aggregate { input: boxed(input), keys, calls },
         Rel::Distinct { input } => Rel::Distinct { input: boxed(input) },
+        Rel::Window { input, partition, windows, calls } => {
+            Rel::Window { input: boxed(input), partition, windows, calls }
+        }
+        Rel::TopK { input, partition, order, limit, offset, with_ties } => {
+            Rel::TopK { input: boxed(input), partition, order, limit, offset, with_ties }
+        }
         Rel::Join { inputs, predicates } => Rel::Join { inputs: inputs.into_iter().map(change).collect(), predicates },
         Rel::OuterJoin { left, right, predicates, side } => {
             Rel::OuterJoin { left: boxed(left), right: boxed(right), predicates, side }

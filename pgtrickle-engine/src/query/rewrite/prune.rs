@@ -1,10 +1,12 @@
 //! Narrows scans to the columns that the query's result depends on.
 //!
 //! What nobody above reads is not computed: unused outputs of a projection or an aggregation go, keys of an
-//! aggregation and all columns of a distinct stay, for they decide which rows there are. A capture buffer holds only
+//! aggregation and all columns of a distinct stay, for they decide which rows there are, and so does what a TopK orders
+//! by. A window operator without a call that is read goes. A capture buffer holds only
 //! what some scan keeps, so an update of any other column is no change at all.
 
 use crate::query::column::Column;
+use crate::query::order::{SortItem, WindowDefinition};
 use crate::query::rel::{AggregateCall, Item, Rel, Scan, Yield};
 use crate::query::scalar::{self, Scalar};
 use std::collections::BTreeSet;
@@ -46,6 +48,10 @@ impl Narrowed {
 
     fn scalar(&self, scalar: &Scalar) -> Scalar {
         scalar.remap(|old| self.place(old))
+    }
+
+    fn sort_item(&self, item: SortItem) -> SortItem {
+        SortItem { value: self.scalar(&item.value), ..item }
     }
 }
 
@@ -93,7 +99,46 @@ fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
             let rel = Rel::Distinct { input: Box::new(exactly(*input, &all)) };
             Narrowed { rel, kept: all.into_iter().collect() }
         }
+        Rel::Window { input, partition, windows, calls } => narrow_window(*input, partition, windows, calls, needed),
+        Rel::TopK { input, partition, order, limit, offset, with_ties } => {
+            let read = partition.iter().chain(order.iter().map(|item| &item.value));
+            let mut below = narrow(*input, &with_used(needed, read));
+            let partition = partition.iter().map(|scalar| below.scalar(scalar)).collect();
+            let order = order.into_iter().map(|item| below.sort_item(item)).collect();
+            let input = Box::new(below.rel);
+            below.rel = Rel::TopK { input, partition, order, limit, offset, with_ties };
+            below
+        }
     }
+}
+
+/// Without any call that is needed, the input alone.
+fn narrow_window(
+    input: Rel,
+    partition: Vec<Scalar>,
+    windows: Vec<WindowDefinition>,
+    calls: Vec<(String, Scalar)>,
+    needed: &BTreeSet<usize>,
+) -> Narrowed {
+    let width = input.columns().len();
+    let calls_needed: BTreeSet<usize> = needed.range(width..).map(|position| position - width).collect();
+    let passed: BTreeSet<usize> = needed.range(..width).copied().collect();
+    if calls_needed.is_empty() {
+        return narrow(input, &passed);
+    }
+    let calls = keep(calls, &calls_needed);
+    let ordered = windows.iter().flat_map(|window| window.order.iter().map(|item| &item.value));
+    let read = partition.iter().chain(ordered).chain(calls.iter().map(|(_, call)| call));
+    let below = narrow(input, &with_used(&passed, read));
+    let partition = partition.iter().map(|scalar| below.scalar(scalar)).collect();
+    let windows = windows.into_iter().map(|window| WindowDefinition {
+        order: window.order.into_iter().map(|item| below.sort_item(item)).collect(),
+        ..window
+    });
+    let windows = windows.collect();
+    let calls = calls.into_iter().map(|(name, call)| (name, below.scalar(&call))).collect();
+    let kept = below.kept.iter().copied().chain(calls_needed.iter().map(|call| call + width)).collect();
+    Narrowed { rel: Rel::Window { input: Box::new(below.rel), partition, windows, calls }, kept }
 }
 
 fn narrow_scan(scan: Scan, needed: &BTreeSet<usize>) -> Narrowed {
@@ -193,7 +238,7 @@ fn used<'a>(scalars: impl IntoIterator<Item = &'a Scalar>) -> BTreeSet<usize> {
     scalars.into_iter().flat_map(Scalar::columns).collect()
 }
 
-fn with_used(needed: &BTreeSet<usize>, scalars: &[Scalar]) -> BTreeSet<usize> {
+fn with_used<'a>(needed: &BTreeSet<usize>, scalars: impl IntoIterator<Item = &'a Scalar>) -> BTreeSet<usize> {
     needed.iter().copied().chain(used(scalars)).collect()
 }
 

@@ -1,0 +1,162 @@
+//! `Δf(R) = f(R ⋉ K) - f_old ⋉ K` with K the keys that occur in ΔR: keyed recomputation, for an operator `f` that treats
+//! each partition of its input by itself and has no better rule.
+//!
+//! State: the rows of `f(R)`, all columns `c1 … cn`, found by their partition. Old and new rows of the touched partitions
+//! are compared by image; what differs is deleted and inserted, and is the applied delta. Without PARTITION BY there is
+//! one partition.
+//!
+//! The input is restricted to K before anything is computed: the planner pushes constants below a window or a sort, but
+//! no semi-join. A nullable key column is looked up in two branches, `=` and `IS NULL`, for no index serves
+//! `a = b OR a IS NULL AND b IS NULL`; the second is not entered unless K has a NULL there. More than [`MOST_SPLIT`]
+//! nullable columns are not split.
+
+use super::top_k::TopK;
+use super::{all_columns, column, window};
+use crate::delta::key::{equal, key_index, same_key};
+use crate::delta::zset::image;
+use crate::query::{Column, Rel, Scalar, WindowDefinition};
+use crate::sql::{QualifiedName, conjunction, list};
+use serde::{Deserialize, Serialize};
+
+/// Each split column doubles the number of branches.
+const MOST_SPLIT: usize = 2;
+
+/// What is computed of each partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Computation {
+    Window { windows: Vec<WindowDefinition>, calls: Vec<Scalar> },
+    TopK(TopK),
+}
+
+/// What a keyed stage stores and how it computes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed {
+    /// The columns of the body that rows of one partition agree in.
+    pub partition: Vec<usize>,
+    pub computation: Computation,
+    /// `c1 …`: the columns of the body, then what is computed.
+    columns: Vec<Column>,
+    /// The number of columns of the body.
+    width: usize,
+}
+
+impl Keyed {
+    /// `computation` over `body`.
+    pub fn new(body: &Rel, partition: Vec<usize>, computation: Computation) -> Keyed {
+        let mut columns = body.columns();
+        let width = columns.len();
+        if let Computation::Window { calls, .. } = &computation {
+            let value = |call: &Scalar| Column { name: String::new(), ty: call.ty.clone(), nullable: true };
+            columns.extend(calls.iter().map(value));
+        }
+        for (position, stored) in columns.iter_mut().enumerate() {
+            stored.name = column(position);
+        }
+        Keyed { partition, computation, columns, width }
+    }
+
+    /// The columns of the state.
+    pub fn columns(&self) -> Vec<Column> {
+        self.columns.clone()
+    }
+
+    /// The index by which the rows of a partition are found; `None` without partition columns.
+    pub fn index(&self) -> Option<(String, bool)> {
+        key_index(&self.key()).map(|(columns, _)| (columns, false))
+    }
+
+    /// A SELECT of the whole state, computed from `body`, a SELECT of the body's content.
+    pub fn fill(&self, body: &str) -> String {
+        match &self.computation {
+            Computation::Window { windows, calls } => {
+                window::compute(body, self.width, &self.partition, windows, calls)
+            }
+            Computation::TopK(top) => top.compute(body, self.width, &self.partition),
+        }
+    }
+
+    /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
+    /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
+    pub fn maintain(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        let new = self.fill(&self.restricted(body));
+        self.apply(delta, &new, &self.stored(table), table)
+    }
+
+    /// Replaces the `stored` rows, of which the state's `tid` is known, by the `new` ones.
+    ///
+    /// Among rows of one image, `r` counts the old and the new ones each, and `s` is how many more new ones there are: of
+    /// the more numerous, the first `abs(s)` are what differs.
+    fn apply(&self, delta: &str, new: &str, stored: &str, table: &QualifiedName) -> String {
+        let width = self.columns.len();
+        let by = image(&self.columns, "z");
+        let names = list((0..width).map(column));
+        let values = all_columns("u", width, false);
+        format!(
+            "WITH d AS MATERIALIZED ({delta}), {}\
+             u AS MATERIALIZED (SELECT z.*, pg_catalog.row_number() OVER (PARTITION BY {by}, z.w) AS r, \
+             pg_catalog.sum(z.w) OVER (PARTITION BY {by}) AS s \
+             FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z), \
+             x AS (DELETE FROM {table} AS s USING u WHERE s.ctid = u.tid AND u.w < 0 AND u.r <= - u.s), \
+             y AS (INSERT INTO {table} ({names}) SELECT {values} FROM u WHERE u.w > 0 AND u.r <= u.s) \
+             SELECT {values}, u.w FROM u WHERE u.r <= u.s * u.w",
+            self.touched(),
+            all_columns("n", width, false),
+        )
+    }
+
+    /// `k`, the keys of `d`.
+    fn touched(&self) -> String {
+        if self.partition.is_empty() {
+            return String::new();
+        }
+        let keys = self.partition.iter().map(|position| format!("d.{}", column(*position)));
+        format!("k AS MATERIALIZED (SELECT DISTINCT {} FROM d), ", list(keys))
+    }
+
+    /// The rows of the state that are of a touched partition.
+    fn stored(&self, table: &QualifiedName) -> String {
+        let columns = all_columns("s", self.columns.len(), false);
+        let (from, condition) = match self.partition.is_empty() {
+            true => (format!("{table} AS s"), "EXISTS (SELECT FROM d)".to_string()),
+            false => (format!("k JOIN {table} AS s ON {}", same_key(&self.key(), "s", "k")), "true".into()),
+        };
+        format!("SELECT {columns}, -1 AS w, s.ctid AS tid FROM {from} WHERE {condition}")
+    }
+
+    /// The rows of `body` that are of a touched partition.
+    fn restricted(&self, body: &str) -> String {
+        let columns = all_columns("i", self.width, false);
+        if self.partition.is_empty() {
+            return format!("SELECT {columns} FROM ({body}) AS i WHERE EXISTS (SELECT FROM d)");
+        }
+        let key = self.key();
+        let nullable = |column: &&Column| column.nullable;
+        let split: Vec<&Column> = key.iter().filter(nullable).take(MOST_SPLIT).collect();
+        let branches = (0..1_usize << split.len()).map(|nulls| {
+            let is_split = |column: &Column| split.iter().position(|other| other.name == column.name);
+            let matches = key.iter().map(|column| {
+                let (a, b) = (format!("i.{}", column.name), format!("k.{}", column.name));
+                match is_split(column) {
+                    Some(bit) if nulls & (1 << bit) != 0 => format!("{a} IS NULL AND {b} IS NULL"),
+                    Some(_) => equal(&a, &b, &Column { nullable: false, ..column.clone() }),
+                    None => equal(&a, &b, column),
+                }
+            });
+            let null = split.iter().enumerate().filter(|(bit, _)| nulls & (1 << bit) != 0);
+            let null = conjunction(null.map(|(_, column)| format!("k.{} IS NULL", column.name)));
+            let entered = format!("(SELECT pg_catalog.count(*) FROM k WHERE {null}) > 0");
+            let conditions = matches.chain((nulls != 0).then_some(entered));
+            format!("SELECT {columns} FROM k CROSS JOIN ({body}) AS i WHERE {}", conjunction(conditions))
+        });
+        branches.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    fn key(&self) -> Vec<Column> {
+        self.partition.iter().map(|position| self.columns[*position].clone()).collect()
+    }
+}
+
+/// The expression over the columns of the relation `alias`.
+pub(super) fn over(alias: &str, scalar: &Scalar) -> String {
+    scalar.render(|position| format!("{alias}.{}", column(position)))
+}

@@ -1,0 +1,80 @@
+//! The SELECT list, DISTINCT, DISTINCT ON, and ORDER BY with LIMIT or OFFSET.
+//!
+//! An ORDER BY that decides about no row is dropped: rows of a table have no order. What only an ORDER BY reads is a
+//! column of the operators' input, and projected away above them.
+
+use super::expr::Scope;
+use super::from::From;
+use super::target;
+use crate::error::{Error, Result};
+use crate::pg::nodes::{Query, Target};
+use pgtrickle_engine::query::{Rel, Scalar, SortItem};
+
+/// The rows of `query`, whose `targets` are computed from `rows`.
+pub(super) fn import<'a>(query: Query<'a>, rows: From<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
+    let decides = query.has_limit() || query.is_distinct_on();
+    let kept: Vec<Target<'a>> = targets.into_iter().filter(|target| decides || !target.junk).collect();
+    let wanted: Vec<usize> = (0..kept.len()).filter(|position| !kept[*position].junk).collect();
+    let references: Vec<u32> = kept.iter().map(|target| target.sort_ref).collect();
+    let rel = target::project(rows.rel, &rows.scope, kept)?;
+    let rel = match query.is_distinct() {
+        true if query.is_distinct_on() => first_of_each(query, rel, &references)?,
+        true => Rel::Distinct { input: Box::new(rel) },
+        false => rel,
+    };
+    Ok(only(limited(query, &rows.scope, rel, &references)?, &wanted))
+}
+
+/// `rel` cut by LIMIT and OFFSET; column i has the sort reference `references[i]`.
+pub(super) fn limited<'a>(query: Query<'a>, scope: &Scope<'a>, rel: Rel, references: &[u32]) -> Result<Rel> {
+    if !query.has_limit() {
+        return Ok(rel);
+    }
+    Ok(Rel::TopK {
+        order: order(query, &rel, references)?,
+        input: Box::new(rel),
+        partition: Vec::new(),
+        limit: query.limit().map(|limit| scope.scalar(limit)).transpose()?,
+        offset: query.offset().map(|offset| scope.scalar(offset)).transpose()?,
+        with_ties: query.is_with_ties(),
+    })
+}
+
+fn first_of_each(query: Query<'_>, rel: Rel, references: &[u32]) -> Result<Rel> {
+    let partition = query.distinct_targets().into_iter().map(|reference| column(&rel, references, reference));
+    Ok(Rel::TopK {
+        partition: partition.collect::<Result<_>>()?,
+        order: order(query, &rel, references)?,
+        input: Box::new(rel),
+        limit: Some(Scalar::one()),
+        offset: None,
+        with_ties: false,
+    })
+}
+
+fn order(query: Query<'_>, rel: &Rel, references: &[u32]) -> Result<Vec<SortItem>> {
+    let item = |sort: crate::pg::ordering::Sort| {
+        Ok(SortItem { value: column(rel, references, sort.target)?, direction: sort.direction })
+    };
+    query.order().into_iter().map(item).collect()
+}
+
+fn column(rel: &Rel, references: &[u32], reference: u32) -> Result<Scalar> {
+    let position = references.iter().position(|known| *known == reference);
+    let position = position.ok_or_else(|| Error::Internal(format!("target {reference} is nowhere")))?;
+    let column = rel.columns().swap_remove(position);
+    Ok(Scalar::column(position, column.ty, column.nullable))
+}
+
+/// The columns at `wanted`.
+fn only(rel: Rel, wanted: &[usize]) -> Rel {
+    let columns = rel.columns();
+    if wanted.len() == columns.len() {
+        return rel;
+    }
+    let output = |position: &usize| {
+        let column = columns[*position].clone();
+        (column.name, Scalar::column(*position, column.ty, column.nullable))
+    };
+    Rel::Project { input: Box::new(rel), outputs: wanted.iter().map(output).collect() }
+}
