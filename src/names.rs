@@ -14,6 +14,11 @@ pub fn buffer(source: u32) -> QualifiedName {
     QualifiedName::new(CHANGES_SCHEMA, format!("changes_{source}"))
 }
 
+/// A column of a change buffer, always NULL: readers that take no rows are told of every statement.
+pub const ANNOUNCED: &str = "announced";
+/// Likewise, and there are no other readers.
+pub const ONLY_ANNOUNCED: &str = "only_announced";
+
 /// The stored result of an inner stage of a stream table.
 pub fn state_table(pgt_id: i64, stage: usize) -> QualifiedName {
     QualifiedName::new(STATE_SCHEMA, format!("state_{pgt_id}_{stage}"))

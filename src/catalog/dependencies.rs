@@ -32,8 +32,8 @@ impl SourceType {
             .ok_or_else(|| Error::Internal(format!("unknown source type {text}")))
     }
 
-    /// Whether changes of it arrive through a change buffer.
-    pub fn is_captured(self) -> bool {
+    /// Whether triggers can capture its changes.
+    pub fn can_be_captured(self) -> bool {
         matches!(self, SourceType::Table | SourceType::StreamTable)
     }
 }
@@ -44,36 +44,52 @@ pub struct Dependency {
     pub pgt_id: i64,
     pub source: u32,
     pub kind: SourceType,
+    /// Its change buffer serves the stream table.
+    pub captured: bool,
 }
 
-/// Adds an edge; `columns` are the names of the columns that the query reads.
-pub fn add_dependency(edge: &Dependency, columns: &[String]) {
+impl Dependency {
+    /// Nobody tells the stream table when this source changes. A view changes when what it reads does, which is a source
+    /// of its own.
+    pub fn is_unannounced(&self) -> bool {
+        !self.captured && self.kind != SourceType::View
+    }
+}
+
+/// Adds an edge from stream table `id` to its source; `columns` are the names of the columns that the query reads.
+pub fn add_dependency(id: i64, source: u32, kind: SourceType, columns: &[String]) {
     execute(
         "INSERT INTO pgtrickle.pgt_dependencies (pgt_id, source_relid, source_type, columns_used) VALUES ($1, $2, $3, $4) \
          RETURNING 1",
-        &[Param::of(edge.pgt_id), Param::oid(edge.source), Param::of(edge.kind.as_str()), Param::of(columns.to_vec())],
+        &[Param::of(id), Param::oid(source), Param::of(kind.as_str()), Param::of(columns.to_vec())],
     );
+}
+
+/// The columns of [`Dependency`], in the order in which [`read`] takes them.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.pgt_id, d.source_relid, d.source_type, t.source_relid IS NOT NULL AS captured ",
+            "FROM pgtrickle.pgt_dependencies d LEFT JOIN pgtrickle.pgt_change_tracking t ",
+            "ON t.source_relid = d.source_relid AND d.pgt_id = ANY (t.tracked_by_pgt_ids) ",
+            $rest
+        )
+    };
 }
 
 /// Every edge.
 pub fn dependencies() -> Result<Vec<Dependency>> {
-    read("SELECT pgt_id, source_relid, source_type FROM pgtrickle.pgt_dependencies ORDER BY 1, 2", &[])
+    read(select!("ORDER BY 1, 2"), &[])
 }
 
 /// The edges of the stream tables that read `source`.
 pub fn consumers(source: u32) -> Result<Vec<Dependency>> {
-    read(
-        "SELECT pgt_id, source_relid, source_type FROM pgtrickle.pgt_dependencies WHERE source_relid = $1 ORDER BY 1",
-        &[Param::oid(source)],
-    )
+    read(select!("WHERE d.source_relid = $1 ORDER BY 1"), &[Param::oid(source)])
 }
 
 /// The edges from stream table `id` to its sources.
 pub fn sources_of(id: i64) -> Result<Vec<Dependency>> {
-    read(
-        "SELECT pgt_id, source_relid, source_type FROM pgtrickle.pgt_dependencies WHERE pgt_id = $1 ORDER BY 2",
-        &[Param::of(id)],
-    )
+    read(select!("WHERE d.pgt_id = $1 ORDER BY 2"), &[Param::of(id)])
 }
 
 fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {
@@ -82,6 +98,7 @@ fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {
             pgt_id: row.required(0)?,
             source: row.required_oid(1)?,
             kind: SourceType::parse(&row.required::<String>(2)?)?,
+            captured: row.required(3)?,
         })
     })
     .into_iter()

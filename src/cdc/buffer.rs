@@ -5,8 +5,8 @@ use std::vec::IntoIter;
 use pgtrickle_engine::frontier::Frontier;
 
 use crate::error::{Error, Result};
-pub use crate::pg::buffer::Changes;
 use crate::pg::buffer::{self, Reading};
+pub use crate::pg::buffer::{Changes, Wanted};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{object, source as facts};
 
@@ -16,13 +16,14 @@ pub struct Pending<'a> {
     sources: IntoIter<u32>,
     frontier: &'a Frontier,
     snapshot: &'a Snapshot,
+    wanted: Wanted,
     /// A source with changes, read up to the first of them.
     begun: Option<(u32, Reading<'a>)>,
 }
 
 impl<'a> Pending<'a> {
-    pub fn new(sources: Vec<u32>, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
-        Pending { sources: sources.into_iter(), frontier, snapshot, begun: None }
+    pub fn new(sources: Vec<u32>, frontier: &'a Frontier, snapshot: &'a Snapshot, wanted: Wanted) -> Self {
+        Pending { sources: sources.into_iter(), frontier, snapshot, wanted, begun: None }
     }
 
     /// Whether any source has changed.
@@ -60,6 +61,6 @@ impl<'a> Pending<'a> {
             let name = object::name(source).map_or_else(|| source.to_string(), |name| name.name.0);
             return Err(Error::SourceBusy(name));
         }
-        Ok(Reading::begin(buffer, self.frontier, self.snapshot))
+        Ok(Reading::begin(buffer, self.frontier, self.snapshot, self.wanted))
     }
 }

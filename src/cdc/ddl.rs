@@ -1,29 +1,38 @@
 //! What a change of a source's definition means for those who read it, beyond what PostgreSQL's dependencies refuse.
 
-use crate::catalog::{self, Tracking};
+use crate::catalog::{self, StreamTable, Tracking};
 use crate::error::{Error, Result};
+use crate::pg::capture as writer;
 use crate::pg::object;
 use crate::pg::relation::{Generated, Relation};
 use crate::pg::rewrite::Alteration;
 use crate::pg::source as facts;
 
 /// `relation` is being rewritten: the readers of a source recompute when a column that its buffer holds is computed anew,
-/// since no statement on its rows tells. The relation may be a descendant of the source, which has the columns under
-/// their names.
+/// since no statement on its rows tells; those that take no rows, when any column is. The relation may be a descendant
+/// of the source, which has the columns under their names.
 ///
 /// # Errors
 /// As the catalog's.
 pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()> {
-    let names = |name: &String| {
-        alterations.iter().any(|change| matches!(change, Alteration::Type(n) | Alteration::Expression(n) if n == name))
-    };
-    for tracking in tracked()? {
-        let held = |attnum: &i16| object::column_name(tracking.source, *attnum).is_some_and(|name| names(&name));
-        if tracking.columns.iter().any(held) && facts::members(tracking.source).contains(&relation) {
-            super::mark_changed(tracking.source);
+    let names: Vec<&String> = alterations.iter().filter_map(recomputed).collect();
+    for tracking in tracked()?.iter().filter(|tracking| facts::members(tracking.source).contains(&relation)) {
+        let held =
+            |attnum: &i16| object::column_name(tracking.source, *attnum).is_some_and(|name| names.contains(&&name));
+        if tracking.columns.iter().any(held) {
+            writer::mark(tracking.source);
+        } else if !names.is_empty() {
+            writer::announce(tracking.source);
         }
     }
     Ok(())
+}
+
+fn recomputed(change: &Alteration) -> Option<&String> {
+    match change {
+        Alteration::Type(name) | Alteration::Expression(name) => Some(name),
+        Alteration::Unlogged => None,
+    }
 }
 
 /// The definition of `relation` was altered: refuses what would make its readers wrong without a way to notice.
@@ -39,11 +48,17 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
         if !above && !below() {
             continue;
         }
-        let Some(reason) = alterations.iter().find_map(|change| objection(tracking.source, change)) else { continue };
         let readers = catalog::readers(tracking.source)?;
-        if let Some(reader) = readers.iter().find(|reader| tracking.consumers.contains(&reader.id)) {
-            let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
-            return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
+        for change in alterations {
+            let Some(reason) = objection(tracking.source, change) else { continue };
+            // Who has no program computes with the new expression.
+            let concerned = |reader: &&StreamTable| *change == Alteration::Unlogged || reader.refusal.is_none();
+            let mut consumers = readers.iter().filter(|reader| tracking.consumers.contains(&reader.id));
+            if let Some(reader) = consumers.find(concerned) {
+                let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
+                return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
+            }
+            writer::announce(tracking.source);
         }
     }
     Ok(())

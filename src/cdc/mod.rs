@@ -15,9 +15,9 @@ mod ddl;
 mod family;
 mod triggers;
 
-pub use buffer::{Changes, Pending};
+pub use buffer::{Changes, Pending, Wanted};
 pub use collect::collect;
 pub use ddl::{source_altered, source_rewritten};
 pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{capture, mark_changed, rebuild, release};
+pub use triggers::{announce, capture, mark_changed, rebuild, release};

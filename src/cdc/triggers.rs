@@ -31,6 +31,39 @@ use crate::pg::{capture as writer, object, source as facts};
 /// # Errors
 /// `SourceDropped` (42P01) when it is gone, `SourceChanged` (42P16) when a column is.
 pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
+    serve(source, consumer, |tracking| {
+        let buffer = names::buffer(source);
+        if object::has_column(tracking.buffer, names::ONLY_ANNOUNCED) {
+            run(&format!("ALTER TABLE {buffer} RENAME COLUMN {} TO {}", names::ONLY_ANNOUNCED, names::ANNOUNCED));
+        }
+        let mut columns: BTreeSet<i16> = tracking.columns.iter().copied().collect();
+        for attnum in attnums {
+            if columns.insert(*attnum) {
+                add_column(source, *attnum)?;
+            }
+        }
+        tracking.columns = columns.into_iter().collect();
+        Ok(())
+    })
+}
+
+/// Has every statement on `source` announced to the stream table `consumer`, which takes no rows: it is recomputed.
+///
+/// # Errors
+/// As [`capture`].
+pub fn announce(source: u32, consumer: i64) -> Result<()> {
+    serve(source, consumer, |tracking| {
+        let known = |column| object::has_column(tracking.buffer, column);
+        if !known(names::ANNOUNCED) && !known(names::ONLY_ANNOUNCED) {
+            let column = if tracking.consumers.is_empty() { names::ONLY_ANNOUNCED } else { names::ANNOUNCED };
+            run(&format!("ALTER TABLE {} ADD COLUMN {column} pg_catalog.bool", names::buffer(source)));
+        }
+        Ok(())
+    })
+}
+
+/// Gives `source` a buffer and triggers, unless it has them, and the buffer what `consumer` needs of it.
+fn serve(source: u32, consumer: i64, provide: impl FnOnce(&mut Tracking) -> Result<()>) -> Result<()> {
     let _rights = RunAs::extension();
     let _settings = PinnedSettings::new();
     lock(source)?;
@@ -38,13 +71,7 @@ pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
         Some(tracking) => tracking,
         None => Tracking { source, buffer: create_buffer(source)?, columns: Vec::new(), consumers: Vec::new() },
     };
-    let mut columns: BTreeSet<i16> = tracking.columns.iter().copied().collect();
-    for attnum in attnums {
-        if columns.insert(*attnum) {
-            add_column(source, *attnum)?;
-        }
-    }
-    tracking.columns = columns.into_iter().collect();
+    provide(&mut tracking)?;
     if !tracking.consumers.contains(&consumer) {
         tracking.consumers.push(consumer);
     }

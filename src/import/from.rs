@@ -269,7 +269,7 @@ fn scan_column(attribute: &Attribute, inherited: bool) -> ScanColumn {
 }
 
 /// Only what the capture triggers see completely can be scanned.
-fn check_kind(relation: &Relation, only: bool) -> Result<()> {
+pub(super) fn check_kind(relation: &Relation, only: bool) -> Result<()> {
     let refused = |construct: &str, name, reason| Err(unsupported(format!("{construct} {name}"), reason));
     if relation.is_catalog {
         return refused("the system catalog", &relation.name, "Triggers cannot be created on system catalogs.");

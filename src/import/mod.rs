@@ -47,6 +47,8 @@ pub struct Imported {
     pub outputs: Vec<Column>,
     /// The operator tree; [`Error::Unsupported`] when only recomputation can maintain the query.
     pub tree: std::result::Result<Rel, Error>,
+    /// The result depends on nothing but the rows of tables that can be captured, tree or not.
+    pub watchable: bool,
     /// Every relation that the query reads, each once.
     pub sources: Vec<Source>,
     /// `pg_proc.oid` of every function that is not built in.
@@ -84,6 +86,7 @@ pub fn import(query: &str) -> Result<Imported> {
             canonical: analysed.canonical,
             outputs,
             tree,
+            watchable: sources::are_watchable(&analysed.facts),
             sources,
             warnings,
         })

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
+use super::capture::{ANNOUNCEMENT, MARKER};
 use super::pages;
 use super::snapshot::{self, Snapshot};
 use super::tuplestore::TupleStore;
@@ -51,11 +52,21 @@ pub fn find(source: u32) -> Option<u32> {
     (relation != pg_sys::InvalidOid).then(|| relation.to_u32())
 }
 
+/// What a reader takes from a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The rows. Announcements are for others.
+    Rows,
+    /// Whether the source was written: `truncated` at the first row of any kind.
+    News,
+}
+
 /// The rows of a buffer that a snapshot sees and that are not inside a frontier, being read.
 pub struct Reading<'a> {
     scan: Scan,
     frontier: &'a Frontier,
     changes: Changes,
+    wanted: Wanted,
     /// The first row's transaction and command.
     writer: Option<(u64, u32)>,
     /// The scan reads by it.
@@ -65,7 +76,7 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// Begins to read. A frontier of another cluster says nothing about this one's transactions; the answer then is
     /// `truncated`.
-    pub fn begin(buffer: u32, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
+    pub fn begin(buffer: u32, frontier: &'a Frontier, snapshot: &'a Snapshot, wanted: Wanted) -> Self {
         let scan = Scan::newer(buffer, snapshot, frontier);
         let changes = Changes {
             // SAFETY: the relation is open, so its descriptor is valid; it is copied.
@@ -75,7 +86,7 @@ impl<'a> Reading<'a> {
             deletions: 0,
             truncated: frontier.system != snapshot::system_identifier(),
         };
-        Reading { scan, frontier, changes, writer: None, snapshot: PhantomData }
+        Reading { scan, frontier, changes, wanted, writer: None, snapshot: PhantomData }
     }
 
     /// Whether there is anything; reads up to the first row.
@@ -95,7 +106,9 @@ impl<'a> Reading<'a> {
         let Some((xid, cid, weight)) = self.scan.next() else { return false };
         match weight {
             _ if self.frontier.contains(xid, cid) => {}
-            0 => self.changes.truncated = true,
+            MARKER => self.changes.truncated = true,
+            _ if self.wanted == Wanted::News => self.changes.truncated = true,
+            ANNOUNCEMENT => {}
             _ => {
                 let changes = &mut self.changes;
                 // SAFETY: the scan's slot holds a row of the buffer.

@@ -1,7 +1,8 @@
 //! The capture triggers: what a statement does to a source is written to the source's change buffer, by the same transaction.
 //!
 //! **Law.** A row with weight -1 for every old image, +1 for every new one, in the columns that the buffer has; an UPDATE of a
-//! row that changes none of them writes nothing. Every row carries the top-level transaction id and the command id under
+//! row that changes none of them writes nothing, or, when some reader takes no rows, an announcement (see
+//! [`Announcements`]). Every row carries the top-level transaction id and the command id under
 //! which it was inserted, which is also the `cmin` of the buffer's tuple: a snapshot sees the row exactly when a
 //! frontier taken from it contains `(xid, cid)`. See `pgtrickle_engine::frontier`.
 //!
@@ -17,8 +18,13 @@
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::layout::{self, FIXED, Layout};
+use super::layout::{self, Announcements, FIXED, Layout};
 use super::{bare, buffer, image, trigger, xact};
+
+/// The weight of a row that says: the rows do not tell what became of the source.
+pub(super) const MARKER: i32 = 0;
+/// The weight of a row that says: the source was written, in no column that rows are kept of.
+pub(super) const ANNOUNCEMENT: i32 = 2;
 
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -74,12 +80,21 @@ unsafe fn capture_truncate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
 
 /// Writes a marker into the buffer of `source`, if it has one.
 pub fn mark(source: u32) {
+    write_one(source, MARKER);
+}
+
+/// Writes an announcement into the buffer of `source`, if it has one.
+pub fn announce(source: u32) {
+    write_one(source, ANNOUNCEMENT);
+}
+
+fn write_one(source: u32, weight: i32) {
     // SAFETY: the buffer is opened and locked as a trigger does it.
     unsafe {
         let Some(buffer) = buffer::find(source) else { return };
         let buffer = pg_sys::table_open(buffer.into(), pg_sys::RowExclusiveLock as i32);
         let mut writer = Writer::new(buffer, layout::marker(source, buffer));
-        writer.marker();
+        writer.put(weight, None);
         writer.finish();
     }
 }
@@ -107,6 +122,7 @@ struct Writer {
     made: usize,
     filled: usize,
     bytes: usize,
+    wrote: bool,
     /// Where `heap_multi_insert` may leave what it allocates.
     scratch: pg_sys::MemoryContext,
 }
@@ -141,6 +157,7 @@ impl Writer {
                 made: 0,
                 filled: 0,
                 bytes: 0,
+                wrote: false,
                 scratch: std::ptr::null_mut(),
             }
         }
@@ -161,6 +178,9 @@ impl Writer {
         unsafe {
             if self.layout.broken {
                 return self.marker();
+            }
+            if self.layout.announcements == Announcements::Only {
+                return self.put(ANNOUNCEMENT, None);
             }
             let (mut old, mut new) = (Rows::of(old, descriptor), Rows::of(new, descriptor));
             match (&mut old, &mut new) {
@@ -188,6 +208,9 @@ impl Writer {
         unsafe {
             if self.layout.broken {
                 return self.marker();
+            }
+            if self.layout.announcements == Announcements::Only {
+                return self.put(ANNOUNCEMENT, None);
             }
             for slot in [old, new].into_iter().flatten() {
                 if i32::from((*slot).tts_nvalid) < self.layout.deform {
@@ -228,11 +251,12 @@ impl Writer {
     /// Writes the marker of a source whose rows do not tell what became of it.
     unsafe fn marker(&mut self) {
         // SAFETY: no row to read.
-        unsafe { self.put(0, None) }
+        unsafe { self.put(MARKER, None) }
     }
 
     /// Adds one buffer row to the batch.
     unsafe fn put(&mut self, weight: i32, row: Option<*mut pg_sys::TupleTableSlot>) {
+        self.wrote = true;
         // SAFETY: the two arrays have the width of the buffer's row. Forming the tuple copies what it needs, so nothing
         // refers to `row` afterwards.
         unsafe {
@@ -319,10 +343,13 @@ impl Writer {
         }
     }
 
-    /// Inserts what is left and closes the buffer. The lock stays until the transaction ends, as it does for any writer.
+    /// Announces the statement, if nothing else of it is in the buffer; inserts what is left and closes the buffer. The lock stays until the transaction ends, as it does for any writer.
     unsafe fn finish(mut self) {
         // SAFETY: opened by us. The slots' memory goes with the trigger's, but they hold references to the descriptor.
         unsafe {
+            if self.layout.announcements == Announcements::Beside && !self.wrote {
+                self.put(ANNOUNCEMENT, None);
+            }
             self.flush();
             for index in 0..self.made {
                 bare::ExecDropSingleTupleTableSlot(*self.slots.add(index));

@@ -14,6 +14,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::image::Storage;
 use super::{bare, buffer, source, xact};
+use crate::names;
 
 /// How many leading columns of a buffer describe the change: `xid`, `cid`, `w`.
 pub(super) const FIXED: usize = 3;
@@ -27,6 +28,29 @@ pub(super) struct Column {
     pub(super) storage: Storage,
 }
 
+/// How a buffer serves readers that want to know whether a statement wrote the source, not what. It is part of the buffer's
+/// descriptor, as a column that is always NULL, so that whoever writes notices a change of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Announcements {
+    /// There are no such readers.
+    None,
+    /// A statement that leaves no row in the buffer leaves an announcement.
+    Beside,
+    /// There are no other readers: no rows, one announcement per statement.
+    Only,
+}
+
+impl Announcements {
+    /// What a column of the buffer says about them.
+    fn of(column: &str) -> Option<Self> {
+        match column {
+            names::ANNOUNCED => Some(Announcements::Beside),
+            names::ONLY_ANNOUNCED => Some(Announcements::Only),
+            _ => None,
+        }
+    }
+}
+
 /// How rows of one relation are written to one buffer.
 pub(super) struct Layout {
     pub(super) source: u32,
@@ -38,6 +62,8 @@ pub(super) struct Layout {
     pub(super) deform: i32,
     /// A captured column is gone or has another type. What is written then is a marker: recompute.
     pub(super) broken: bool,
+    /// What readers that take no rows are told.
+    pub(super) announcements: Announcements,
     relation: u32,
 }
 
@@ -124,7 +150,16 @@ unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger)
 pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> &'static Layout {
     // SAFETY: the buffer is open.
     let (buffer, width) = unsafe { ((*buffer).rd_id.to_u32(), (*(*buffer).rd_att).natts as usize) };
-    let layout = Layout { source, buffer, width, columns: Vec::new(), deform: 0, broken: true, relation: source };
+    let layout = Layout {
+        source,
+        buffer,
+        width,
+        columns: Vec::new(),
+        deform: 0,
+        broken: true,
+        announcements: Announcements::None,
+        relation: source,
+    };
     let layout: &'static Layout = Box::leak(Box::new(layout));
     retire(layout);
     layout
@@ -142,11 +177,17 @@ unsafe fn make(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation
             columns: Vec::new(),
             deform: 0,
             broken: false,
+            announcements: Announcements::None,
             relation: (*relation).rd_id.to_u32(),
         };
         for target in FIXED..layout.width {
             let attribute = pg_sys::TupleDescAttr(to, target as i32);
             if (*attribute).attisdropped {
+                continue;
+            }
+            let name = CStr::from_ptr((*attribute).attname.data.as_ptr());
+            if let Some(announcements) = name.to_str().ok().and_then(Announcements::of) {
+                layout.announcements = announcements;
                 continue;
             }
             match origin(source, relation, (*attribute).attname.data.as_ptr()) {

@@ -56,6 +56,12 @@ pub fn column(relid: u32, attnum: i16) -> Option<ColumnFacts> {
     }
 }
 
+/// Whether the relation has a column of this name.
+pub fn has_column(relid: u32, name: &str) -> bool {
+    // SAFETY: a syscache lookup with a NUL-terminated name.
+    c_string(name).is_some_and(|name| unsafe { pg_sys::get_attnum(relid.into(), name.as_ptr()) } > 0)
+}
+
 /// The column's name; `None` when it was dropped or never was.
 pub fn column_name(relid: u32, attnum: i16) -> Option<String> {
     column(relid, attnum).map(|column| column.name)

@@ -5,7 +5,7 @@
 //! sees it; one that comes later writes the buffer. Nothing falls between.
 
 use super::{full, load, prepared, storage};
-use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
+use crate::catalog::{self, Action, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
 use crate::cdc;
 use crate::error::{Error, Result};
 use crate::import::{Imported, Source, SourceKind};
@@ -66,7 +66,12 @@ pub fn create(definition: Definition) -> Result<i64> {
     let states = storage::create_states(id, relid, owner, &program)?;
     catalog::set_state_tables(id, &states);
     storage::guard(&name);
-    depend(id, &imported.sources, refusal.is_none())?;
+    let capture = match refusal {
+        None => Capture::Rows,
+        Some(_) if imported.watchable => Capture::News,
+        Some(_) => Capture::Nothing,
+    };
+    depend(id, &imported.sources, capture)?;
     depend_on_keys(relid, &program);
     if initialize {
         fill(id)?;
@@ -117,8 +122,19 @@ fn has_keyless_source(program: &Program) -> bool {
     program.stages.iter().flat_map(|stage| stage.body.scans()).any(|scan| scan.keys.is_empty())
 }
 
-/// Records the sources, and captures their changes when the query has a delta to use them.
-fn depend(id: i64, sources: &[Source], captured: bool) -> Result<()> {
+/// What of the sources' changes is captured for a stream table.
+#[derive(Clone, Copy)]
+enum Capture {
+    /// The query has a delta.
+    Rows,
+    /// It is recomputed, and nothing else can change its result.
+    News,
+    /// It is recomputed whenever it is due.
+    Nothing,
+}
+
+/// Records the sources, and captures their changes.
+fn depend(id: i64, sources: &[Source], capture: Capture) -> Result<()> {
     let mut sources: Vec<&Source> = sources.iter().collect();
     // Locks are taken in one order, so that two creations cannot wait for each other.
     sources.sort_by_key(|source| source.relid);
@@ -133,9 +149,11 @@ fn depend(id: i64, sources: &[Source], captured: bool) -> Result<()> {
         };
         let columns: Vec<String> =
             source.columns.iter().filter_map(|attnum| object::column_name(relid, *attnum)).collect();
-        catalog::add_dependency(&Dependency { pgt_id: id, source: relid, kind }, &columns);
-        if captured && kind.is_captured() {
-            cdc::capture(relid, &source.columns, id)?;
+        catalog::add_dependency(id, relid, kind, &columns);
+        match capture {
+            Capture::Rows if kind.can_be_captured() => cdc::capture(relid, &source.columns, id)?,
+            Capture::News if kind.can_be_captured() => cdc::announce(relid, id)?,
+            _ => {}
         }
     }
     Ok(())
@@ -177,7 +195,7 @@ pub fn drop_table(id: i64) -> Result<()> {
     let table = catalog::by_id(id)?.ok_or_else(|| Error::NotFound(id.to_string()))?;
     let sources = catalog::sources_of(id)?;
     catalog::remove(id);
-    for edge in sources.iter().filter(|edge| edge.kind.is_captured()) {
+    for edge in sources.iter().filter(|edge| edge.captured) {
         cdc::release(edge.source, id)?;
     }
     // By what it is called now; it may have been renamed, or dropped as a table.

@@ -27,7 +27,7 @@ pub use prepared::load;
 pub use verify::{Verdict, explain_analyze, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
-use crate::cdc::{self, Changes, Pending};
+use crate::cdc::{self, Changes, Pending, Wanted};
 use crate::config::{self, RefreshStrategy};
 use crate::error::{Error, Result};
 use crate::pg::clock;
@@ -79,7 +79,7 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
         Some(pending) if usable_frontier(&table) == usable_frontier(&seen) => {
             may_refresh(&table)?;
             let changes = pending.read()?;
-            apply(&table, &snapshot, changes, (started, initiator))
+            apply(&table, &snapshot, Some(changes), (started, initiator))
         }
         _ => refresh_at(&table, &Snapshot::take(), initiator),
     }
@@ -112,21 +112,11 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<V
 /// Whether a refresh now might change the contents: some source has changed since, as far as anybody can tell without
 /// computing the query. What would stop the refresh counts too.
 pub fn is_behind(table: &StreamTable) -> Result<bool> {
-    let Some(frontier) = usable_frontier(table) else { return Ok(true) };
-    let sources = catalog::sources_of(table.id)?;
-    if table.refusal.is_some() || sources.iter().any(|edge| !edge.kind.is_captured()) {
-        return Ok(true);
-    }
-    let snapshot = Snapshot::take();
-    match Pending::new(sources.iter().map(|edge| edge.source).collect(), frontier, &snapshot).any() {
+    let (Some(frontier), Some(sources)) = (usable_frontier(table), watched(table)?) else { return Ok(true) };
+    match Pending::new(sources, frontier, &Snapshot::take(), wanted(table)).any() {
         Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => Ok(true),
         answer => answer,
     }
-}
-
-/// Sources whose changes no buffer brings make every refresh a recomputation.
-fn needs_recomputation(table: &StreamTable) -> bool {
-    table.refusal.is_some() || table.mode == Mode::Full
 }
 
 fn may_refresh(table: &StreamTable) -> Result<()> {
@@ -142,19 +132,30 @@ fn usable_frontier(table: &StreamTable) -> Option<&Frontier> {
     table.frontier.as_ref().filter(|frontier| usable && frontier.system == system_identifier())
 }
 
-/// The sources whose changes a buffer brings: none for a query without a delta, which has no use for them.
-fn captured(table: &StreamTable) -> Result<Vec<u32>> {
-    if table.refusal.is_some() {
-        return Ok(Vec::new());
-    }
+/// The sources, if their buffers tell whenever the result of the query may have changed.
+fn watched(table: &StreamTable) -> Result<Option<Vec<u32>>> {
     let edges = catalog::sources_of(table.id)?;
-    Ok(edges.iter().filter(|edge| edge.kind.is_captured()).map(|edge: &Dependency| edge.source).collect())
+    let unannounced = edges.iter().any(Dependency::is_unannounced);
+    let sources: Vec<u32> = edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect();
+    // Without a delta and without a captured source, the query follows something else, such as the clock.
+    Ok((!unannounced && (table.refusal.is_none() || !sources.is_empty())).then_some(sources))
+}
+
+fn captured(table: &StreamTable) -> Result<Vec<u32>> {
+    Ok(catalog::sources_of(table.id)?.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect())
+}
+
+/// A query without a delta has no use for rows.
+fn wanted(table: &StreamTable) -> Wanted {
+    if table.refusal.is_some() { Wanted::News } else { Wanted::Rows }
 }
 
 /// What the buffers hold for the stream table; `None` when it is recomputed whatever they hold.
 fn pending<'a>(table: &'a StreamTable, snapshot: &'a Snapshot) -> Result<Option<Pending<'a>>> {
-    match usable_frontier(table) {
-        Some(frontier) if !needs_recomputation(table) => Ok(Some(Pending::new(captured(table)?, frontier, snapshot))),
+    match (usable_frontier(table), watched(table)?) {
+        (Some(frontier), Some(sources)) if table.mode != Mode::Full => {
+            Ok(Some(Pending::new(sources, frontier, snapshot, wanted(table))))
+        }
         _ => Ok(None),
     }
 }
@@ -164,18 +165,15 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
-    let changes = match usable_frontier(table) {
-        Some(frontier) => Pending::new(captured(table)?, frontier, snapshot).read()?,
-        None => Vec::new(),
-    };
+    let changes = pending(table, snapshot)?.map(Pending::read).transpose()?;
     apply(table, snapshot, changes, (started, initiator))
 }
 
-/// Brings the stream table to `snapshot`, given all changes since its frontier.
+/// Brings the stream table to `snapshot`, given all changes since its frontier; `None` recomputes, whatever they are.
 fn apply(
     table: &StreamTable,
     snapshot: &Snapshot,
-    changes: Vec<(u32, Changes)>,
+    changes: Option<Vec<(u32, Changes)>>,
     (started, initiator): (TimestampWithTimeZone, Initiator),
 ) -> std::result::Result<Outcome, Caught> {
     let target = snapshot.frontier();
@@ -183,9 +181,14 @@ fn apply(
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    if old.is_some() && changes.is_empty() && !needs_recomputation(table) {
+    if changes.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Outcome::Unchanged);
     }
+    let sources = match &changes {
+        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
+        None => captured(table)?,
+    };
+    let changes = changes.unwrap_or_default();
     let wanted = choose(table, old.is_some(), &changes);
     let (method, (inserted, deleted)) = attempt(table, &changes, snapshot, wanted)?;
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
@@ -200,8 +203,8 @@ fn apply(
         fell_back: method == Method::Full && table.mode == Mode::Differential && old.is_some(),
         initiator,
     });
-    for (source, _) in &changes {
-        cdc::collect(*source)?;
+    for source in sources {
+        cdc::collect(source)?;
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
 }
@@ -247,7 +250,7 @@ fn run(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot, met
 /// decides.
 fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -> Method {
     let truncated = changes.iter().any(|(_, read)| read.truncated);
-    if !has_frontier || truncated || needs_recomputation(table) {
+    if !has_frontier || truncated || table.refusal.is_some() || table.mode == Mode::Full {
         return Method::Full;
     }
     if table.mode != Mode::Auto {

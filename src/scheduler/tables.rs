@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use pgtrickle_engine::dag::{self, Candidate, Graph, Node, Schedule, Timing};
 
-use crate::catalog::{Dependency, SourceType, Status, StreamTable};
+use crate::catalog::{Dependency, Status, StreamTable};
 use crate::pg::shmem::{self, OwnChanges};
 use crate::pg::slots::Seat;
 use crate::pg::worker::unix_ms;
@@ -175,9 +175,9 @@ fn node(row: &StreamTable, edges: &[Dependency]) -> Node {
 
 fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bool, old: Option<Entry>) -> Entry {
     let reads = || edges.iter().filter(|edge| edge.pgt_id == row.id);
-    // The sources of a query without a delta are not captured, so nobody announces their changes.
-    let unannounced = row.refusal.is_some()
-        || reads().any(|edge| matches!(edge.kind, SourceType::Matview | SourceType::ForeignTable));
+    // What is recomputed without reading a captured source has something else to follow, such as the clock.
+    let unannounced =
+        reads().any(Dependency::is_unannounced) || (row.refusal.is_some() && !reads().any(|edge| edge.captured));
     // Resumed or refreshed by somebody else: the catalog has forgotten the failures, so they are forgotten here.
     let forgiven = row.consecutive_errors == 0;
     let known = |source: u32| old.as_ref().and_then(|old| old.seen.get(&source).copied().flatten());
@@ -187,7 +187,7 @@ fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bo
         unconditional: unannounced || matches!(timing, Timing::Cron(_)),
         timing,
         calculated,
-        seen: reads().filter(|edge| edge.kind.is_captured()).map(|edge| (edge.source, known(edge.source))).collect(),
+        seen: reads().filter(|edge| edge.captured).map(|edge| (edge.source, known(edge.source))).collect(),
         changed: old.as_ref().is_some_and(|old| old.changed) || row.needs_reinit || !row.is_populated,
         last_start: old.as_ref().map_or(last_refresh, |old| old.last_start.max(last_refresh)),
         consecutive_errors: row.consecutive_errors,

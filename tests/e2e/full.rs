@@ -2,7 +2,15 @@
 
 use pgtrickle_tests::{Database, tests};
 
-tests![refused_in_differential, recomputed_in_auto, recomputed_on_demand, a_full_upstream_feeds_a_differential_reader];
+tests![
+    refused_in_differential,
+    recomputed_in_auto,
+    recomputed_on_demand,
+    a_full_upstream_feeds_a_differential_reader,
+    recomputed_when_a_source_was_written,
+    announcements_beside_rows,
+    recomputed_always_when_nobody_tells,
+];
 
 /// A construct in the words of the reason, and a query that uses it.
 const BEYOND: [(&str, &str); 20] = [
@@ -114,4 +122,117 @@ fn a_full_upstream_feeds_a_differential_reader(db: &mut Database) {
         db.refresh("lower");
         db.cycle(&[]);
     }
+}
+
+/// A query that stays without a delta, and is a function of its sources: the whole row of `t` is in it.
+const WHOLE_ROWS: &str = "SELECT hash_record(t) AS r, count(*) AS n FROM t GROUP BY hash_record(t)";
+
+fn refreshes(db: &mut Database, name: &str) -> i64 {
+    db.number(&format!(
+        "SELECT count(*) FROM pgtrickle.pgt_refresh_history JOIN pgtrickle.pgt_stream_tables USING (pgt_id) \
+         WHERE pgt_name = '{name}' AND action = 'FULL' AND initiated_by <> 'INITIAL'"
+    ))
+}
+
+/// How many full refreshes of `name` the transactions cause, each of which is followed by a refresh and the oracle.
+fn caused(db: &mut Database, name: &str, transactions: &[&str]) -> i64 {
+    let before = refreshes(db, name);
+    for transaction in transactions {
+        db.cycle_in_full(&[transaction]);
+    }
+    refreshes(db, name) - before
+}
+
+fn recomputed_when_a_source_was_written(db: &mut Database) {
+    sources(db);
+    db.stream_with("st", WHOLE_ROWS, "schedule => '1h'");
+    db.track("st", WHOLE_ROWS);
+    assert_eq!(db.text("SELECT refresh_mode FROM pgtrickle.pgt_stream_tables"), "FULL");
+    let idle =
+        ["", "INSERT INTO u VALUES (9, 9, 9)", "UPDATE t SET v = v WHERE id = -1", "BEGIN; DELETE FROM t; ROLLBACK"];
+    assert_eq!(caused(db, "st", &idle), 0);
+    let told = db.notices();
+    assert_eq!(
+        told.iter().filter(|notice| notice.message.contains("no changes detected")).count(),
+        idle.len(),
+        "{told:?}"
+    );
+    let writes = [
+        "INSERT INTO t SELECT i, i FROM generate_series(10, 5000) AS i",
+        "UPDATE t SET v = v + 1 WHERE id = 1",
+        "DELETE FROM t WHERE id > 11",
+        "MERGE INTO t USING u ON u.id = t.id WHEN MATCHED THEN UPDATE SET v = 5 WHEN NOT MATCHED THEN INSERT VALUES (u.id, 7)",
+        "BEGIN; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; INSERT INTO t VALUES (77, 1); COMMIT",
+        "SET session_replication_role = replica; UPDATE t SET v = 8 WHERE id = 1; RESET session_replication_role",
+        "ALTER TABLE t ALTER COLUMN v TYPE int USING v * 2",
+        "TRUNCATE t",
+    ];
+    assert_eq!(caused(db, "st", &writes), writes.len() as i64);
+    // One row for a statement, however many it wrote, and none is left when its reader has read it.
+    let buffer = format!("pgtrickle_changes.changes_{}", db.text("SELECT 't'::regclass::oid"));
+    assert_eq!(db.number(&format!("SELECT count(*) FROM {buffer}")), 0);
+    db.run("INSERT INTO t SELECT i, i FROM generate_series(1, 5000) AS i");
+    assert_eq!(db.lines(&format!("SELECT w FROM {buffer}")), ["2"]);
+    // An open transaction is taken in when it has ended, and not before.
+    assert_eq!(caused(db, "st", &[""]), 1);
+    let mut other = db.connect();
+    other.run("BEGIN; UPDATE t SET v = 3 WHERE id = 1");
+    assert_eq!(caused(db, "st", &["", "DELETE FROM t WHERE id = 2", ""]), 1);
+    other.run("COMMIT");
+    assert_eq!(caused(db, "st", &["", ""]), 1);
+    db.run("SELECT pgtrickle.drop_stream_table('st')");
+    assert_eq!(db.number("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"), 0);
+}
+
+fn announcements_beside_rows(db: &mut Database) {
+    sources(db);
+    db.run("ALTER TABLE t ADD COLUMN more int");
+    db.stream_with("st", WHOLE_ROWS, "schedule => '1h'");
+    db.track("st", WHOLE_ROWS);
+    // A reader of rows comes to a buffer of announcements, goes, and comes again.
+    for _ in 0..2 {
+        db.stream("sums", "SELECT count(*) AS n, sum(v) AS s FROM t");
+        let writes = [
+            "INSERT INTO t VALUES (10, 1, 1)",
+            "UPDATE t SET v = v + 1",
+            "UPDATE t SET more = id",
+            "DELETE FROM t WHERE id = 10",
+        ];
+        let before = refreshes(db, "sums");
+        assert_eq!(caused(db, "st", &writes), writes.len() as i64);
+        assert_eq!(refreshes(db, "sums"), before, "rows stay rows");
+        assert_eq!(caused(db, "st", &["", "ALTER TABLE t ALTER COLUMN more TYPE int USING more + 1"]), 1);
+        assert_eq!(refreshes(db, "sums"), before, "it does not read that column");
+        assert_eq!(caused(db, "sums", &["TRUNCATE t", "INSERT INTO t VALUES (1, 1, 1)"]), 1);
+        db.run("SELECT pgtrickle.drop_stream_table('sums')");
+        db.untrack("sums");
+    }
+    // The reader of announcements comes to a buffer of rows.
+    db.run("SELECT pgtrickle.drop_stream_table('st')");
+    db.untrack("st");
+    db.stream("sums", "SELECT count(*) AS n, sum(v) AS s FROM t");
+    db.stream_with("st", WHOLE_ROWS, "schedule => '1h'");
+    db.track("st", WHOLE_ROWS);
+    assert_eq!(caused(db, "st", &["", "UPDATE t SET more = more + 1", "UPDATE t SET v = 1"]), 2);
+    assert_eq!(refreshes(db, "sums"), 0);
+}
+
+fn recomputed_always_when_nobody_tells(db: &mut Database) {
+    sources(db);
+    db.run("CREATE UNLOGGED TABLE scratch (v int); CREATE MATERIALIZED VIEW m AS SELECT v FROM t");
+    let queries = [
+        "SELECT id, hash_record(t) AS r, now() - now() AS zero FROM t",
+        "SELECT hash_record(t) AS r, current_date - current_date AS zero FROM t",
+        "SELECT hash_record(t) AS r, scratch.v FROM t, scratch",
+        "SELECT hash_record(t) AS r, m.v FROM t, m",
+        "SELECT now() - now() AS zero",
+    ];
+    for (number, query) in queries.into_iter().enumerate() {
+        let name = format!("st{number}");
+        db.stream_with(&name, query, "schedule => '1h'");
+        db.track(&name, query);
+        assert_eq!(caused(db, &name, &["", ""]), 2, "{query}");
+    }
+    let captured = "SELECT count(*) FROM pgtrickle.pgt_change_tracking";
+    assert_eq!(db.number(captured), 0);
 }

@@ -5,6 +5,7 @@ use pgtrickle_tests::{Database, Session, tests, wait_until};
 tests![scheduled:
     changes_arrive_by_themselves,
     every_mode_is_scheduled,
+    what_is_recomputed_waits_for_a_change,
     a_chain_arrives_by_itself,
     a_diamond_is_never_seen_half_done,
     initialize_false_is_filled_by_the_scheduler,
@@ -62,6 +63,32 @@ fn every_mode_is_scheduled(db: &mut Database) {
     arrives(db);
     db.run("TRUNCATE t; INSERT INTO t VALUES (1, 1, 1)");
     arrives(db);
+}
+
+/// A query without a delta over captured tables: recomputed when they were written, and not otherwise.
+fn what_is_recomputed_waits_for_a_change(db: &mut Database) {
+    source(db);
+    db.run("CREATE TABLE beside (v int)");
+    let whole = "SELECT hash_record(t) AS h FROM t";
+    db.stream_with("whole", whole, "schedule => '100ms', refresh_mode => 'AUTO'");
+    let always = "SELECT count(*) AS n, now() IS NULL AS never FROM beside";
+    db.stream_with("always", always, "schedule => '100ms'");
+    let refreshes = |db: &mut Database, name: &str| {
+        db.number(&format!(
+            "SELECT count(*) FROM pgtrickle.pgt_refresh_history JOIN pgtrickle.pgt_stream_tables USING (pgt_id) \
+             WHERE pgt_name = '{name}' AND action = 'FULL'"
+        ))
+    };
+    db.track("whole", whole);
+    for change in ["UPDATE t SET v = v + 1", "DELETE FROM t WHERE g = 1", "TRUNCATE t"] {
+        db.run(change);
+        arrives(db);
+    }
+    assert_eq!(refreshes(db, "whole"), 4, "one for each change and one at creation");
+    // The other one is due whatever happens; its refreshes are this test's clock.
+    let target = refreshes(db, "always") + 5;
+    wait_until("five more intervals to pass", || refreshes(db, "always") >= target);
+    assert_eq!(refreshes(db, "whole"), 4);
 }
 
 fn a_chain_arrives_by_itself(db: &mut Database) {
