@@ -7,6 +7,7 @@
 //!     (change a b)                                      sources that change together; may occur several times
 //!     (scan a id! k v)                                  a source; `!` marks its primary key
 //!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
+//!     (left-join ("(#0 = #3)") TREE TREE)  (full-join …)  (semi …)  (anti …)  (mark …)
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
 //!     (project (#0 "#1 + 1") TREE)
 //!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
@@ -15,7 +16,7 @@
 
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
 use pgtrickle_engine::query::explain::tree as explain;
-use pgtrickle_engine::query::rel::ScanColumn;
+use pgtrickle_engine::query::rel::{ScanColumn, Side, Yield};
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{
     AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Item, Rel, Scalar, Scan, SortItem,
@@ -166,6 +167,7 @@ fn rel(node: &Node) -> Rel {
             let predicates = rest[0].list().iter().map(|node| scalar(node.atom(), &columns)).collect();
             Rel::Join { inputs, predicates }
         }
+        "left-join" | "full-join" | "semi" | "anti" | "mark" => two_sided(parts[0].atom(), rest),
         "union" => {
             let inputs: Vec<Rel> = rest.iter().map(rel).collect();
             Rel::UnionAll { columns: inputs[0].columns(), inputs }
@@ -233,6 +235,21 @@ fn rel(node: &Node) -> Rel {
         }
         other => panic!("unknown operator {other}"),
     }
+}
+
+/// The joins that are not symmetric: a list of predicates over the columns of both, left, right.
+fn two_sided(kind: &str, parts: &[Node]) -> Rel {
+    let [left, right] = [Box::new(rel(&parts[1])), Box::new(rel(&parts[2]))];
+    let columns: Vec<Column> = left.columns().into_iter().chain(right.columns()).collect();
+    let predicates = parts[0].list().iter().map(|node| scalar(node.atom(), &columns)).collect();
+    let yields = match kind {
+        "left-join" => return Rel::OuterJoin { left, right, predicates, side: Side::Left },
+        "full-join" => return Rel::OuterJoin { left, right, predicates, side: Side::Both },
+        "semi" => Yield::Matched,
+        "anti" => Yield::Unmatched,
+        _ => Yield::Mark("found".into()),
+    };
+    Rel::SemiJoin { left, right, predicates, yields }
 }
 
 fn scan(parts: &[Node]) -> Rel {

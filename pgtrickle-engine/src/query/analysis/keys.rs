@@ -1,8 +1,8 @@
 //! Candidate keys: sets of columns in which no two rows of a result agree.
 //!
 //! Filter keeps the keys of its input; Project those whose columns it keeps; a join's key is the union of one key of
-//! each input, less the inputs that an equality determines: when every key column of input R equals a column of the
-//! others, each combination of the others meets at most one row of R. A group is identified by its grouping columns, a
+//! each input, less the inputs that equalities determine: when every key column of input R equals a column of inputs that
+//! are known, each combination of those meets at most one row of R, and R is known, too. A group is identified by its grouping columns, a
 //! distinct row by all of its columns; what an item of FROM yields for a row, by the number that it gives it. Window and
 //! TopK keep the keys of their input; the first row of each partition is identified by the partition. Key columns of
 //! a scan are NOT NULL; grouping columns may be NULL, and then NULLs count as equal.
@@ -56,17 +56,25 @@ fn joined(inputs: &[Rel], predicates: &[Scalar]) -> Vec<Vec<usize>> {
         offset += width;
     }
     let equal: Vec<(usize, usize)> = predicates.iter().filter_map(Scalar::as_equality).collect();
+    // Every input whose key equals columns of the known ones is known, too, and so on.
+    let determine_all = |known: &[bool]| {
+        let mut known = known.to_vec();
+        while let Some(next) = (0..chosen.len()).find(|input| {
+            let inside = |column: usize| (0..chosen.len()).any(|i| known[i] && chosen[i].0.contains(&column));
+            !known[*input]
+                && chosen[*input]
+                    .1
+                    .iter()
+                    .all(|key| equal.iter().any(|(a, b)| (a == key && inside(*b)) || (b == key && inside(*a))))
+        }) {
+            known[next] = true;
+        }
+        known.iter().all(|known| *known)
+    };
     let mut kept = vec![true; chosen.len()];
     for input in 0..chosen.len() {
-        // `kept` shrinks by inputs that the rest determines, so what determined them still does.
-        let outside = |column: usize| {
-            (0..chosen.len()).any(|other| other != input && kept[other] && chosen[other].0.contains(&column))
-        };
-        let determined = chosen[input]
-            .1
-            .iter()
-            .all(|key| equal.iter().any(|(a, b)| (a == key && outside(*b)) || (b == key && outside(*a))));
-        kept[input] = !(determined && kept.iter().filter(|kept| **kept).count() > 1);
+        kept[input] = false;
+        kept[input] = !(kept.contains(&true) && determine_all(&kept));
     }
     let key = chosen.into_iter().zip(kept).filter(|(_, kept)| *kept).flat_map(|((_, key), _)| key).collect();
     with_equals(ascending(key), &equal)
@@ -136,6 +144,17 @@ mod tests {
         assert_eq!(keys(&join), vec![vec![0]]);
         let by_primary_keys = Rel::Join { inputs: two_tables(), predicates: vec![equality(0, 2)] };
         assert_eq!(keys(&by_primary_keys), vec![vec![2], vec![0]]);
+    }
+
+    #[test]
+    fn what_is_determined_determines() {
+        let mut inputs = two_tables();
+        inputs.insert(0, scan(3, &["id", "order"], &[&[0]]));
+        let chain = Rel::Join { inputs: inputs.clone(), predicates: vec![equality(1, 2), equality(3, 4)] };
+        assert_eq!(keys(&chain), vec![vec![0]]);
+        // Each determines the next, the last the first: one of them is needed, and one is enough.
+        let ring = Rel::Join { inputs, predicates: vec![equality(1, 2), equality(3, 4), equality(5, 0)] };
+        assert!(keys(&ring).contains(&vec![4]) && keys(&ring).iter().all(|key| key.len() == 1), "{:?}", keys(&ring));
     }
 
     #[test]
