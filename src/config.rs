@@ -139,6 +139,9 @@ settings! {
     differential_max_change_ratio: f64 = 0.15, 0.0..=1.0, Userset, PLAIN,
         "Changed rows per source row above which an AUTO stream table is recomputed.",
         "Decides while nothing is known about this stream table's costs.";
+    max_grouping_set_branches: i32 = 64, 1..=65_536, Userset, PLAIN,
+        "Grouping sets that one GROUP BY may expand to.",
+        "Each set of a ROLLUP, CUBE or GROUPING SETS is stored and maintained by itself.";
     refresh_strategy: RefreshStrategy = RefreshStrategy::Auto, (), Userset, PLAIN,
         "How AUTO stream tables are refreshed.",
         "auto chooses for each refresh; differential and full override the choice.";

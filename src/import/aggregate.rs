@@ -5,6 +5,7 @@
 
 use super::expr::Scope;
 use super::from::From;
+use super::grouping_sets::Groups;
 use super::item;
 use super::select::Importer;
 use super::unsupported;
@@ -20,9 +21,15 @@ pub(super) fn import<'a>(
     grouped: Grouped<'a>,
     from: From<'a>,
 ) -> Result<(From<'a>, Vec<Target<'a>>)> {
-    let Grouped { keys, dependent, calls, targets, having, key_entry, dependent_entry, call_entry } = grouped;
-    let mut above = Scope::new(importer.deparser(query, &[dependent.len(), calls.len()]));
-    let placed = [(key_entry, keys.len()), (dependent_entry, dependent.len()), (call_entry, calls.len())];
+    let Grouped { keys, dependent, calls, groupings, targets, having, .. } = grouped;
+    let (key_entry, dependent_entry, call_entry) = (grouped.key_entry, grouped.dependent_entry, grouped.call_entry);
+    let mut above = Scope::new(importer.deparser(query, &[dependent.len(), calls.len(), groupings.len()]));
+    let placed = [
+        (key_entry, keys.len()),
+        (dependent_entry, dependent.len()),
+        (call_entry, calls.len()),
+        (grouped.grouping_entry, groupings.len()),
+    ];
     let mut position = 0;
     for (entry, count) in placed {
         for column in 1..=count {
@@ -47,11 +54,12 @@ pub(super) fn import<'a>(
         keys.into_iter().map(|key| from.scope.scalar(key)).collect::<Result<Vec<_>>>()?
     };
     let mut key_scalars = Vec::new();
+    let mut dependents = Vec::new();
     for (index, (name, key)) in names.into_iter().zip(keys).enumerate() {
         key_scalars.push((named(key_entry, index, name), key));
     }
     for (index, column) in dependent.into_iter().enumerate() {
-        key_scalars.push((named(dependent_entry, index, format!("key{}", index + 1)), from.scope.scalar(column)?));
+        dependents.push((named(dependent_entry, index, format!("key{}", index + 1)), from.scope.scalar(column)?));
     }
     let mut aggregate_calls = Vec::new();
     for (index, call) in calls.into_iter().enumerate() {
@@ -59,7 +67,8 @@ pub(super) fn import<'a>(
         aggregate_calls.push((name, aggregate_call(&from.scope, call)?));
     }
 
-    let rel = Rel::Aggregate { input: Box::new(input), keys: key_scalars, calls: aggregate_calls };
+    let groups = Groups { input, keys: key_scalars, dependent: dependents, calls: aggregate_calls, groupings };
+    let rel = groups.union(&query.grouping_sets())?;
     let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.scalar(conjunct));
     let predicates = predicates.collect::<Result<Vec<_>>>()?;
     let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };

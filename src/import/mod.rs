@@ -9,6 +9,7 @@
 //! | [`select`] | one SELECT: its clauses put together |
 //! | [`from`] | FROM and WHERE → scans and one n-ary join |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
+//! | [`grouping_sets`] | GROUPING SETS, ROLLUP, CUBE |
 //! | [`item`] | functions in FROM, VALUES, SELECT lists that return sets |
 //! | [`window`] | window functions |
 //! | [`target`] | the SELECT list |
@@ -20,6 +21,7 @@
 mod aggregate;
 mod expr;
 mod from;
+mod grouping_sets;
 mod item;
 mod ordering;
 mod refuse;

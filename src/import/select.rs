@@ -113,7 +113,6 @@ impl Importer {
 /// Clauses that this engine has no operator for.
 fn check_clauses(query: Query<'_>) -> Result<()> {
     let found = [
-        (query.has_grouping_sets(), "GROUPING SETS", "A row would belong to several groups."),
         (
             query.targets().iter().any(|target| target.junk && target.expr.returns_set()),
             "a set-returning function in ORDER BY alone",

@@ -19,9 +19,11 @@ pub struct Grouped<'a> {
     /// Columns that depend on the keys, over the FROM clause.
     pub dependent: Vec<Expr<'a>>,
     pub calls: Vec<Call<'a>>,
-    /// The targets that matter ([`Query::used_targets`]), over the three entries below.
+    /// The GROUPING() calls.
+    pub groupings: Vec<Grouping>,
+    /// The targets that matter ([`Query::used_targets`]), over the four entries below.
     pub targets: Vec<Target<'a>>,
-    /// The HAVING condition, over the three entries below.
+    /// The HAVING condition, over the four entries below.
     pub having: Option<Expr<'a>>,
     /// Columns of this entry are the keys; 0 when there are none.
     pub key_entry: usize,
@@ -29,6 +31,15 @@ pub struct Grouped<'a> {
     pub dependent_entry: usize,
     /// Columns of this entry are the calls.
     pub call_entry: usize,
+    /// Columns of this entry are the GROUPING() calls.
+    pub grouping_entry: usize,
+}
+
+/// A GROUPING() call: one bit for each of these keys, the first one's the highest, set where a row's grouping set lacks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// Positions among the GROUP BY expressions.
+    pub keys: Vec<usize>,
 }
 
 /// An aggregate call.
@@ -54,12 +65,14 @@ struct Split {
     key_entry: i32,
     dependent_entry: i32,
     call_entry: i32,
+    grouping_entry: i32,
     dependent: Vec<*mut pg_sys::Var>,
     calls: Vec<*mut pg_sys::Node>,
+    groupings: Vec<*mut pg_sys::Node>,
 }
 
 impl<'a> Query<'a> {
-    /// Splits a query for which [`Query::is_aggregate`] holds and that has no grouping sets.
+    /// Splits a query for which [`Query::is_aggregate`] holds.
     pub fn grouped(self) -> Grouped<'a> {
         let entries = self.entries();
         let (key_entry, keys) = self.keys();
@@ -67,8 +80,10 @@ impl<'a> Query<'a> {
             key_entry: key_entry as i32,
             dependent_entry: entries as i32 + 1,
             call_entry: entries as i32 + 2,
+            grouping_entry: entries as i32 + 3,
             dependent: Vec::new(),
             calls: Vec::new(),
+            groupings: Vec::new(),
         };
         let mut above = |expr: Expr<'a>| {
             // SAFETY: the mutator copies what it changes; the context is what `lift` takes it for.
@@ -82,11 +97,14 @@ impl<'a> Query<'a> {
             // SAFETY: the nodes belong to the query's tree or to copies in its memory context.
             dependent: split.dependent.iter().map(|var| unsafe { Expr::new(var.cast()) }).collect(),
             calls: split.calls.iter().map(|call| self.call(*call)).collect(),
+            // SAFETY: `lift` collects only GroupingFunc nodes of this query.
+            groupings: split.groupings.iter().map(|call| unsafe { self.grouping(call.cast()) }).collect(),
             targets,
             having,
             key_entry,
             dependent_entry: entries + 1,
             call_entry: entries + 2,
+            grouping_entry: entries + 3,
         }
     }
 
@@ -154,12 +172,10 @@ unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) 
     unsafe {
         let split = &mut *context.cast::<Split>();
         if is_call(node) {
-            let known = split.calls.iter().position(|call| pg_sys::equal(call.cast(), node.cast()));
-            let index = known.unwrap_or_else(|| {
-                split.calls.push(node);
-                split.calls.len() - 1
-            });
-            return column(split.call_entry, index, node);
+            return column(split.call_entry, position(&mut split.calls, node), node);
+        }
+        if is_a(node, pg_sys::NodeTag::T_GroupingFunc) {
+            return column(split.grouping_entry, position(&mut split.groupings, node), node);
         }
         if is_a(node, pg_sys::NodeTag::T_Var) {
             let var = node.cast::<pg_sys::Var>();
@@ -176,6 +192,19 @@ unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) 
         }
         pg_sys::expression_tree_mutator_impl(node, Some(lift), context)
     }
+}
+
+/// The place of `node` in `list`, to which it is added unless an equal one is there.
+///
+/// # Safety
+/// `node` and what is in `list` are valid expressions.
+unsafe fn position(list: &mut Vec<*mut pg_sys::Node>, node: *mut pg_sys::Node) -> usize {
+    // SAFETY: the caller's promise.
+    let known = list.iter().position(|other| unsafe { pg_sys::equal(other.cast(), node.cast()) });
+    known.unwrap_or_else(|| {
+        list.push(node);
+        list.len() - 1
+    })
 }
 
 /// # Safety

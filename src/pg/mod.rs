@@ -12,6 +12,7 @@ pub mod deparse;
 pub mod executor;
 pub mod facts;
 pub mod grouping;
+pub mod grouping_sets;
 pub mod guard;
 pub mod image;
 pub mod nodes;

@@ -320,10 +320,6 @@ impl<'a> Query<'a> {
             || !self.node.havingQual.is_null()
     }
 
-    pub fn has_grouping_sets(self) -> bool {
-        !self.node.groupingSets.is_null()
-    }
-
     pub fn has_window_functions(self) -> bool {
         self.node.hasWindowFuncs
     }

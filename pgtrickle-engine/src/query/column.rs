@@ -36,11 +36,26 @@ pub struct DataType {
 impl DataType {
     /// `boolean`
     pub fn boolean() -> Self {
+        DataType::plain(16, "pg_catalog.bool")
+    }
+
+    /// `integer`
+    pub fn integer() -> Self {
+        DataType::plain(23, "integer")
+    }
+
+    /// `bigint`
+    pub fn bigint() -> Self {
+        DataType::plain(20, "bigint")
+    }
+
+    /// A built-in type without modifier and collation whose equal values have equal images.
+    fn plain(oid: u32, sql: &str) -> Self {
         DataType {
-            oid: 16,
+            oid,
             typmod: -1,
             collation: 0,
-            sql: "pg_catalog.bool".into(),
+            sql: sql.into(),
             equality: Equality::Image,
             eq: Some("OPERATOR(pg_catalog.=)".into()),
             btree: true,

@@ -3,11 +3,8 @@
 //! An expression is never parsed or edited here. It is rendered by filling its holes with whatever the surrounding
 //! statement calls the columns of the input.
 
-use super::column::{DataType, Equality};
+use super::column::DataType;
 use serde::{Deserialize, Serialize};
-
-/// `pg_type.oid` of int8.
-const INT8: u32 = 20;
 
 const ONE: &str = "'1'::bigint";
 
@@ -103,17 +100,11 @@ impl Scalar {
 
     /// The bigint 1.
     pub fn one() -> Self {
-        let ty = DataType {
-            oid: INT8,
-            typmod: -1,
-            collation: 0,
-            sql: "bigint".into(),
-            equality: Equality::Image,
-            eq: Some("OPERATOR(pg_catalog.=)".into()),
-            btree: true,
-            hash: true,
-        };
-        Scalar { fragments: vec![Fragment::Text(ONE.into())], nullable: false, ..Scalar::column(0, ty, false) }
+        Scalar {
+            fragments: vec![Fragment::Text(ONE.into())],
+            nullable: false,
+            ..Scalar::column(0, DataType::bigint(), false)
+        }
     }
 
     /// `Some((a, b))` when the expression is column `a` = column `b` under the built-in equality, as PostgreSQL

@@ -4,6 +4,7 @@ use pgtrickle_tests::Test;
 
 mod distinct;
 mod functions;
+mod grouping_sets;
 mod groups;
 mod images;
 mod joins;
@@ -21,6 +22,7 @@ mod writes;
 pub(crate) const MODULES: &[&[Test]] = &[
     distinct::TESTS,
     functions::TESTS,
+    grouping_sets::TESTS,
     groups::TESTS,
     images::TESTS,
     joins::TESTS,
