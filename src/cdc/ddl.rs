@@ -21,7 +21,7 @@ pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()>
             |attnum: &i16| object::column_name(tracking.source, *attnum).is_some_and(|name| names.contains(&&name));
         if tracking.columns.iter().any(held) {
             writer::mark(tracking.source);
-        } else if !names.is_empty() {
+        } else if !names.is_empty() && super::triggers::is_announced(tracking.buffer) {
             writer::announce(tracking.source);
         }
     }
@@ -35,33 +35,43 @@ fn recomputed(change: &Alteration) -> Option<&String> {
     }
 }
 
-/// The definition of `relation` was altered: refuses what would make its readers wrong without a way to notice.
+/// The definition of `relation` was altered: refuses what would make its readers wrong without a way to notice. Readers that
+/// take no rows are told of any alteration: they may read whole rows, which get another column.
 ///
 /// # Errors
 /// `SourceInUse` (0A000).
 pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
-    let family = facts::members(relation);
-    for tracking in tracked()? {
-        let above = family.contains(&tracking.source);
-        let below =
-            || alterations.contains(&Alteration::Unlogged) && facts::members(tracking.source).contains(&relation);
-        if !above && !below() {
-            continue;
-        }
-        let readers = catalog::readers(tracking.source)?;
+    if super::triggers::is_at_work() {
+        return Ok(());
+    }
+    for source in altered_sources(relation, alterations)? {
+        let Some(tracking) = catalog::tracking(source)? else { continue };
+        let readers = catalog::readers(source)?;
         for change in alterations {
-            let Some(reason) = objection(tracking.source, change) else { continue };
+            let Some(reason) = objection(source, change) else { continue };
             // Who has no program computes with the new expression.
             let concerned = |reader: &&StreamTable| *change == Alteration::Unlogged || reader.refusal.is_none();
             let mut consumers = readers.iter().filter(|reader| tracking.consumers.contains(&reader.id));
             if let Some(reader) = consumers.find(concerned) {
-                let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
+                let source_name = object::name(source).map_or_else(String::new, |name| name.to_string());
                 return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
             }
-            writer::announce(tracking.source);
+        }
+        if super::triggers::is_announced(tracking.buffer) {
+            writer::announce(source);
         }
     }
     Ok(())
+}
+
+/// The relation and its descendants; for what concerns the rows of one relation, also those that it descends from.
+fn altered_sources(relation: u32, alterations: &[Alteration]) -> Result<Vec<u32>> {
+    let mut sources = facts::members(relation);
+    if alterations.contains(&Alteration::Unlogged) {
+        let above = |source: &u32| *source != relation && facts::members(*source).contains(&relation);
+        sources.extend(catalog::tracked_sources()?.into_iter().filter(above));
+    }
+    Ok(sources)
 }
 
 /// Virtual columns are compiled into the program as what they are computed from, so the program would go on with the

@@ -53,13 +53,17 @@ pub fn capture(source: u32, attnums: &[i16], consumer: i64) -> Result<()> {
 /// As [`capture`].
 pub fn announce(source: u32, consumer: i64) -> Result<()> {
     serve(source, consumer, |tracking| {
-        let known = |column| object::has_column(tracking.buffer, column);
-        if !known(names::ANNOUNCED) && !known(names::ONLY_ANNOUNCED) {
+        if !is_announced(tracking.buffer) {
             let column = if tracking.consumers.is_empty() { names::ONLY_ANNOUNCED } else { names::ANNOUNCED };
             run(&format!("ALTER TABLE {} ADD COLUMN {column} pg_catalog.bool", names::buffer(source)));
         }
         Ok(())
     })
+}
+
+/// Whether the buffer serves readers that take no rows.
+pub(super) fn is_announced(buffer: u32) -> bool {
+    [names::ANNOUNCED, names::ONLY_ANNOUNCED].into_iter().any(|column| object::has_column(buffer, column))
 }
 
 /// Gives `source` a buffer and triggers, unless it has them, and the buffer what `consumer` needs of it.

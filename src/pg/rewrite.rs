@@ -33,7 +33,7 @@ pub enum Alteration {
 pub struct Handlers {
     /// The relation is about to be rewritten; its catalog entries say already what it will be.
     pub rewritten: fn(relation: u32, &[Alteration]) -> Result<()>,
-    /// The statement on the relation, or on one that it inherits from, is done.
+    /// The statement on the relation is done, whether any subcommand of it is listed here or not.
     pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
 }
 
@@ -62,8 +62,7 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: the statement has found its relation under the name in its tree, and holds a lock on it.
     unsafe {
         let tree = called(fcinfo);
-        let alterations = alterations(tree);
-        if !alterations.is_empty() {
+        if (*tree).type_ == NodeTag::T_AlterTableStmt {
             let relation = pg_sys::RangeVarGetRelidExtended(
                 (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
                 pg_sys::NoLock as i32,
@@ -71,7 +70,7 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
                 None,
                 std::ptr::null_mut(),
             );
-            handle(|handlers| handlers.altered, relation.to_u32(), &alterations);
+            handle(|handlers| handlers.altered, relation.to_u32(), &alterations(tree));
         }
     }
     Datum::from(0)
@@ -80,7 +79,7 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
 type Handler = fn(u32, &[Alteration]) -> Result<()>;
 
 fn handle(which: impl FnOnce(&Handlers) -> Handler, relation: u32, alterations: &[Alteration]) {
-    if let (Some(handlers), false) = (HANDLERS.get(), alterations.is_empty())
+    if let Some(handlers) = HANDLERS.get()
         && let Err(error) = which(handlers)(relation, alterations)
     {
         error.raise();

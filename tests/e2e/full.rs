@@ -165,6 +165,8 @@ fn recomputed_when_a_source_was_written(db: &mut Database) {
         "BEGIN; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; INSERT INTO t VALUES (77, 1); COMMIT",
         "SET session_replication_role = replica; UPDATE t SET v = 8 WHERE id = 1; RESET session_replication_role",
         "ALTER TABLE t ALTER COLUMN v TYPE int USING v * 2",
+        "ALTER TABLE t ADD COLUMN late int DEFAULT 7",
+        "ALTER TABLE t DROP COLUMN late",
         "TRUNCATE t",
     ];
     assert_eq!(caused(db, "st", &writes), writes.len() as i64);
