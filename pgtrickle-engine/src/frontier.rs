@@ -104,6 +104,9 @@ pub struct Frontier {
     /// Present when the transaction that took the snapshot had an id, that is, had written something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<OwnWrites>,
+    /// The clock at which the contents were right, in microseconds of PostgreSQL's epoch, when they depend on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<i64>,
     /// The cluster whose transaction ids these are. On another one (a restored dump) the frontier means nothing.
     pub system: String,
 }
@@ -163,6 +166,7 @@ mod tests {
         Frontier {
             snapshot: snapshot.parse().unwrap(),
             own: own.map(|(xid, cid)| OwnWrites { xid, cid }),
+            clock: None,
             system: "1".into(),
         }
     }
@@ -221,6 +225,7 @@ mod tests {
             let make = |(xmin, width, running, own): (u64, u64, Vec<u64>, Option<(u64, u32)>)| Frontier {
                 snapshot: VisibleXids::new(xmin, xmin + width, running),
                 own: own.map(|(xid, cid)| OwnWrites { xid, cid }),
+                clock: None,
                 system: "1".into(),
             };
             let (a, b) = (make(a), make(b));

@@ -4,12 +4,12 @@
 //! stage for each set of changed sources named by `(change …)` before the tree. `GOLDEN=write cargo test -p
 //! pgtrickle-engine --test golden` writes the output anew.
 //!
-//!     (change a b)                                      sources that change together; may occur several times
+//!     (change a b clock)                                sources that change together, or the clock; may occur several times
 //!     (scan a id! k v)                                  a source; `!` marks its primary key
 //!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
 //!     (left-join ("(#0 = #3)") TREE TREE)  (full-join …)  (semi …)  (anti …)  (mark …)
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
-//!     (project (#0 "#1 + 1") TREE)
+//!     (project (#0 "#1 + 1") TREE)                       `#` without a position is the clock's date
 //!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
 //!     (top (#1) (#2 "#0 DESC") 3 TREE)                                partition, order, limit
 //!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
@@ -95,6 +95,10 @@ fn relid(name: &str) -> u32 {
     u32::from(name.bytes().next().expect("a source has a name"))
 }
 
+fn leaf(name: &str) -> Leaf {
+    if name == "clock" { Leaf::Clock } else { Leaf::Source(relid(name)) }
+}
+
 fn scalar(text: &str, below: &[Column]) -> Scalar {
     let mut fragments = Vec::new();
     for (i, piece) in text.split('#').enumerate() {
@@ -103,13 +107,16 @@ fn scalar(text: &str, below: &[Column]) -> Scalar {
             continue;
         }
         let end = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
-        fragments.push(Fragment::Column(piece[..end].parse().expect("a position follows #")));
+        fragments.push(match piece[..end].parse() {
+            Ok(position) => Fragment::Column(position),
+            Err(_) => Fragment::Clock("date".into()),
+        });
         fragments.push(Fragment::Text(piece[end..].into()));
     }
     fragments.retain(|fragment| !matches!(fragment, Fragment::Text(text) if text.is_empty()));
     let first = fragments.iter().find_map(|fragment| match fragment {
         Fragment::Column(position) => Some(below[*position].ty.clone()),
-        Fragment::Text(_) => None,
+        Fragment::Text(_) | Fragment::Clock(_) => None,
     });
     let ty = first.unwrap_or_else(|| data_type(23, "integer"));
     Scalar { fragments, ty, volatility: Volatility::Immutable, nullable: false, fixed_scale: false }
@@ -293,7 +300,7 @@ fn output(input: &str) -> String {
     for change in &nodes {
         let names: Vec<&str> = change.list()[1..].iter().map(Node::atom).collect();
         writeln!(text, "\nwhen {} changed", names.join(", ")).expect("a String grows");
-        let mut changed: BTreeSet<Leaf> = names.iter().map(|name| Leaf::Source(relid(name))).collect();
+        let mut changed: BTreeSet<Leaf> = names.iter().map(|name| leaf(name)).collect();
         for stage in 0..program.stages.len() {
             if let Some(sql) = program.maintain(stage, &storage, &changed) {
                 changed.insert(Leaf::Stage(stage));

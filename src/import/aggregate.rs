@@ -69,7 +69,7 @@ pub(super) fn import<'a>(
 
     let groups = Groups { input, keys: key_scalars, dependent: dependents, calls: aggregate_calls, groupings };
     let rel = groups.union(&query.grouping_sets())?;
-    let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.scalar(conjunct));
+    let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.predicate(conjunct));
     let predicates = predicates.collect::<Result<Vec<_>>>()?;
     let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };
     Ok((From { rel, scope: above }, targets))

@@ -28,6 +28,15 @@ impl<'a> Scope<'a> {
         Ok(self.made_of(expr, self.fragments(expr)?))
     }
 
+    /// A condition over the input under which its rows are kept: it may compare with the clock.
+    pub(super) fn predicate(&self, condition: Expr<'a>) -> Result<Scalar> {
+        if !condition.is_clock_comparison() {
+            return self.scalar(condition);
+        }
+        self.check_columns(condition)?;
+        Ok(self.made_of(condition, self.filled(self.deparser.pieces(condition)?)?))
+    }
+
     /// The call of a window function, OVER the window `name`.
     pub(super) fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Scalar> {
         self.check(expr)?;
@@ -51,6 +60,15 @@ impl<'a> Scope<'a> {
     }
 
     fn check(&self, expr: Expr<'a>) -> Result<()> {
+        if expr.reads_clock() {
+            let reason = "Only a comparison with it, in WHERE, HAVING or the condition of a join, changes at moments that \
+                          an index can find: compare a column with an expression of the clock and constants.";
+            return Err(unsupported("now() and its kin in this place", reason));
+        }
+        self.check_columns(expr)
+    }
+
+    fn check_columns(&self, expr: Expr<'a>) -> Result<()> {
         let variables = expr.variables();
         if variables.grouping {
             return Err(unsupported("GROUPING()", "It is maintained only together with grouping sets."));
@@ -79,6 +97,7 @@ impl<'a> Scope<'a> {
         let pieces = pieces.into_iter().map(|piece| match piece {
             Piece::Text(text) => Ok(Fragment::Text(text)),
             Piece::Column(variable) => self.position(variable).map(Fragment::Column),
+            Piece::Clock(ty) => Ok(Fragment::Clock(ty)),
         });
         pieces.collect()
     }

@@ -71,6 +71,18 @@ impl<'a> Item<'a> {
         self.conditions.extend(other.conditions);
     }
 
+    /// Adds conditions that read the clock, if they read nothing but this item.
+    fn keep_where(&mut self, conditions: Vec<Expr<'a>>, scope: &Scope<'a>) -> Result<()> {
+        for condition in conditions {
+            let own = self.start..self.start + self.width;
+            if !scope.predicate(condition)?.columns().iter().all(|place| own.contains(place)) {
+                return Err(moving_condition());
+            }
+            self.conditions.push(condition);
+        }
+        Ok(())
+    }
+
     /// One relation: the inner join of the inputs under the conditions.
     fn joined(mut self, scope: &Scope<'a>) -> Result<Rel> {
         let predicates = predicates(std::mem::take(&mut self.conditions), scope, self.start)?;
@@ -110,10 +122,15 @@ fn moved(item: rel::Item, start: usize) -> Result<rel::Item> {
     Ok(rel::Item { text: scalar::remap(&item.text, |place| place - start), ..item })
 }
 
+fn moving_condition() -> Error {
+    let reason = "Matches would come and go with the clock alone on both sides.";
+    unsupported("now() and its kin in the condition of an outer join about its kept side", reason)
+}
+
 /// The conjuncts of `conditions` over columns that count from `start`.
 fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
     let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
-    conjuncts.map(|conjunct| Ok(scope.scalar(conjunct)?.remap(|place| place - start))).collect()
+    conjuncts.map(|conjunct| Ok(scope.predicate(conjunct)?.remap(|place| place - start))).collect()
 }
 
 /// The item's tree; its columns are placed in the scope from `start` on.
@@ -140,7 +157,16 @@ fn tree<'a>(
                 left.conditions.extend(condition);
                 return Ok(left);
             }
-            let predicates = predicates(condition.into_iter().collect(), scope, start)?;
+            let conditions = condition.into_iter().flat_map(Expr::conjuncts);
+            let (moving, fixed): (Vec<Expr<'a>>, Vec<Expr<'a>>) = conditions.partition(|c| c.reads_clock());
+            // What the condition says about the rows of the padded side alone can be said of that side first.
+            match kind {
+                JoinKind::Left => right.keep_where(moving, scope)?,
+                JoinKind::Right => left.keep_where(moving, scope)?,
+                _ if moving.is_empty() => {}
+                _ => return Err(moving_condition()),
+            }
+            let predicates = predicates(fixed, scope, start)?;
             let left = left.joined(scope)?;
             let rel = match right.inputs.pop() {
                 Some(Input::Lateral(item)) if right.inputs.is_empty() => {

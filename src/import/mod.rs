@@ -34,6 +34,7 @@ mod window;
 use crate::error::{Error, Result};
 use crate::pg::analyze::{Analysed, with_analysed};
 use crate::pg::facts;
+use pgtrickle_engine::query::analysis::clock;
 use pgtrickle_engine::query::rewrite::prune::prune;
 use pgtrickle_engine::query::{Column, Rel};
 
@@ -100,6 +101,10 @@ fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
     refuse::in_differential_mode(&analysed.facts)?;
     let rel = prune(select::Importer::new(&analysed.token).query(analysed.query)?);
     sources::check_direct_reads(&rel)?;
+    if !clock::is_followed(&rel) {
+        let reason = "Matches would come and go with the clock alone.";
+        return Err(unsupported("now() and its kin between a row and its matches", reason));
+    }
     refuse::unstorable(&rel)?;
     Ok(rel)
 }

@@ -83,9 +83,13 @@ pub(super) fn unstorable(tree: &Rel) -> Result<()> {
 pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
     let stable = facts.functions.iter().map(|function| facts::function(*function, facts.names_from_catalogs));
     let stable: Vec<_> = stable.filter(|function| function.volatility == Volatility::Stable).collect();
-    let unsteady = stable.iter().filter(|function| !function.goes_by_settings).map(|function| function.name.clone());
+    let unsteady = stable
+        .iter()
+        .filter(|function| !function.goes_by_settings && !function.reads_clock)
+        .map(|function| function.name.clone());
     // What makes the query stable as a whole is one of its functions, unless there is none, or there may be another one.
-    let hidden = facts.hidden_volatility.is_some() && (stable.is_empty() || facts.json_expressions);
+    let hidden =
+        facts.hidden_volatility.is_some() && ((stable.is_empty() && !facts.reads_clock) || facts.json_expressions);
     let name = match (facts.session_values.first().cloned().or_else(|| unsteady.min()), hidden) {
         (Some(name), _) => name,
         (None, true) => "a stable expression".into(),

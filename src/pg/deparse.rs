@@ -4,6 +4,7 @@
 //! `<token>r<entry>.<token>c<column>`. The token occurs nowhere else in the query ([`super::analyze::Analysed`]), so
 //! splitting the text on it cannot be misled by a user's literal or name.
 
+use super::moment::{self, Moments};
 use super::nodes::{Expr, Query, Variable, items, text};
 use super::windows::window_function;
 use crate::error::{Error, Result};
@@ -16,7 +17,12 @@ use std::marker::PhantomData;
 pub enum Piece {
     Text(String),
     Column(Variable),
+    /// The clock as a value of this type.
+    Clock(String),
 }
+
+/// An expression reads the clock no more often than this.
+const CLOCKS: usize = 64;
 
 /// Prints expressions over one query's range table, under the settings that [`super::analyze::with_analysed`] pins.
 pub struct Deparser<'a> {
@@ -26,6 +32,8 @@ pub struct Deparser<'a> {
     names: *mut pg_sys::List,
     entries: usize,
     token: String,
+    /// Columns of this entry stand for the clock.
+    clock_entry: usize,
     lives: PhantomData<&'a pg_sys::Query>,
 }
 
@@ -40,10 +48,13 @@ impl<'a> Deparser<'a> {
                 Some(names) => items::<pg_sys::Node>(names.colnames).len(),
                 None => 0,
             };
-            let widths: Vec<usize> = entries.iter().map(|entry| width(entry)).chain(extra.iter().copied()).collect();
+            let widths = entries.iter().map(|entry| width(entry)).chain(extra.iter().copied()).chain([CLOCKS]);
+            let widths: Vec<usize> = widths.collect();
+            let clock_entry = widths.len();
             let statement = make_node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
             let names = std::ptr::null_mut();
-            let mut deparser = Deparser { statement, names, entries: 0, token: token.into(), lives: PhantomData };
+            let token = token.into();
+            let mut deparser = Deparser { statement, names, entries: 0, token, clock_entry, lives: PhantomData };
             widths.into_iter().for_each(|width| deparser.append(width));
             deparser
         }
@@ -90,13 +101,24 @@ impl<'a> Deparser<'a> {
     }
 
     fn printed(&self, expr: Expr<'a>, context: *mut pg_sys::List) -> Result<Vec<Piece>> {
+        let mut moments = Moments { entry: self.clock_entry as i32, types: Vec::new() };
         // SAFETY: the copy is a valid expression tree over the range table that the context was made for.
         let printed = unsafe {
             let copy = pg_sys::copyObjectImpl(expr.node.cast()).cast::<pg_sys::Node>();
+            let copy = moment::lift(copy, (&raw mut moments).cast());
+            if moments.types.len() > CLOCKS {
+                return Err(Error::TooComplex(format!("an expression reads the clock more than {CLOCKS} times")));
+            }
             use_own_names(copy, std::ptr::null_mut());
             text(pg_sys::deparse_expression(copy, context, true, true))
         };
-        split(&printed, &self.token)
+        let clock = |piece| match piece {
+            Piece::Column((entry, column)) if entry == self.clock_entry => {
+                Piece::Clock(moments.types[column as usize - 1].clone())
+            }
+            other => other,
+        };
+        Ok(split(&printed, &self.token)?.into_iter().map(clock).collect())
     }
 }
 

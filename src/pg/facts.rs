@@ -1,7 +1,7 @@
 //! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
 
 use super::nodes::{Query, items, text};
-use super::stability;
+use super::{moment, stability};
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::Volatility;
@@ -18,8 +18,10 @@ pub struct Facts {
     pub relations: BTreeMap<u32, BTreeSet<i16>>,
     /// Functions called, also by operators, casts and aggregates.
     pub functions: BTreeSet<u32>,
-    /// Names of values of the session that are not functions, such as CURRENT_DATE.
+    /// Names of values of the session that are not functions, such as CURRENT_USER, and not the clock.
     pub session_values: BTreeSet<String>,
+    /// CURRENT_DATE or its like occurs.
+    pub reads_clock: bool,
     /// Some expression is volatile or stable in a way that no function of it tells.
     pub hidden_volatility: Option<Volatility>,
     /// Values occur that print names from the catalogs: of enums, of `regclass` and its kin.
@@ -158,7 +160,11 @@ impl Facts {
                 pg_sys::NodeTag::T_JsonConstructorExpr | pg_sys::NodeTag::T_JsonExpr => self.json_expressions = true,
                 pg_sys::NodeTag::T_SQLValueFunction => {
                     let function = &*node.cast::<pg_sys::SQLValueFunction>();
-                    self.session_values.insert(session_value(function.op).into());
+                    if moment::is_clock_value(function.op) {
+                        self.reads_clock = true;
+                    } else {
+                        self.session_values.insert(session_value(function.op).into());
+                    }
                 }
                 _ => {}
             }
@@ -177,11 +183,6 @@ unsafe extern "C-unwind" fn note_function(function: pg_sys::Oid, context: *mut c
 fn session_value(op: pg_sys::SQLValueFunctionOp::Type) -> &'static str {
     use pg_sys::SQLValueFunctionOp as Op;
     match op {
-        Op::SVFOP_CURRENT_DATE => "CURRENT_DATE",
-        Op::SVFOP_CURRENT_TIME | Op::SVFOP_CURRENT_TIME_N => "CURRENT_TIME",
-        Op::SVFOP_CURRENT_TIMESTAMP | Op::SVFOP_CURRENT_TIMESTAMP_N => "CURRENT_TIMESTAMP",
-        Op::SVFOP_LOCALTIME | Op::SVFOP_LOCALTIME_N => "LOCALTIME",
-        Op::SVFOP_LOCALTIMESTAMP | Op::SVFOP_LOCALTIMESTAMP_N => "LOCALTIMESTAMP",
         Op::SVFOP_CURRENT_CATALOG => "CURRENT_CATALOG",
         Op::SVFOP_CURRENT_SCHEMA => "CURRENT_SCHEMA",
         _ => "CURRENT_USER",
@@ -196,6 +197,8 @@ pub struct Function {
     pub volatility: Volatility,
     /// Under the settings that refreshes pin, it is immutable, see [`stability::goes_by_settings`].
     pub goes_by_settings: bool,
+    /// It reads the clock, as [`super::moment`] can.
+    pub reads_clock: bool,
     /// It belongs to PostgreSQL itself, not to an extension or a user.
     pub builtin: bool,
 }
@@ -207,6 +210,7 @@ pub fn function(oid: u32, names_from_catalogs: bool) -> Function {
     // SAFETY: syscache lookups of a function that the analysed query depends on.
     unsafe {
         let name = text(pg_sys::get_func_name(oid));
+        let reads_clock = moment::is_clock_function(oid.to_u32());
         let goes_by_settings = builtin && stability::goes_by_settings(&name, names_from_catalogs);
         let name = match builtin {
             true => format!("{name}()"),
@@ -217,6 +221,6 @@ pub fn function(oid: u32, names_from_catalogs: bool) -> Function {
             pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
             _ => Volatility::Volatile,
         };
-        Function { name, volatility, goes_by_settings, builtin }
+        Function { name, volatility, goes_by_settings, reads_clock, builtin }
     }
 }

@@ -15,6 +15,7 @@ pub mod grouping;
 pub mod grouping_sets;
 pub mod guard;
 pub mod image;
+pub mod moment;
 pub mod nodes;
 pub mod object;
 pub mod ordering;

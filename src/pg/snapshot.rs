@@ -59,6 +59,7 @@ impl Snapshot {
         Frontier {
             snapshot: self.visible(),
             own: own_xid().map(|xid| OwnWrites { xid, cid: self.command_id() }),
+            clock: None,
             system: system_identifier(),
         }
     }

@@ -9,6 +9,7 @@ use crate::catalog::{self, Action, HistoryEntry, Initiator, Mode, NewStreamTable
 use crate::cdc;
 use crate::error::{Error, Result};
 use crate::import::{Imported, Source, SourceKind};
+use crate::pg::clock;
 use crate::pg::guard::InternalWrites;
 use crate::pg::object;
 use crate::pg::relation;
@@ -162,17 +163,18 @@ fn depend(id: i64, sources: &[Source], capture: Capture) -> Result<()> {
 fn fill(id: i64) -> Result<()> {
     let table = catalog::by_id(id)?.ok_or_else(|| Error::Internal(format!("stream table {id} is gone")))?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-    let started = crate::pg::clock::now();
+    let started = clock::now();
     // Newer than the locks on the sources whatever the isolation level: a snapshot that the transaction took before them
     // would miss what was committed in between, and no buffer holds that.
     let snapshot = Snapshot::latest().advanced();
-    let frontier = snapshot.frontier();
+    let mut frontier = snapshot.frontier();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
         let _writes = InternalWrites::allow(table.relid);
         full::recompute(&table, &snapshot)?
     };
     let prepared = load(&table)?;
+    frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
     catalog::save_refresh(id, &frontier, Action::Full.as_str(), None)?;
     let entry = HistoryEntry {

@@ -69,6 +69,7 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
     let snapshot = Snapshot::take().advanced();
     let mut pending = pending(&seen, &snapshot)?;
     if let Some(pending) = &mut pending
+        && !moves_by_itself(&seen)
         && !pending.any()?
     {
         return Ok(Outcome::Unchanged);
@@ -112,6 +113,9 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<V
 /// Whether a refresh now might change the contents: some source has changed since, as far as anybody can tell without
 /// computing the query. What would stop the refresh counts too.
 pub fn is_behind(table: &StreamTable) -> Result<bool> {
+    if moves_by_itself(table) {
+        return Ok(true);
+    }
     let (Some(frontier), Some(sources)) = (usable_frontier(table), watched(table)?) else { return Ok(true) };
     match Pending::new(sources, frontier, &Snapshot::take(), wanted(table)).any() {
         Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => Ok(true),
@@ -130,6 +134,11 @@ fn may_refresh(table: &StreamTable) -> Result<()> {
 fn usable_frontier(table: &StreamTable) -> Option<&Frontier> {
     let usable = table.is_populated && !table.needs_reinit;
     table.frontier.as_ref().filter(|frontier| usable && frontier.system == system_identifier())
+}
+
+/// The contents change with the clock, whatever the sources do.
+fn moves_by_itself(table: &StreamTable) -> bool {
+    usable_frontier(table).is_some_and(|frontier| frontier.clock.is_some())
 }
 
 /// The sources, if their buffers tell whenever the result of the query may have changed.
@@ -176,12 +185,13 @@ fn apply(
     changes: Option<Vec<(u32, Changes)>>,
     (started, initiator): (TimestampWithTimeZone, Initiator),
 ) -> std::result::Result<Outcome, Caught> {
-    let target = snapshot.frontier();
+    let mut target = snapshot.frontier();
     let old = usable_frontier(table);
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    if changes.as_ref().is_some_and(Vec::is_empty) {
+    let still = changes.as_ref().is_some_and(Vec::is_empty);
+    if still && !moves_by_itself(table) {
         return Ok(Outcome::Unchanged);
     }
     let sources = match &changes {
@@ -191,6 +201,12 @@ fn apply(
     let changes = changes.unwrap_or_default();
     let wanted = choose(table, old.is_some(), &changes);
     let (method, (inserted, deleted)) = attempt(table, &changes, snapshot, wanted)?;
+    let prepared = load(table)?;
+    if still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
+        // The contents are right at both clocks.
+        return Ok(Outcome::Unchanged);
+    }
+    target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
     catalog::save_refresh(table.id, &target, action.as_str(), None)?;
     catalog::record(&HistoryEntry {

@@ -7,7 +7,7 @@
 
 use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
-use crate::pg::executor::{Named, Statement};
+use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::object;
 use pgtrickle_engine::delta::{Leaf, Program, Storage};
 use pgtrickle_engine::sql::Ident;
@@ -105,10 +105,15 @@ impl Prepared {
 
     /// The statement of `step`, prepared at its first use. `relations` are the changes that it reads.
     pub fn statement(&self, step: Step, relations: &[Named]) -> Rc<Statement> {
+        self.statement_with(step, &[], relations)
+    }
+
+    /// Likewise, of a statement with parameters: the clock at which the contents were right, when it is a leaf.
+    pub fn statement_with(&self, step: Step, parameters: &[Param], relations: &[Named]) -> Rc<Statement> {
         if let Some(statement) = self.statements.borrow().get(&step) {
             return statement.clone();
         }
-        let statement = Rc::new(Statement::prepare(&self.text(&step), &[], relations));
+        let statement = Rc::new(Statement::prepare(&self.text(&step), parameters, relations));
         self.statements.borrow_mut().insert(step, statement.clone());
         statement
     }

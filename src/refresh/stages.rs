@@ -6,11 +6,11 @@ use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
 use crate::pg::analyze::may_read;
-use crate::pg::executor::{Named, Sink};
+use crate::pg::clock;
+use crate::pg::executor::{Named, Param, Sink};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
-use std::collections::BTreeSet;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
 fn may_cancel(read: &Changes) -> bool {
@@ -29,6 +29,7 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
     let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
     let sources: Vec<(u32, &TupleStore)> = read.collect();
     let stored_size = prepared.stored_size();
+    let clock = table.frontier.as_ref().and_then(|frontier| frontier.clock);
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
@@ -37,17 +38,19 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         let stages = applied.iter().map(|(stage, store)| (Leaf::Stage(*stage), store));
         let changed: Vec<(Leaf, &TupleStore)> =
             sources.chain(stages).filter(|(leaf, store)| reads.contains(leaf) && store.rows() > 0).collect();
-        if changed.is_empty() {
+        let moved = clock.filter(|_| reads.contains(&Leaf::Clock));
+        if changed.is_empty() && moved.is_none() {
             continue;
         }
         let rows = changed.iter().map(|(_, store)| store.rows()).sum();
-        let leaves: BTreeSet<Leaf> = changed.iter().map(|(leaf, _)| *leaf).collect();
+        let leaves = changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect();
         let step = Step::Maintain { stage, changed: leaves, consolidated, delta_size: size_class(rows), stored_size };
         let relations: Vec<Named> =
             changed.iter().map(|(leaf, store)| Named { name: leaf.delta_name(), store }).collect();
-        let statement = prepared.statement(step, &relations);
+        let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
+        let statement = prepared.statement_with(step, &parameters, &relations);
         let mut result = statement.result_store();
-        statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
+        statement.execute(Some(snapshot), &parameters, &relations, Sink::Store(&mut result));
         if stage == last {
             return counts(&result, table);
         }
@@ -60,6 +63,9 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
 pub(super) fn meets_pairs(table: &StreamTable, changes: &[(u32, Changes)]) -> Result<bool> {
     let prepared = load(table)?;
     let scans = prepared.program.stages.iter().flat_map(|stage| stage.body.scans());
+    if prepared.program.reads_clock() {
+        return Ok(true);
+    }
     Ok(scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1)
 }
 

@@ -184,7 +184,9 @@ fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bo
     let last_refresh = row.last_refresh_at.map(unix_ms);
     Entry {
         name: row.name.to_string(),
-        unconditional: unannounced || matches!(timing, Timing::Cron(_)),
+        unconditional: unannounced
+            || row.frontier.as_ref().is_some_and(|frontier| frontier.clock.is_some())
+            || matches!(timing, Timing::Cron(_)),
         timing,
         calculated,
         seen: reads().filter(|edge| edge.captured).map(|edge| (edge.source, known(edge.source))).collect(),

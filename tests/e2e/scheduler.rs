@@ -5,6 +5,7 @@ use pgtrickle_tests::{Database, Session, tests, wait_until};
 tests![scheduled:
     changes_arrive_by_themselves,
     every_mode_is_scheduled,
+    the_clock_needs_no_writer,
     what_is_recomputed_waits_for_a_change,
     a_chain_arrives_by_itself,
     a_diamond_is_never_seen_half_done,
@@ -66,6 +67,13 @@ fn every_mode_is_scheduled(db: &mut Database) {
 }
 
 /// A query without a delta over captured tables: recomputed when they were written, and not otherwise.
+fn the_clock_needs_no_writer(db: &mut Database) {
+    db.run("CREATE TABLE t (id int, at timestamptz); INSERT INTO t VALUES (1, clock_timestamp() + interval '2 seconds'), (2, NULL)");
+    live(db, "past", "SELECT id FROM t WHERE at < now()");
+    assert_eq!(db.number("SELECT count(*) FROM past"), 0);
+    wait_until("the clock to let a row in", || db.number("SELECT count(*) FROM past") == 1);
+}
+
 fn what_is_recomputed_waits_for_a_change(db: &mut Database) {
     source(db);
     db.run("CREATE TABLE beside (v int)");

@@ -31,7 +31,12 @@ pub enum Leaf {
     Source(u32),
     /// By index in [`Program::stages`].
     Stage(usize),
+    /// The clock, which predicates compare with.
+    Clock,
 }
+
+/// The clock at which the contents were right, in the statements of [`Program::maintain`]: their only parameter.
+pub const OLD_CLOCK: &str = "$1";
 
 impl Leaf {
     /// The name under which statements read the leaf's change: for a source its buffer's columns (`w`, `c<attnum>`),
@@ -40,6 +45,7 @@ impl Leaf {
         match self {
             Leaf::Source(relid) => format!("d_{relid}"),
             Leaf::Stage(stage) => format!("d_s{stage}"),
+            Leaf::Clock => "d_clock".into(),
         }
     }
 }
@@ -75,6 +81,11 @@ impl Program {
     /// Every source that any stage reads, by `pg_class.oid`.
     pub fn sources(&self) -> BTreeSet<u32> {
         self.stages.iter().flat_map(|stage| stage.body.scans()).map(|scan| scan.relid).collect()
+    }
+
+    /// The contents change with the clock alone.
+    pub fn reads_clock(&self) -> bool {
+        self.stages.iter().any(|stage| stage.leaves().contains(&Leaf::Clock))
     }
 
     /// The names of the stream table's columns.

@@ -172,6 +172,12 @@ fn leaves(rel: &Rel, found: &mut BTreeSet<Leaf>) {
         Rel::Stage { stage, .. } => {
             found.insert(Leaf::Stage(*stage));
         }
+        Rel::Filter { input, predicates } => {
+            if predicates.iter().any(Scalar::reads_clock) {
+                found.insert(Leaf::Clock);
+            }
+            leaves(input, found);
+        }
         _ => rel.inputs().into_iter().for_each(|input| leaves(input, found)),
     }
 }

@@ -15,6 +15,9 @@ pub enum Fragment {
     Text(String),
     /// The column of the operator's input at this position (0-based; a join counts through its inputs in order).
     Column(usize),
+    /// The clock of the refresh as a value of this type. Occurs in the predicates of a Filter or a Join only, compared
+    /// with what does not read the clock.
+    Clock(String),
 }
 
 /// `pg_proc.provolatile` of the most volatile function inside.
@@ -44,7 +47,7 @@ pub fn columns(fragments: &[Fragment]) -> Vec<usize> {
         .iter()
         .filter_map(|fragment| match fragment {
             Fragment::Column(position) => Some(*position),
-            Fragment::Text(_) => None,
+            Fragment::Text(_) | Fragment::Clock(_) => None,
         })
         .collect();
     used.sort_unstable();
@@ -52,13 +55,18 @@ pub fn columns(fragments: &[Fragment]) -> Vec<usize> {
     used
 }
 
-/// The text of `fragments` with each column printed by `name`.
-pub fn render(fragments: &[Fragment], mut name: impl FnMut(usize) -> String) -> String {
+/// The text of `fragments` with each column printed by `name`, at the clock of the statement that it stands in.
+pub fn render(fragments: &[Fragment], name: impl FnMut(usize) -> String) -> String {
+    render_at("pg_catalog.now()", fragments, name)
+}
+
+fn render_at(clock: &str, fragments: &[Fragment], mut name: impl FnMut(usize) -> String) -> String {
     let mut text = String::new();
     for fragment in fragments {
         match fragment {
             Fragment::Text(literal) => text.push_str(literal),
             Fragment::Column(position) => text.push_str(&name(*position)),
+            Fragment::Clock(ty) => text.push_str(&format!("CAST({clock} AS {ty})")),
         }
     }
     text
@@ -68,7 +76,7 @@ pub fn render(fragments: &[Fragment], mut name: impl FnMut(usize) -> String) -> 
 pub fn remap(fragments: &[Fragment], mut place: impl FnMut(usize) -> usize) -> Vec<Fragment> {
     let moved = |fragment: &Fragment| match fragment {
         Fragment::Column(position) => Fragment::Column(place(*position)),
-        text @ Fragment::Text(_) => text.clone(),
+        other => other.clone(),
     };
     fragments.iter().map(moved).collect()
 }
@@ -138,6 +146,16 @@ impl Scalar {
     /// The text with each column printed by `name`.
     pub fn render(&self, name: impl FnMut(usize) -> String) -> String {
         render(&self.fragments, name)
+    }
+
+    /// Likewise, at the clock that the expression `clock` gives.
+    pub fn render_at(&self, clock: &str, name: impl FnMut(usize) -> String) -> String {
+        render_at(clock, &self.fragments, name)
+    }
+
+    /// The value depends on when it is computed.
+    pub fn reads_clock(&self) -> bool {
+        self.fragments.iter().any(|fragment| matches!(fragment, Fragment::Clock(_)))
     }
 
     /// The same expression over an input whose column `i` moved to `place(i)`.

@@ -2,6 +2,7 @@
 
 use pgtrickle_tests::Test;
 
+mod clock;
 mod distinct;
 mod functions;
 mod grouping_sets;
@@ -20,6 +21,7 @@ mod windows;
 mod writes;
 
 pub(crate) const MODULES: &[&[Test]] = &[
+    clock::TESTS,
     distinct::TESTS,
     functions::TESTS,
     grouping_sets::TESTS,

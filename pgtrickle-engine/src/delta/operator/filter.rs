@@ -1,18 +1,62 @@
 //! `Δσ_p(R) = σ_p(ΔR)`: selection is linear.
+//!
+//! A predicate `c` that compares with the clock changes by itself: `Δσ_c(R) = σ_c,old(ΔR) + (σ_c,new - σ_c,old)(R_new)`. Of
+//! the second part only rows are read for which `c` flips between the two clocks, one end of a range each:
+//! `σ_new - σ_old = σ_(new ∧ ¬old) - σ_(old ∧ ¬new)`; several such predicates flip one after the other, those before at the old
+//! clock and those after at the new one. The clock side of a comparison is never NULL, so `¬c` is NULL exactly when `c` is.
 
 use super::{Context, all_columns, column};
+use crate::delta::{Leaf, OLD_CLOCK};
 use crate::query::{Rel, Scalar};
-use crate::sql::conjunction;
+use crate::sql::{conjunction, list};
 
 pub(super) fn now(input: &Rel, predicates: &[Scalar], context: &Context) -> String {
-    select(&super::now(input, context), input.columns().len(), predicates, false)
+    let conditions = predicates.iter().map(|predicate| predicate.render(name));
+    select(&super::now(input, context), input.columns().len(), None, conditions)
 }
 
 pub(super) fn delta(input: &Rel, predicates: &[Scalar], context: &Context) -> Option<String> {
-    Some(select(&super::delta(input, context)?, input.columns().len(), predicates, true))
+    let width = input.columns().len();
+    let changed = super::delta(input, context).map(|change| {
+        let conditions = predicates.iter().map(|predicate| predicate.render_at(OLD_CLOCK, name));
+        select(&change, width, Some("f.w"), conditions)
+    });
+    let flipped = match context.changed.contains(&Leaf::Clock) {
+        true => flipped(&super::now(input, context), width, predicates),
+        false => Vec::new(),
+    };
+    let terms: Vec<String> = changed.into_iter().chain(flipped).collect();
+    match terms.len() {
+        0 => None,
+        1 => terms.into_iter().next(),
+        _ => Some(format!("({})", terms.join(") UNION ALL ("))),
+    }
 }
 
-fn select(input: &str, width: usize, predicates: &[Scalar], weight: bool) -> String {
-    let conditions = predicates.iter().map(|predicate| predicate.render(|i| format!("f.{}", column(i))));
-    format!("SELECT {} FROM ({input}) AS f WHERE {}", all_columns("f", width, weight), conjunction(conditions))
+/// The rows of `content` that the predicates let in or out as the clock moves.
+fn flipped(content: &str, width: usize, predicates: &[Scalar]) -> Vec<String> {
+    let (moving, fixed): (Vec<&Scalar>, Vec<&Scalar>) =
+        predicates.iter().partition(|predicate| predicate.reads_clock());
+    let mut terms = Vec::new();
+    for (position, predicate) in moving.iter().enumerate() {
+        let (old, new) = (predicate.render_at(OLD_CLOCK, name), predicate.render(name));
+        for (weight, holds, fails) in [("1", &new, &old), ("-1", &old, &new)] {
+            let before = moving[..position].iter().map(|predicate| predicate.render_at(OLD_CLOCK, name));
+            let after = moving[position + 1..].iter().chain(&fixed).map(|predicate| predicate.render(name));
+            let conditions = [holds.clone(), format!("NOT {fails}")].into_iter().chain(before).chain(after);
+            terms.push(select(content, width, Some(weight), conditions));
+        }
+    }
+    terms
+}
+
+fn name(position: usize) -> String {
+    format!("f.{}", column(position))
+}
+
+fn select(input: &str, width: usize, weight: Option<&str>, conditions: impl Iterator<Item = String>) -> String {
+    let kept = all_columns("f", width, false);
+    let weight = weight.map(|weight| if weight == "f.w" { weight.into() } else { format!("{weight} AS w") });
+    let outputs = list((!kept.is_empty()).then_some(kept).into_iter().chain(weight));
+    format!("SELECT {outputs} FROM ({input}) AS f WHERE {}", conjunction(conditions))
 }

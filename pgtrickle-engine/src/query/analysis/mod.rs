@@ -1,3 +1,4 @@
 //! Bottom-up facts about a tree, one per file.
 
+pub mod clock;
 pub mod keys;

@@ -1,0 +1,137 @@
+//! Expressions that read the clock: `now()` and its kin, which are fixed while a transaction runs.
+
+use super::nodes::{Expr, items};
+use super::types;
+use pgrx::{is_a, pg_guard, pg_sys};
+use std::ffi::c_void;
+
+/// The values of the clock in an expression, each a column of a stand-in entry.
+pub(super) struct Moments {
+    pub(super) entry: i32,
+    /// Their types, as SQL.
+    pub(super) types: Vec<String>,
+}
+
+impl Expr<'_> {
+    /// The value depends on when it is computed.
+    pub fn reads_clock(self) -> bool {
+        // SAFETY: a valid expression; no context is used.
+        unsafe { has_clock(self.node, std::ptr::null_mut()) }
+    }
+
+    /// A comparison of something that does not read the clock with something that is computed from nothing but the clock
+    /// and constants and never is NULL.
+    pub fn is_clock_comparison(self) -> bool {
+        // SAFETY: the tag tells the type; an operator's arguments are expressions.
+        unsafe {
+            if !is_a(self.node, pg_sys::NodeTag::T_OpExpr) {
+                return false;
+            }
+            let operator = &*self.node.cast::<pg_sys::OpExpr>();
+            let compares = operator.opresulttype == pg_sys::BOOLOID && is_plain(operator.opfuncid);
+            match items::<pg_sys::Node>(operator.args).as_slice() {
+                [left, right] if compares => {
+                    let [left, right] = [*left, *right].map(|side| std::ptr::from_ref(side).cast_mut());
+                    let reads = |side| has_clock(side, std::ptr::null_mut());
+                    match (reads(left), reads(right)) {
+                        (true, false) => is_computed(left),
+                        (false, true) => is_computed(right),
+                        _ => false,
+                    }
+                }
+                _ => false,
+            }
+        }
+    }
+}
+
+/// The function reads the clock and is fixed while a transaction runs.
+pub fn is_clock_function(function: u32) -> bool {
+    matches!(function, pg_sys::F_NOW | pg_sys::F_TRANSACTION_TIMESTAMP)
+}
+
+/// The value of the session is the clock.
+pub(super) fn is_clock_value(op: pg_sys::SQLValueFunctionOp::Type) -> bool {
+    use pg_sys::SQLValueFunctionOp as Op;
+    !matches!(
+        op,
+        Op::SVFOP_CURRENT_ROLE
+            | Op::SVFOP_CURRENT_USER
+            | Op::SVFOP_USER
+            | Op::SVFOP_SESSION_USER
+            | Op::SVFOP_CURRENT_CATALOG
+            | Op::SVFOP_CURRENT_SCHEMA
+    )
+}
+
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_clock(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_FuncExpr => is_clock_function((*node.cast::<pg_sys::FuncExpr>()).funcid.to_u32()),
+            pg_sys::NodeTag::T_SQLValueFunction => is_clock_value((*node.cast::<pg_sys::SQLValueFunction>()).op),
+            _ => false,
+        }
+    }
+}
+
+/// A walker: true where the clock is read.
+#[pg_guard]
+unsafe extern "C-unwind" fn has_clock(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: the walker calls back with valid nodes.
+    unsafe {
+        !node.is_null() && (is_clock(node) || pg_sys::expression_tree_walker_impl(node, Some(has_clock), context))
+    }
+}
+
+/// Built in, so that nothing but its arguments decides, and strict.
+fn is_plain(function: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup.
+    function.to_u32() < pg_sys::FirstUnpinnedObjectId && unsafe { pg_sys::func_strict(function) }
+}
+
+/// Arithmetic on the clock and constants.
+///
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_computed(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type; arguments are expressions.
+    unsafe {
+        let all =
+            |list| items::<pg_sys::Node>(list).iter().all(|node| is_computed(std::ptr::from_ref(*node).cast_mut()));
+        match (*node).type_ {
+            _ if is_clock(node) => true,
+            pg_sys::NodeTag::T_Const => !(*node.cast::<pg_sys::Const>()).constisnull,
+            pg_sys::NodeTag::T_RelabelType => is_computed((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            pg_sys::NodeTag::T_FuncExpr => {
+                let function = &*node.cast::<pg_sys::FuncExpr>();
+                !function.funcretset && is_plain(function.funcid) && all(function.args)
+            }
+            pg_sys::NodeTag::T_OpExpr => {
+                let operator = &*node.cast::<pg_sys::OpExpr>();
+                is_plain(operator.opfuncid) && all(operator.args)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A mutator: values of the clock become columns of the entry that stands for them.
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+    if node.is_null() {
+        return node;
+    }
+    // SAFETY: the caller passes Moments, and the mutator calls back with valid nodes.
+    unsafe {
+        if !is_clock(node) {
+            return pg_sys::expression_tree_mutator_impl(node, Some(lift), context);
+        }
+        let moments = &mut *context.cast::<Moments>();
+        let (oid, typmod) = (pg_sys::exprType(node), pg_sys::exprTypmod(node));
+        moments.types.push(types::data_type(oid, typmod, pg_sys::InvalidOid).sql);
+        pg_sys::makeVar(moments.entry, moments.types.len() as i16, oid, typmod, pg_sys::InvalidOid, 0).cast()
+    }
+}

@@ -1,0 +1,198 @@
+//! Queries that compare with the clock: rows come and go although nobody writes.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![
+    rows_that_become_old,
+    windows_of_time,
+    the_clock_above_and_below_other_operators,
+    the_clock_in_joins,
+    dates_and_local_times,
+    writes_while_the_clock_moves,
+    a_chain_over_the_clock,
+    the_clock_in_other_places,
+    nothing_that_flips,
+    one_transaction_has_one_clock,
+];
+
+/// Rows some tenths of a second before and after now, some of them alike, some without a time.
+fn moments(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, g int, at timestamptz, until timestamptz); CREATE TABLE u (g int, at timestamptz)");
+    db.run("INSERT INTO t SELECT i, i % 4, clock_timestamp() + i * interval '50 ms', clock_timestamp() + (i + 8) * interval '50 ms' FROM generate_series(-10, 20) AS i");
+    db.run(
+        "INSERT INTO u SELECT i % 5, clock_timestamp() + (i / 2) * interval '80 ms' FROM generate_series(-10, 20) AS i",
+    );
+    db.run("UPDATE t SET at = NULL WHERE id % 7 = 3; UPDATE t SET until = NULL WHERE id % 7 = 5; INSERT INTO u VALUES (1, NULL), (NULL, NULL)");
+}
+
+/// Refreshes and compares at one clock each time, until every row's time has passed.
+fn until_all_is_past(db: &mut Database) {
+    loop {
+        let done = db.text(
+            "SELECT clock_timestamp() > greatest((SELECT max(greatest(at, until)) FROM t), (SELECT max(at) FROM u))",
+        );
+        one_cycle(db, "SELECT 1");
+        if done == "t" || done == "true" {
+            return;
+        }
+    }
+}
+
+fn one_cycle(db: &mut Database, change: &str) {
+    db.run(&format!("BEGIN; {change}; COMMIT; BEGIN"));
+    db.check_after_refresh();
+    db.run("COMMIT");
+    if let Some(fallback) = db.fallback() {
+        panic!("{fallback}");
+    }
+}
+
+fn rows_that_become_old(db: &mut Database) {
+    moments(db);
+    db.stream("past", "SELECT id, at FROM t WHERE at < now()");
+    db.stream("future", "SELECT g, at FROM u WHERE now() <= at");
+    db.stream("both_ends", "SELECT id FROM t WHERE at <= CURRENT_TIMESTAMP AND until > CURRENT_TIMESTAMP");
+    db.stream("rounded", "SELECT id FROM t WHERE at < CURRENT_TIMESTAMP(1)");
+    until_all_is_past(db);
+    assert!(db.number("SELECT count(*) FROM past") > 20);
+    assert_eq!(db.number("SELECT count(*) FROM future") + db.number("SELECT count(*) FROM both_ends"), 0);
+}
+
+fn windows_of_time(db: &mut Database) {
+    moments(db);
+    db.stream("recent", "SELECT id, g FROM t WHERE at > now() - interval '200 ms'");
+    db.stream("between", "SELECT id FROM t WHERE at BETWEEN now() - interval '150 milliseconds' AND transaction_timestamp() + interval '0.2 s'");
+    db.stream("shifted_column", "SELECT id FROM t WHERE at + g * interval '30 ms' < now()");
+    db.stream("bag", "SELECT g FROM u WHERE at >= now() - interval '100 ms' AND g > 0");
+    until_all_is_past(db);
+}
+
+fn the_clock_above_and_below_other_operators(db: &mut Database) {
+    moments(db);
+    db.stream("grouped", "SELECT g, count(*) AS n, min(id) AS lo, max(at) AS hi FROM t WHERE at < now() GROUP BY g");
+    db.stream("had", "SELECT g, max(at) AS last FROM t GROUP BY g HAVING max(at) < now()");
+    db.stream("distinct_now", "SELECT DISTINCT g FROM u WHERE at > now()");
+    db.stream(
+        "merged",
+        "SELECT g FROM t WHERE at < now() EXCEPT ALL SELECT g FROM u WHERE at > now() - interval '100 ms'",
+    );
+    db.stream(
+        "in_sub_select",
+        "SELECT n, count(*) AS c FROM (SELECT g, count(*) AS n FROM u WHERE at <= now() GROUP BY g) AS x GROUP BY n",
+    );
+    db.stream("expanded", "SELECT id, x FROM (SELECT id, at, ARRAY[g, id] AS a FROM t) AS s, unnest(s.a) AS x WHERE s.at < now() AND x > 1");
+    db.stream("ranked", "SELECT id, rank() OVER (PARTITION BY g ORDER BY id) AS r FROM t WHERE until > now()");
+    until_all_is_past(db);
+}
+
+fn the_clock_in_joins(db: &mut Database) {
+    moments(db);
+    db.stream(
+        "both_sides",
+        "SELECT t.id, u.at FROM t JOIN u ON t.g = u.g AND u.at < now() WHERE t.at > now() - interval '300 ms'",
+    );
+    db.stream("padded", "SELECT t.id, u.at FROM t LEFT JOIN u ON t.g = u.g AND u.at > now()");
+    db.stream("padded_right", "SELECT t.id, u.at FROM t RIGHT JOIN u ON t.g = u.g AND t.at < now()");
+    db.stream("over_padded", "SELECT t.id, u.at FROM t LEFT JOIN u ON t.g = u.g WHERE t.until > now()");
+    db.stream("across", "SELECT t.id, u.g FROM t JOIN u ON t.g = u.g WHERE greatest(t.at, u.at) < now()");
+    until_all_is_past(db);
+}
+
+fn dates_and_local_times(db: &mut Database) {
+    db.run("SET TimeZone = 'UTC'");
+    moments(db);
+    db.run("CREATE TABLE d (day date, moment timestamp)");
+    db.run("INSERT INTO d SELECT current_date + i, localtimestamp + i * interval '60 ms' FROM generate_series(-5, 12) AS i");
+    db.stream("days", "SELECT day FROM d WHERE day > current_date - 3");
+    db.stream(
+        "from_midnight",
+        "SELECT moment FROM d WHERE day = current_date AND moment >= date_trunc('day', localtimestamp)",
+    );
+    db.stream("local", "SELECT day, moment FROM d WHERE moment < LOCALTIMESTAMP");
+    db.stream("mixed", "SELECT moment FROM d WHERE day <= now() + interval '2 days'");
+    until_all_is_past(db);
+    one_cycle(
+        db,
+        "INSERT INTO d SELECT day + 2, moment + interval '1 hour' FROM d; DELETE FROM d WHERE day < current_date",
+    );
+}
+
+fn writes_while_the_clock_moves(db: &mut Database) {
+    moments(db);
+    db.stream("past", "SELECT id, g FROM t WHERE at < now()");
+    db.stream("sums", "SELECT g, count(*) AS n, max(id) AS hi FROM t WHERE at < now() AND until >= now() GROUP BY g");
+    db.stream("pairs", "SELECT t.id, u.at FROM t JOIN u ON t.g = u.g WHERE u.at < now() AND t.at < now()");
+    for round in 0..12 {
+        one_cycle(
+            db,
+            &format!(
+                "UPDATE t SET at = at + interval '70 ms', g = (g + 1) % 4 WHERE id % 3 = {round} % 3; \
+                 DELETE FROM u WHERE ctid IN (SELECT min(ctid) FROM u); INSERT INTO u VALUES ({round} % 5, clock_timestamp() + interval '40 ms'); \
+                 INSERT INTO t VALUES (100 + {round}, 1, clock_timestamp() - interval '1 ms', clock_timestamp() + interval '90 ms')"
+            ),
+        );
+        one_cycle(db, &format!("DELETE FROM t WHERE id = {round}; UPDATE u SET g = NULL WHERE g = {round} % 5"));
+    }
+    until_all_is_past(db);
+    let mut full = db.connect();
+    full.run("TRUNCATE t");
+    db.run("BEGIN");
+    db.check_after_refresh();
+    db.run("COMMIT");
+}
+
+fn a_chain_over_the_clock(db: &mut Database) {
+    moments(db);
+    db.stream("lower_st", "SELECT id, g FROM t WHERE at < now()");
+    db.stream("upper_st", "SELECT g, count(*) AS n FROM lower_st GROUP BY g");
+    until_all_is_past(db);
+    one_cycle(db, "UPDATE t SET at = NULL WHERE g = 1");
+}
+
+fn the_clock_in_other_places(db: &mut Database) {
+    moments(db);
+    for query in [
+        "SELECT id, now() AS at FROM t",
+        "SELECT id FROM t WHERE at < now() OR g = 1",
+        "SELECT id FROM t WHERE NOT (at < now() AND g = 1)",
+        "SELECT id FROM t WHERE at - now() < until - now()",
+        "SELECT count(*) FILTER (WHERE at < now()) AS n FROM t",
+        "SELECT date_trunc('hour', now() - at) AS age, count(*) AS n FROM t GROUP BY 1",
+        "SELECT t.id, u.at FROM t LEFT JOIN u ON t.g = u.g AND t.at < now()",
+        "SELECT t.id, u.at FROM t FULL JOIN u ON t.g = u.g AND u.at < now()",
+        "SELECT id FROM t WHERE at < clock_timestamp()",
+        "SELECT id FROM t WHERE at < statement_timestamp()",
+        "SELECT id FROM t WHERE age(at) < interval '1 day'",
+        "SELECT id, s FROM t, generate_series(at, now(), interval '1 hour') AS s",
+    ] {
+        let call = format!(
+            "SELECT pgtrickle.create_stream_table('st', $q${query}$q$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        );
+        let failure = db.fails(&call);
+        assert_eq!(failure.sqlstate, "0A000", "{query}: {failure:?}");
+    }
+}
+
+fn nothing_that_flips(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, at timestamptz); INSERT INTO t SELECT i, now() - i * interval '1 day' FROM generate_series(1, 9) AS i");
+    db.stream("past", "SELECT id FROM t WHERE at < now()");
+    one_cycle(db, "SELECT 1");
+    let history = "SELECT count(*) FROM pgtrickle.pgt_refresh_history";
+    let before = db.number(history);
+    db.refresh("past");
+    assert_eq!(db.number(history), before);
+    one_cycle(db, "INSERT INTO t VALUES (20, now() + interval '1 day'), (21, now())");
+}
+
+fn one_transaction_has_one_clock(db: &mut Database) {
+    moments(db);
+    db.stream("past", "SELECT id, at FROM t WHERE at < now()");
+    db.run("BEGIN; SELECT now()");
+    let mut other = db.connect();
+    while other.text("SELECT count(*) FROM t WHERE at BETWEEN now() - interval '120 ms' AND now()") == "0" {}
+    other.run("SELECT pgtrickle.refresh_stream_table('past')");
+    // This transaction's clock is behind the one that the contents have.
+    db.check_after_refresh();
+    db.run("COMMIT");
+    until_all_is_past(db);
+}
