@@ -69,7 +69,7 @@ pub fn import(query: &str) -> Result<Imported> {
         refuse::in_every_mode(&analysed)?;
         let mut outputs = target::outputs(analysed.query)?;
         let mut warnings = Vec::new();
-        if analysed.query.is_ordered() && !analysed.query.has_limit() {
+        if analysed.query.is_ordered() && !analysed.query.has_limit() && !analysed.query.is_distinct_on() {
             warnings.push("ORDER BY without LIMIT has no effect: a stream table has no order.".into());
         }
         let tree = match tree(&analysed) {

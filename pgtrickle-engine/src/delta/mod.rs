@@ -13,6 +13,7 @@
 pub mod apply;
 mod key;
 pub mod operator;
+mod probes;
 pub mod stage;
 pub mod zset;
 

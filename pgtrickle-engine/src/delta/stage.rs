@@ -71,7 +71,8 @@ fn cut_keyed(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
             (input, partition, Computation::Window { windows, calls })
         }
         Rel::TopK { input, partition, order, limit, offset, with_ties } => {
-            let tie_breakers = tie_breakers(&input);
+            let ordered = |position: &usize| order.iter().any(|item| item.value.as_column() == Some(*position));
+            let tie_breakers = tie_breakers(&input).into_iter().filter(|position| !ordered(position)).collect();
             (input, partition, Computation::TopK(TopK { order, tie_breakers, limit, offset, with_ties }))
         }
         other => return other,

@@ -78,28 +78,34 @@ impl Keyed {
     /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
     /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
     pub fn maintain(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        if let Computation::TopK(top) = &self.computation
+            && self.partition.is_empty()
+        {
+            let boundary = top.boundary(self.width, table);
+            return self.apply(delta, &boundary, &top.refilled(body, self.width), &self.stored(table, "t"), table);
+        }
         let new = self.fill(&self.restricted(body));
-        self.apply(delta, &new, &self.stored(table), table)
+        self.apply(delta, &self.touched(), &new, &self.stored(table, "d"), table)
     }
 
-    /// Replaces the `stored` rows, of which the state's `tid` is known, by the `new` ones.
+    /// Replaces the `stored` rows, of which the state's `tid` is known, by the `new` ones; `with` are the WITH items that
+    /// both read, besides `d`, the delta.
     ///
     /// Among rows of one image, `r` counts the old and the new ones each, and `s` is how many more new ones there are: of
     /// the more numerous, the first `abs(s)` are what differs.
-    fn apply(&self, delta: &str, new: &str, stored: &str, table: &QualifiedName) -> String {
+    fn apply(&self, delta: &str, with: &str, new: &str, stored: &str, table: &QualifiedName) -> String {
         let width = self.columns.len();
         let by = image(&self.columns, "z");
         let names = list((0..width).map(column));
         let values = all_columns("u", width, false);
         format!(
-            "WITH d AS MATERIALIZED ({delta}), {}\
+            "WITH d AS MATERIALIZED ({delta}), {with}\
              u AS MATERIALIZED (SELECT z.*, pg_catalog.row_number() OVER (PARTITION BY {by}, z.w) AS r, \
              pg_catalog.sum(z.w) OVER (PARTITION BY {by}) AS s \
              FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z), \
              x AS (DELETE FROM {table} AS s USING u WHERE s.ctid = u.tid AND u.w < 0 AND u.r <= - u.s), \
              y AS (INSERT INTO {table} ({names}) SELECT {values} FROM u WHERE u.w > 0 AND u.r <= u.s) \
              SELECT {values}, u.w FROM u WHERE u.r <= u.s * u.w",
-            self.touched(),
             all_columns("n", width, false),
         )
     }
@@ -113,11 +119,11 @@ impl Keyed {
         format!("k AS MATERIALIZED (SELECT DISTINCT {} FROM d), ", list(keys))
     }
 
-    /// The rows of the state that are of a touched partition.
-    fn stored(&self, table: &QualifiedName) -> String {
+    /// The rows of the state that are of a touched partition; if there is but one, it is touched when `any` has a row.
+    fn stored(&self, table: &QualifiedName, any: &str) -> String {
         let columns = all_columns("s", self.columns.len(), false);
         let (from, condition) = match self.partition.is_empty() {
-            true => (format!("{table} AS s"), "EXISTS (SELECT FROM d)".to_string()),
+            true => (format!("{table} AS s"), format!("EXISTS (SELECT FROM {any})")),
             false => (format!("k JOIN {table} AS s ON {}", same_key(&self.key(), "s", "k")), "true".into()),
         };
         format!("SELECT {columns}, -1 AS w, s.ctid AS tid FROM {from} WHERE {condition}")

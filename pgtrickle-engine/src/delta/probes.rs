@@ -1,0 +1,125 @@
+//! The indexes that readers of a state table look rows up by.
+//!
+//! A join probes each of its inputs by the columns that it equates with another input's; a keyed recomputation probes its
+//! input by the partition. Where such columns are a state table's own, an index on them keeps the cost of a change from
+//! growing with the state. Identity needs another index where keys can be NULL (`super::key`), and that one serves no
+//! join.
+
+use super::{Program, StageKind};
+use crate::query::Rel;
+use crate::sql::{Ident, list};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Columns of the stored result of a stage.
+type Probe = (usize, BTreeSet<usize>);
+
+impl Program {
+    /// The columns of each index, besides that of its identity, that the stored result of the inner stage `stage` needs.
+    pub fn probes(&self, stage: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        for reader in &self.stages[stage + 1..] {
+            if let StageKind::Keyed(keyed) = &reader.kind {
+                add(&reader.body, &keyed.partition, &mut found);
+            }
+            in_joins(&reader.body, &mut found);
+        }
+        let columns = self.stages[stage].columns();
+        let (identity, _) = self.stages[stage].index().unwrap_or_default();
+        let sortable = |probe: &BTreeSet<usize>| probe.iter().all(|position| columns[*position].ty.btree);
+        let mut probes = BTreeSet::new();
+        for (_, probe) in found.into_iter().filter(|(of, probe)| *of == stage && sortable(probe)) {
+            let names = list(probe.iter().map(|position| Ident::new(&columns[*position].name)));
+            if identity != names && !identity.starts_with(&format!("{names}, ")) {
+                probes.insert(names);
+            }
+        }
+        probes.into_iter().collect()
+    }
+}
+
+/// What the joins in `rel` look up.
+fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {
+    let inputs = rel.inputs();
+    inputs.iter().for_each(|input| in_joins(input, found));
+    let predicates = match rel {
+        Rel::Join { predicates, .. } | Rel::OuterJoin { predicates, .. } | Rel::SemiJoin { predicates, .. } => {
+            predicates
+        }
+        _ => return,
+    };
+    let mut starts = vec![0];
+    for input in &inputs {
+        starts.push(starts[starts.len() - 1] + input.columns().len());
+    }
+    let place = |column: usize| {
+        let input = starts.partition_point(|start| *start <= column) - 1;
+        (input, column - starts[input])
+    };
+    let mut equated: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    for (a, b) in predicates.iter().filter_map(|predicate| predicate.as_equality()) {
+        let ((a, x), (b, y)) = (place(a), place(b));
+        equated.entry((a, b)).or_default().push(x);
+        equated.entry((b, a)).or_default().push(y);
+    }
+    for ((input, _), columns) in equated.into_iter().filter(|((a, b), _)| a != b) {
+        add(inputs[input], &columns, found);
+    }
+}
+
+/// A lookup of `rel` by `columns`: those of them that are columns of a stored result.
+fn add(rel: &Rel, columns: &[usize], found: &mut Vec<Probe>) {
+    let mut stages: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (stage, column) in columns.iter().filter_map(|column| origin(rel, *column)) {
+        stages.entry(stage).or_default().insert(column);
+    }
+    found.extend(stages);
+}
+
+/// The stage and column of it that `column` of `rel` is, unchanged.
+fn origin(rel: &Rel, column: usize) -> Option<(usize, usize)> {
+    match rel {
+        Rel::Stage { stage, .. } => Some((*stage, column)),
+        Rel::Filter { input, .. } => origin(input, column),
+        Rel::Project { input, outputs } => origin(input, outputs[column].1.as_column()?),
+        Rel::Join { .. } | Rel::OuterJoin { .. } | Rel::SemiJoin { .. } | Rel::Expand { .. } => {
+            let mut first = 0;
+            for input in rel.inputs() {
+                let width = input.columns().len();
+                if column < first + width {
+                    return origin(input, column - first);
+                }
+                first += width;
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::testing::{equality, int4, scan};
+    use crate::query::{Scalar, WindowDefinition};
+
+    fn groups(keys: &[usize]) -> Rel {
+        let keys = keys.iter().map(|key| (format!("g{key}"), Scalar::column(*key, int4(), true)));
+        Rel::Aggregate { input: Box::new(scan(1, &["a", "b"], &[])), keys: keys.collect(), calls: Vec::new() }
+    }
+
+    #[test]
+    fn a_join_and_a_partition_need_plain_indexes_where_keys_can_be_null() {
+        let join = Rel::Join { inputs: vec![groups(&[0, 1]), scan(2, &["x"], &[])], predicates: vec![equality(1, 2)] };
+        assert_eq!(Program::compile(join).probes(0), vec!["\"k2\""]);
+        let windows = vec![WindowDefinition { name: Ident::new("w"), order: Vec::new(), frame: String::new() }];
+        let window = Rel::Window {
+            input: Box::new(groups(&[0, 1])),
+            partition: vec![Scalar::column(0, int4(), true)],
+            windows,
+            calls: vec![("c".into(), Scalar::one())],
+        };
+        let program = Program::compile(window);
+        assert_eq!(program.probes(0), vec!["\"k1\""]);
+        assert!(program.probes(1).is_empty());
+    }
+}
