@@ -105,20 +105,6 @@ impl Program {
 fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {
     match rel {
         Rel::Scan(scan) => change(scan),
-        Rel::Stage { .. } | Rel::Opaque { .. } => {}
-        Rel::Filter { input, .. }
-        | Rel::Project { input, .. }
-        | Rel::Expand { input, .. }
-        | Rel::Aggregate { input, .. }
-        | Rel::Distinct { input }
-        | Rel::Window { input, .. }
-        | Rel::TopK { input, .. } => for_each_scan(input, change),
-        Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => {
-            for_each_scan(left, change);
-            for_each_scan(right, change);
-        }
-        Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => {
-            inputs.iter_mut().for_each(|input| for_each_scan(input, change));
-        }
+        _ => rel.inputs_mut().into_iter().for_each(|input| for_each_scan(input, change)),
     }
 }

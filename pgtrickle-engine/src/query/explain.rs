@@ -46,6 +46,7 @@ fn line(rel: &Rel) -> String {
             let on = if on.is_empty() { String::new() } else { format!(" on {}", scalars(on)) };
             format!("Expand {}{text}{on}", if *outer { "outer " } else { "" })
         }
+        Rel::Apply { predicates, kind, .. } => format!("Apply {kind:?} {}", scalars(predicates)),
         Rel::UnionAll { .. } => "UnionAll".into(),
         Rel::Aggregate { keys, calls, .. } => {
             let keys = keys.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");

@@ -1,6 +1,6 @@
 //! ORDER BY items and window definitions.
 
-use super::scalar::Scalar;
+use super::scalar::{Fragment, Scalar};
 use crate::sql::{Ident, list};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,14 @@ pub struct WindowDefinition {
 }
 
 impl WindowDefinition {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Vec<Fragment>> {
+        self.order.iter().map(|item| &item.value.fragments)
+    }
+
+    pub(crate) fn texts_mut(&mut self) -> impl Iterator<Item = &mut Vec<Fragment>> {
+        self.order.iter_mut().map(|item| &mut item.value.fragments)
+    }
+
     /// The ORDER BY and the frame, values printed by `value`; empty without either.
     pub fn ordered(&self, value: impl Fn(&Scalar) -> String) -> String {
         let order = list(self.order.iter().map(|item| item.render(&value)));

@@ -76,11 +76,42 @@ pub struct AggregateCall {
     pub call: Scalar,
 }
 
+impl AggregateCall {
+    fn scalars(&self) -> impl Iterator<Item = &Scalar> {
+        self.argument.iter().chain(&self.filter).chain([&self.call])
+    }
+
+    fn scalars_mut(&mut self) -> impl Iterator<Item = &mut Scalar> {
+        self.argument.iter_mut().chain(&mut self.filter).chain([&mut self.call])
+    }
+
+    /// The same call with every expression changed alike.
+    pub fn map(&self, change: impl Fn(&Scalar) -> Scalar) -> Self {
+        AggregateCall {
+            function: self.function,
+            argument: self.argument.as_ref().map(&change),
+            filter: self.filter.as_ref().map(&change),
+            call: change(&self.call),
+        }
+    }
+}
+
 /// Whose unmatched rows an outer join keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     Left,
     Both,
+}
+
+/// What becomes of the rows that [`Rel::Apply`] evaluates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplyKind {
+    /// They decide about the left row, as in a semi-join.
+    Semi(Yield),
+    /// The only one's first column is a column with this name, last; NULL when there is none, an error when there are two.
+    Scalar(String),
+    /// They are joined to the left row; with `outer`, NULLs when there is none.
+    Lateral { outer: bool },
 }
 
 /// What a semi-join yields.
@@ -148,6 +179,9 @@ pub enum Rel {
     /// `outer`, a row for which there is none stays, its item's columns NULL. Yields the columns of `input`, then the
     /// item's; `on` counts through both.
     Expand { input: Box<Rel>, item: Item, on: Vec<Scalar>, outer: bool },
+    /// `right` evaluated for every row of `left`, whose columns it reads as [`super::Fragment::Outer`]. Only importing makes
+    /// it, and decorrelation removes it. Predicates count through both.
+    Apply { left: Box<Rel>, right: Box<Rel>, predicates: Vec<Scalar>, kind: ApplyKind },
     /// The rows of all inputs. Inputs agree in number and types of columns; `columns` gives the result's.
     UnionAll { inputs: Vec<Rel>, columns: Vec<Column> },
     /// One row per group of equal `keys`, or exactly one row when there are none. Yields keys, then calls.
@@ -197,6 +231,17 @@ impl Rel {
             Rel::Join { inputs, .. } => inputs.iter().flat_map(Rel::columns).collect(),
             Rel::OuterJoin { left, right, side, .. } => outer_columns(&left.columns(), &right.columns(), *side),
             Rel::SemiJoin { left, yields, .. } => yields.columns(left.columns()),
+            Rel::Apply { left, right, kind, .. } => match kind {
+                ApplyKind::Semi(yields) => yields.columns(left.columns()),
+                ApplyKind::Lateral { outer: true } => outer_columns(&left.columns(), &right.columns(), Side::Left),
+                ApplyKind::Lateral { outer: false } => left.columns().into_iter().chain(right.columns()).collect(),
+                ApplyKind::Scalar(name) => {
+                    let mut columns = left.columns();
+                    let value = right.columns().swap_remove(0);
+                    columns.push(Column { name: name.clone(), nullable: true, ..value });
+                    columns
+                }
+            },
             Rel::Expand { input, item, outer, .. } => {
                 let nullable = |column: &Column| Column { nullable: column.nullable || *outer, ..column.clone() };
                 input.columns().into_iter().chain(item.columns.iter().map(nullable)).collect()
@@ -231,8 +276,89 @@ impl Rel {
             | Rel::Distinct { input }
             | Rel::Window { input, .. }
             | Rel::TopK { input, .. } => vec![input],
-            Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } => vec![left, right],
+            Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } | Rel::Apply { left, right, .. } => {
+                vec![left, right]
+            }
             Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => inputs.iter().collect(),
+        }
+    }
+
+    /// Likewise, to change them.
+    pub fn inputs_mut(&mut self) -> Vec<&mut Rel> {
+        match self {
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => Vec::new(),
+            Rel::Filter { input, .. }
+            | Rel::Project { input, .. }
+            | Rel::Expand { input, .. }
+            | Rel::Aggregate { input, .. }
+            | Rel::Distinct { input }
+            | Rel::Window { input, .. }
+            | Rel::TopK { input, .. } => vec![input],
+            Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } | Rel::Apply { left, right, .. } => {
+                vec![left, right]
+            }
+            Rel::Join { inputs, .. } | Rel::UnionAll { inputs, .. } => inputs.iter_mut().collect(),
+        }
+    }
+
+    /// The text of the operator's own expressions.
+    pub fn texts(&self) -> Vec<&Vec<Fragment>> {
+        match self {
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Distinct { .. } | Rel::UnionAll { .. } => {
+                Vec::new()
+            }
+            Rel::Filter { predicates, .. }
+            | Rel::Join { predicates, .. }
+            | Rel::OuterJoin { predicates, .. }
+            | Rel::SemiJoin { predicates, .. }
+            | Rel::Apply { predicates, .. } => predicates.iter().map(|scalar| &scalar.fragments).collect(),
+            Rel::Expand { item, on, .. } => on.iter().map(|scalar| &scalar.fragments).chain([&item.text]).collect(),
+            Rel::Project { outputs, .. } => outputs.iter().map(|(_, scalar)| &scalar.fragments).collect(),
+            Rel::Aggregate { keys, calls, .. } => {
+                let calls = calls.iter().flat_map(|(_, call)| call.scalars());
+                keys.iter().map(|(_, scalar)| scalar).chain(calls).map(|scalar| &scalar.fragments).collect()
+            }
+            Rel::Window { partition, windows, calls, .. } => {
+                let windows = windows.iter().flat_map(WindowDefinition::texts);
+                let calls = calls.iter().map(|(_, call)| &call.fragments);
+                partition.iter().map(|scalar| &scalar.fragments).chain(windows).chain(calls).collect()
+            }
+            Rel::TopK { partition, order, limit, offset, .. } => {
+                let order = order.iter().map(|item| &item.value);
+                partition.iter().chain(order).chain(limit).chain(offset).map(|scalar| &scalar.fragments).collect()
+            }
+        }
+    }
+
+    /// Likewise, to change it.
+    pub fn texts_mut(&mut self) -> Vec<&mut Vec<Fragment>> {
+        match self {
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Distinct { .. } | Rel::UnionAll { .. } => {
+                Vec::new()
+            }
+            Rel::Filter { predicates, .. }
+            | Rel::Join { predicates, .. }
+            | Rel::OuterJoin { predicates, .. }
+            | Rel::SemiJoin { predicates, .. }
+            | Rel::Apply { predicates, .. } => predicates.iter_mut().map(|scalar| &mut scalar.fragments).collect(),
+            Rel::Expand { item, on, .. } => {
+                on.iter_mut().map(|scalar| &mut scalar.fragments).chain([&mut item.text]).collect()
+            }
+            Rel::Project { outputs, .. } => outputs.iter_mut().map(|(_, scalar)| &mut scalar.fragments).collect(),
+            Rel::Aggregate { keys, calls, .. } => {
+                let calls = calls.iter_mut().flat_map(|(_, call)| call.scalars_mut());
+                keys.iter_mut().map(|(_, scalar)| scalar).chain(calls).map(|scalar| &mut scalar.fragments).collect()
+            }
+            Rel::Window { partition, windows, calls, .. } => {
+                let windows = windows.iter_mut().flat_map(WindowDefinition::texts_mut);
+                let calls = calls.iter_mut().map(|(_, call)| &mut call.fragments);
+                partition.iter_mut().map(|scalar| &mut scalar.fragments).chain(windows).chain(calls).collect()
+            }
+            Rel::TopK { partition, order, limit, offset, .. } => {
+                let order = order.iter_mut().map(|item| &mut item.value);
+                let all = partition.iter_mut().chain(order).chain(limit).chain(offset);
+                all.map(|scalar| &mut scalar.fragments).collect()
+            }
         }
     }
 

@@ -18,6 +18,9 @@ pub enum Fragment {
     /// The clock of the refresh as a value of this type. Occurs in the predicates of a Filter or a Join only, compared
     /// with what does not read the clock.
     Clock(String),
+    /// In the right side of an [`super::Rel::Apply`]: a column of the left side of the `depth`th one around, counted from
+    /// the innermost, 1. Decorrelation leaves none.
+    Outer { depth: usize, column: usize },
 }
 
 /// `pg_proc.provolatile` of the most volatile function inside.
@@ -47,7 +50,7 @@ pub fn columns(fragments: &[Fragment]) -> Vec<usize> {
         .iter()
         .filter_map(|fragment| match fragment {
             Fragment::Column(position) => Some(*position),
-            Fragment::Text(_) | Fragment::Clock(_) => None,
+            Fragment::Text(_) | Fragment::Clock(_) | Fragment::Outer { .. } => None,
         })
         .collect();
     used.sort_unstable();
@@ -67,6 +70,7 @@ fn render_at(clock: &str, fragments: &[Fragment], mut name: impl FnMut(usize) ->
             Fragment::Text(literal) => text.push_str(literal),
             Fragment::Column(position) => text.push_str(&name(*position)),
             Fragment::Clock(ty) => text.push_str(&format!("CAST({clock} AS {ty})")),
+            Fragment::Outer { depth, column } => text.push_str(&format!("outer{depth}#{column}")),
         }
     }
     text
@@ -79,6 +83,11 @@ pub fn remap(fragments: &[Fragment], mut place: impl FnMut(usize) -> usize) -> V
         other => other.clone(),
     };
     fragments.iter().map(moved).collect()
+}
+
+/// `=` as PostgreSQL prints it, or qualified as [`DataType::eq`] is.
+pub(crate) fn is_equals(text: &str) -> bool {
+    text == " = " || (text.starts_with(" OPERATOR(") && text.ends_with(".=) "))
 }
 
 impl Scalar {
@@ -121,7 +130,7 @@ impl Scalar {
         use Fragment::{Column, Text};
         match self.fragments.as_slice() {
             [Text(open), Column(a), Text(equals), Column(b), Text(close)]
-                if open == "(" && equals == " = " && close == ")" =>
+                if open == "(" && is_equals(equals) && close == ")" =>
             {
                 Some((*a, *b))
             }
@@ -136,6 +145,34 @@ impl Scalar {
             (a, b) if b < width && a >= width => Some((b, a)),
             _ => None,
         }
+    }
+
+    /// The same expression with every column replaced by what `of` gives for it.
+    pub fn substitute(&self, mut of: impl FnMut(usize) -> Scalar) -> Self {
+        let mut result = Scalar { fragments: Vec::new(), ..self.clone() };
+        for fragment in &self.fragments {
+            let Fragment::Column(position) = fragment else {
+                result.fragments.push(fragment.clone());
+                continue;
+            };
+            let part = of(*position);
+            result.nullable |= part.nullable;
+            result.volatility = result.volatility.max(part.volatility);
+            let enclosed = self.fragments.len() > 1 && part.fragments.len() > 1;
+            if enclosed {
+                result.fragments.push(Fragment::Text("(".into()));
+            }
+            result.fragments.extend(part.fragments);
+            if enclosed {
+                result.fragments.push(Fragment::Text(")".into()));
+            }
+        }
+        result
+    }
+
+    /// The same expression, its pieces replaced one by one.
+    pub fn map(&self, change: impl FnMut(&Fragment) -> Fragment) -> Self {
+        Scalar { fragments: self.fragments.iter().map(change).collect(), ..self.clone() }
     }
 
     /// Positions of the input's columns that the expression reads, each once, ascending.

@@ -43,6 +43,7 @@ pub fn now(rel: &Rel, context: &Context) -> String {
         }
         Rel::Expand { input, item, on, outer } => expand::now(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
+        Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
         Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
             unreachable!("staging cuts at stateful operators")
         }
@@ -64,6 +65,7 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
         }
         Rel::Expand { input, item, on, outer } => expand::delta(input, item, on, *outer, context),
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
+        Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
         Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
             unreachable!("staging cuts at stateful operators")
         }

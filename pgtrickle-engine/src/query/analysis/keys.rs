@@ -23,6 +23,7 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         Rel::Join { inputs, predicates } => joined(inputs, predicates),
         Rel::OuterJoin { left, right, predicates, side } => outer_joined(left, right, predicates, *side),
         Rel::SemiJoin { left, .. } => keys(left),
+        Rel::Apply { .. } => Vec::new(),
         Rel::Expand { input, item, .. } if item.ordinality => {
             let number = input.columns().len() + item.columns.len() - 1;
             keys(input).into_iter().map(|key| key.into_iter().chain([number]).collect()).collect()

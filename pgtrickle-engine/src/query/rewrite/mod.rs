@@ -1,6 +1,9 @@
 //! Tree-to-tree passes, one per file.
 
+pub mod decorrelate;
 pub mod distinct;
+mod domain;
+mod lift;
 pub mod merge_filters;
 pub mod prune;
 
@@ -34,6 +37,9 @@ pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
         }
         Rel::SemiJoin { left, right, predicates, yields } => {
             Rel::SemiJoin { left: boxed(left), right: boxed(right), predicates, yields }
+        }
+        Rel::Apply { left, right, predicates, kind } => {
+            Rel::Apply { left: boxed(left), right: boxed(right), predicates, kind }
         }
         Rel::UnionAll { inputs, columns } => {
             Rel::UnionAll { inputs: inputs.into_iter().map(change).collect(), columns }

@@ -59,7 +59,9 @@ impl Narrowed {
 fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
     match rel {
         Rel::Scan(scan) => narrow_scan(scan, needed),
-        Rel::Stage { .. } | Rel::Opaque { .. } => Narrowed { kept: (0..rel.columns().len()).collect(), rel },
+        Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Apply { .. } => {
+            Narrowed { kept: (0..rel.columns().len()).collect(), rel }
+        }
         Rel::Filter { input, predicates } => {
             let mut below = narrow(*input, &with_used(needed, &predicates));
             let predicates = predicates.iter().map(|predicate| below.scalar(predicate)).collect();
