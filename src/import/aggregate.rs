@@ -7,23 +7,23 @@ use super::expr::Scope;
 use super::from::From;
 use super::grouping_sets::Groups;
 use super::item;
-use super::select::Importer;
-use super::unsupported;
+use super::select::{Importer, Level};
+use super::{link, unsupported};
 use crate::error::Result;
 use crate::pg::grouping::{Call, Grouped};
-use crate::pg::nodes::{Expr, Query, Target};
-use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Rel, Scalar};
+use crate::pg::nodes::{Expr, Target};
+use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Scalar};
 
 /// The groups of `from` that HAVING keeps, and the targets over them.
 pub(super) fn import<'a>(
     importer: &Importer,
-    query: Query<'a>,
+    level: &Level<'_, 'a>,
     grouped: Grouped<'a>,
-    from: From<'a>,
+    mut from: From<'a>,
 ) -> Result<(From<'a>, Vec<Target<'a>>)> {
     let Grouped { keys, dependent, calls, groupings, targets, having, .. } = grouped;
     let (key_entry, dependent_entry, call_entry) = (grouped.key_entry, grouped.dependent_entry, grouped.call_entry);
-    let mut above = Scope::new(importer.deparser(query, &[dependent.len(), calls.len(), groupings.len()]));
+    let mut above = Scope::new(importer.deparser(level.query, &[dependent.len(), calls.len(), groupings.len()]), level);
     let placed = [
         (key_entry, keys.len()),
         (dependent_entry, dependent.len()),
@@ -44,7 +44,8 @@ pub(super) fn import<'a>(
         let target = targets.iter().find(|target| !target.junk && target.expr.as_variable() == variable);
         target.map_or(fallback, |target| target.name.clone())
     };
-    let mut input = from.rel;
+    let below = keys.iter().map(|(_, key)| *key).chain(dependent.iter().copied()).chain(calls.iter().map(|c| c.expr));
+    let mut input = link::values(importer, level, &mut from.scope, from.rel, below)?;
     let (names, keys): (Vec<String>, Vec<Expr<'a>>) = keys.into_iter().unzip();
     let keys = if keys.iter().any(|key| key.returns_set()) {
         let width = keys.len();
@@ -68,10 +69,8 @@ pub(super) fn import<'a>(
     }
 
     let groups = Groups { input, keys: key_scalars, dependent: dependents, calls: aggregate_calls, groupings };
-    let rel = groups.union(&query.grouping_sets())?;
-    let predicates = having.into_iter().flat_map(Expr::conjuncts).map(|conjunct| above.predicate(conjunct));
-    let predicates = predicates.collect::<Result<Vec<_>>>()?;
-    let rel = if predicates.is_empty() { rel } else { Rel::Filter { input: Box::new(rel), predicates } };
+    let rel = groups.union(&level.query.grouping_sets())?;
+    let rel = link::filter(importer, level, &mut above, rel, 0, having.into_iter().collect())?;
     Ok((From { rel, scope: above }, targets))
 }
 

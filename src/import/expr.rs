@@ -1,7 +1,8 @@
 //! Expressions → scalars over one operator's input.
 
+use super::select::Level;
 use super::unsupported;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::deparse::{Deparser, Piece};
 use crate::pg::nodes::{Expr, Variable};
 use pgtrickle_engine::query::{Fragment, Scalar};
@@ -11,11 +12,22 @@ use std::collections::HashMap;
 pub(super) struct Scope<'a> {
     deparser: Deparser<'a>,
     places: HashMap<Variable, usize>,
+    /// Columns of the queries further out.
+    outer: HashMap<Variable, Fragment>,
+    /// The entry whose columns are the values of sub-selects in expressions.
+    link_entry: usize,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(deparser: Deparser<'a>) -> Self {
-        Scope { deparser, places: HashMap::new() }
+    pub(super) fn new(deparser: Deparser<'a>, level: &Level<'_, 'a>) -> Self {
+        let link_entry = level.link_entry;
+        let mut scope = Scope { deparser, places: HashMap::new(), outer: HashMap::new(), link_entry };
+        for (first, further, depth) in level.outer_scopes() {
+            let here = |(entry, column): &Variable| (entry + first - 1, *column);
+            let read = |place: &usize| place.checked_sub(further.start).map(|column| Fragment::Outer { depth, column });
+            scope.outer.extend(further.scope.places.iter().filter_map(|(v, place)| Some((here(v), read(place)?))));
+        }
+        scope
     }
 
     /// The column of the range table is the input's column at `position`.
@@ -33,14 +45,16 @@ impl<'a> Scope<'a> {
         if !condition.is_clock_comparison() {
             return self.scalar(condition);
         }
-        self.check_columns(condition)?;
-        Ok(self.made_of(condition, self.filled(self.deparser.pieces(condition)?)?))
+        let fragment = |variable| self.fragment(variable);
+        self.check_columns(condition, fragment)?;
+        Ok(self.made_of(condition, self.filled(self.deparser.pieces(condition)?, fragment)?))
     }
 
     /// The call of a window function, OVER the window `name`.
     pub(super) fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Scalar> {
-        self.check(expr)?;
-        Ok(self.made_of(expr, self.filled(self.deparser.window_call(expr, name)?)?))
+        let fragment = |variable| self.fragment(variable);
+        self.check(expr, fragment)?;
+        Ok(self.made_of(expr, self.filled(self.deparser.window_call(expr, name)?, fragment)?))
     }
 
     /// The number of entries that expressions are over.
@@ -53,22 +67,33 @@ impl<'a> Scope<'a> {
         self.deparser.append(width);
     }
 
-    /// The text of the expression over the input.
-    pub(super) fn fragments(&self, expr: Expr<'a>) -> Result<Vec<Fragment>> {
-        self.check(expr)?;
-        self.filled(self.deparser.pieces(expr)?)
+    /// The expression over the input and the row of a sub-select, whose columns are those of `row_entry` and become
+    /// [`Fragment::Outer`] of depth 0.
+    pub(super) fn scalar_beside(&self, expr: Expr<'a>, row_entry: usize) -> Result<Scalar> {
+        let fragment = |variable| match variable {
+            (entry, column) if entry == row_entry => Ok(Fragment::Outer { depth: 0, column: column as usize - 1 }),
+            variable => self.fragment(variable),
+        };
+        self.check(expr, fragment)?;
+        Ok(self.made_of(expr, self.filled(self.deparser.pieces(expr)?, fragment)?))
     }
 
-    fn check(&self, expr: Expr<'a>) -> Result<()> {
+    /// The text of the expression over the input.
+    pub(super) fn fragments(&self, expr: Expr<'a>) -> Result<Vec<Fragment>> {
+        self.check(expr, |variable| self.fragment(variable))?;
+        self.filled(self.deparser.pieces(expr)?, |variable| self.fragment(variable))
+    }
+
+    fn check(&self, expr: Expr<'a>, fragment: impl Fn(Variable) -> Result<Fragment>) -> Result<()> {
         if expr.reads_clock() {
             let reason = "Only a comparison with it, in WHERE, HAVING or the condition of a join, changes at moments that \
                           an index can find: compare a column with an expression of the clock and constants.";
             return Err(unsupported("now() and its kin in this place", reason));
         }
-        self.check_columns(expr)
+        self.check_columns(expr, fragment)
     }
 
-    fn check_columns(&self, expr: Expr<'a>) -> Result<()> {
+    fn check_columns(&self, expr: Expr<'a>, fragment: impl Fn(Variable) -> Result<Fragment>) -> Result<()> {
         let variables = expr.variables();
         if variables.grouping {
             return Err(unsupported("GROUPING()", "It is maintained only together with grouping sets."));
@@ -78,7 +103,7 @@ impl<'a> Scope<'a> {
             return Err(unsupported("a field of an anonymous record", reason));
         }
         for variable in variables.columns {
-            self.position(variable)?;
+            fragment(variable)?;
         }
         Ok(())
     }
@@ -93,18 +118,26 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn filled(&self, pieces: Vec<Piece>) -> Result<Vec<Fragment>> {
+    fn filled(&self, pieces: Vec<Piece>, fragment: impl Fn(Variable) -> Result<Fragment>) -> Result<Vec<Fragment>> {
         let pieces = pieces.into_iter().map(|piece| match piece {
             Piece::Text(text) => Ok(Fragment::Text(text)),
-            Piece::Column(variable) => self.position(variable).map(Fragment::Column),
+            Piece::Column(variable) => fragment(variable),
             Piece::Clock(ty) => Ok(Fragment::Clock(ty)),
         });
         pieces.collect()
     }
 
-    fn position(&self, variable: Variable) -> Result<usize> {
+    /// Where the column is, if it is one of the input's.
+    pub(super) fn placed(&self, variable: Variable) -> Option<usize> {
+        self.places.get(&variable).copied()
+    }
+
+    fn fragment(&self, variable: Variable) -> Result<Fragment> {
         if let Some(position) = self.places.get(&variable) {
-            return Ok(*position);
+            return Ok(Fragment::Column(*position));
+        }
+        if let Some(outer) = self.outer.get(&variable) {
+            return Ok(outer.clone());
         }
         match variable {
             (_, 0) => Err(unsupported(
@@ -112,7 +145,14 @@ impl<'a> Scope<'a> {
                 "It reads every column of the table, also those that the query does not name.",
             )),
             (_, ..0) => Err(unsupported("a system column", "It changes without any change of the row's contents.")),
-            (entry, column) => Err(Error::Internal(format!("column {column} of entry {entry} is nowhere"))),
+            (entry, _) if entry == self.link_entry => Err(unsupported(
+                "a sub-select in this place",
+                "Its rows would have to be known before the rows that it is evaluated for.",
+            )),
+            (entry, column) => {
+                let construct = format!("column {column} of item {entry} of a query further out");
+                Err(unsupported(construct, "It is not known where the sub-select is evaluated."))
+            }
         }
     }
 }

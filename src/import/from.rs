@@ -5,7 +5,8 @@
 
 use super::expr::Scope;
 use super::item;
-use super::select::{Importer, Level};
+use super::link;
+use super::select::{Importer, Inside, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
@@ -13,7 +14,7 @@ use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
 use crate::pg::relation::{Attribute, Generated, Relation, RelationKind};
 use crate::pg::source::members;
 use crate::pg::types::is_domain;
-use pgtrickle_engine::query::rel::{self, ScanColumn, Side};
+use pgtrickle_engine::query::rel::{self, ApplyKind, ScanColumn, Side};
 use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan, scalar};
 use pgtrickle_engine::sql::Ident;
 
@@ -35,6 +36,8 @@ enum Input {
     Rel(Rel),
     /// Computed from what stands left of it, whose columns it counts from the beginning of the scope.
     Lateral(rel::Item),
+    /// A sub-select that is evaluated for each row of what stands left of it; likewise.
+    Applied(Rel),
 }
 
 impl Input {
@@ -42,6 +45,7 @@ impl Input {
         match self {
             Input::Rel(rel) => rel.columns().len(),
             Input::Lateral(item) => item.columns.len(),
+            Input::Applied(rel) => rel.columns().len(),
         }
     }
 }
@@ -49,14 +53,14 @@ impl Input {
 /// The FROM clause of the level's query, filtered by its WHERE condition.
 pub(super) fn import<'a>(importer: &Importer, level: &Level<'_, 'a>) -> Result<From<'a>> {
     let query = level.query;
-    let mut scope = Scope::new(importer.deparser(query, &[]));
+    let mut scope = Scope::new(importer.deparser(query, &[]), level);
     let mut all = Item { inputs: Vec::new(), start: 0, width: 0, conditions: Vec::new() };
     for item in query.from() {
         let next = all.width;
         all.append(tree(importer, level, &mut scope, item, next)?);
     }
     all.conditions.extend(query.condition());
-    let rel = all.joined(&scope)?;
+    let rel = all.joined(importer, level, &mut scope)?;
     Ok(From { rel, scope })
 }
 
@@ -84,8 +88,7 @@ impl<'a> Item<'a> {
     }
 
     /// One relation: the inner join of the inputs under the conditions.
-    fn joined(mut self, scope: &Scope<'a>) -> Result<Rel> {
-        let predicates = predicates(std::mem::take(&mut self.conditions), scope, self.start)?;
+    fn joined(self, importer: &Importer, level: &Level<'_, 'a>, scope: &mut Scope<'a>) -> Result<Rel> {
         let mut rels = Vec::new();
         for input in self.inputs {
             match input {
@@ -94,13 +97,13 @@ impl<'a> Item<'a> {
                     let item = moved(item, self.start)?;
                     rels = vec![Rel::Expand { input: Box::new(cross(rels)), item, on: Vec::new(), outer: false }];
                 }
+                Input::Applied(right) => {
+                    let right = moved_rel(right, self.start)?;
+                    rels = vec![applied(cross(rels), right, Vec::new(), false)];
+                }
             }
         }
-        Ok(match cross(rels) {
-            rel if predicates.is_empty() => rel,
-            Rel::Join { inputs, .. } => Rel::Join { inputs, predicates },
-            input => Rel::Filter { input: Box::new(input), predicates },
-        })
+        link::filter(importer, level, scope, cross(rels), self.start, self.conditions)
     }
 }
 
@@ -111,6 +114,24 @@ fn cross(mut rels: Vec<Rel>) -> Rel {
         1 => rels.remove(0),
         _ => Rel::Join { inputs: rels, predicates: Vec::new() },
     }
+}
+
+fn applied(left: Rel, right: Rel, predicates: Vec<Scalar>, outer: bool) -> Rel {
+    Rel::Apply { left: Box::new(left), right: Box::new(right), predicates, kind: ApplyKind::Lateral { outer } }
+}
+
+/// The right side of an Apply, its left side's columns counted from `start`.
+fn moved_rel(mut right: Rel, start: usize) -> Result<Rel> {
+    let mut outside = false;
+    right.for_each_outer(1, &mut |column| match column.checked_sub(start) {
+        Some(moved) => *column = moved,
+        None => outside = true,
+    });
+    if outside {
+        let reason = "It is evaluated for each row of that table, but joined to other rows first.";
+        return Err(unsupported("a LATERAL sub-select that reads a table from outside its outer join", reason));
+    }
+    Ok(right)
 }
 
 /// The item over columns that count from `start`.
@@ -128,7 +149,7 @@ fn moving_condition() -> Error {
 }
 
 /// The conjuncts of `conditions` over columns that count from `start`.
-fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
+pub(super) fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
     let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
     conjuncts.map(|conjunct| Ok(scope.predicate(conjunct)?.remap(|place| place - start))).collect()
 }
@@ -144,6 +165,9 @@ fn tree<'a>(
     match item {
         FromItem::Entry(index) => {
             let input = match level.query.entry(index) {
+                Entry::Subquery { query, lateral: true } => {
+                    lateral_entry(importer, level, scope, (index, query), start)?
+                }
                 Entry::Computed(computed) => computed_entry(scope, index, computed, start)?,
                 entry => Input::Rel(self::entry(importer, level, scope, (index, entry), start)?),
             };
@@ -167,15 +191,18 @@ fn tree<'a>(
                 _ => return Err(moving_condition()),
             }
             let predicates = predicates(fixed, scope, start)?;
-            let left = left.joined(scope)?;
+            let left = left.joined(importer, level, scope)?;
             let rel = match right.inputs.pop() {
                 Some(Input::Lateral(item)) if right.inputs.is_empty() => {
                     let item = moved(item, start)?;
                     Rel::Expand { input: Box::new(left), item, on: predicates, outer: true }
                 }
+                Some(Input::Applied(inner)) if right.inputs.is_empty() => {
+                    applied(left, moved_rel(inner, start)?, predicates, true)
+                }
                 last => {
                     right.inputs.extend(last);
-                    outer_join(left, right.joined(scope)?, predicates, kind)
+                    outer_join(left, right.joined(importer, level, scope)?, predicates, kind)
                 }
             };
             Ok(Item::one(Input::Rel(rel), start))
@@ -202,6 +229,22 @@ fn outer_join(left: Rel, right: Rel, predicates: Vec<Scalar>, kind: JoinKind) ->
     Rel::Project { outputs: order.map(output).collect(), input: Box::new(mirrored) }
 }
 
+/// A sub-select that reads columns of what stands left of it; it counts them from the beginning of the scope.
+fn lateral_entry<'a>(
+    importer: &Importer,
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    (index, query): (usize, Query<'a>),
+    start: usize,
+) -> Result<Input> {
+    let around = level.around(Inside { scope, start: 0 });
+    let rel = importer.select(&around.applied(query)?)?;
+    for position in 0..rel.columns().len() {
+        scope.place((index, position as i16 + 1), start + position);
+    }
+    Ok(Input::Applied(rel))
+}
+
 /// An item that reads columns is computed for each row of what stands left of it, another one once.
 fn computed_entry<'a>(scope: &mut Scope<'a>, index: usize, computed: Computed<'a>, start: usize) -> Result<Input> {
     let (item, numbers) = item::of(scope, computed)?;
@@ -223,10 +266,7 @@ fn entry<'a>(
 ) -> Result<Rel> {
     let rel = match entry {
         Entry::Relation { relid, only } => return scan(importer, scope, (level.query, index), (relid, only), start),
-        Entry::Subquery { lateral: true, .. } => {
-            return Err(unsupported("LATERAL", "The sub-select is another one for each row on its left."));
-        }
-        Entry::Subquery { query, lateral: false } => importer.select(&level.inner(query)?)?,
+        Entry::Subquery { query, .. } => importer.select(&level.inner(query)?)?,
         Entry::Cte { name, levels_up, recursive } => {
             if recursive {
                 return Err(recursion());
@@ -331,7 +371,6 @@ fn with_item(importer: &Importer, level: &Level<'_, '_>, name: &str, levels_up: 
     if item.recursive {
         return Err(recursion());
     }
-    // The item's own depth is that of the place where it is used.
-    let owner = Level { depth: level.depth, ..*owner };
+    let owner = owner.with_item_used_at(level);
     importer.select(&owner.inner(item.query.ok_or_else(missing)?)?)
 }

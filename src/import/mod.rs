@@ -15,6 +15,7 @@
 //! | [`target`] | the SELECT list |
 //! | [`ordering`] | DISTINCT, ORDER BY, LIMIT |
 //! | [`setop`] | UNION, INTERSECT, EXCEPT |
+//! | [`link`] | sub-selects in expressions |
 //! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
 //! | [`sources`] | which relations are read, and what kind they are |
 
@@ -23,6 +24,7 @@ mod expr;
 mod from;
 mod grouping_sets;
 mod item;
+mod link;
 mod ordering;
 mod refuse;
 mod select;
@@ -35,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::pg::analyze::{Analysed, with_analysed};
 use crate::pg::facts;
 use pgtrickle_engine::query::analysis::clock;
+use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::rewrite::prune::prune;
 use pgtrickle_engine::query::{Column, Rel};
 
@@ -99,7 +102,8 @@ pub fn import(query: &str) -> Result<Imported> {
 /// The operator tree with its scans narrowed to what the query uses.
 fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
     refuse::in_differential_mode(&analysed.facts)?;
-    let rel = prune(select::Importer::new(&analysed.token).query(analysed.query)?);
+    let rel = select::Importer::new(&analysed.token).query(analysed.query)?;
+    let rel = prune(decorrelate::apply(rel).map_err(|stuck| unsupported(stuck.construct, stuck.reason))?);
     sources::check_direct_reads(&rel)?;
     if !clock::is_followed(&rel) {
         let reason = "Matches would come and go with the clock alone.";

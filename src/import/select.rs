@@ -5,9 +5,10 @@
 //! order of its input it does have a meaning, and then the query is refused.
 
 use super::expr::Scope;
-use super::{aggregate, from, ordering, setop, unsupported, window};
+use super::{aggregate, from, link, ordering, setop, unsupported, window};
 use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
+use crate::pg::level::SubLink;
 use crate::pg::nodes::Query;
 use pgtrickle_engine::query::Rel;
 use std::cell::Cell;
@@ -29,9 +30,28 @@ pub(super) struct Importer {
 /// The queries around a query, innermost first: where its WITH items are found.
 #[derive(Clone, Copy)]
 pub(super) struct Level<'e, 'a> {
+    /// Made self-contained once the walk is at it.
     pub(super) query: Query<'a>,
+    /// As it came from the analysis.
+    original: Query<'a>,
     pub(super) outer: Option<&'e Level<'e, 'a>>,
     pub(super) depth: usize,
+    /// How many Apply operators it stands in the right side of.
+    applies: usize,
+    /// What its sub-selects can read of it, while one of them is walked.
+    inside: Option<Inside<'e, 'a>>,
+    pub(super) links: &'e [SubLink<'a>],
+    pub(super) link_entry: usize,
+    pub(super) row_entry: usize,
+    outer_entries: &'e [usize],
+}
+
+/// The columns of the rows for which a sub-select is evaluated.
+#[derive(Clone, Copy)]
+pub(super) struct Inside<'e, 'a> {
+    pub(super) scope: &'e Scope<'a>,
+    /// Where the first of those columns is in the scope.
+    pub(super) start: usize,
 }
 
 impl<'e, 'a> Level<'e, 'a> {
@@ -41,7 +61,54 @@ impl<'e, 'a> Level<'e, 'a> {
         if depth > MAX_DEPTH {
             return Err(Error::TooComplex(format!("sub-selects nest deeper than {MAX_DEPTH}")));
         }
-        Ok(Level { query, outer: Some(self), depth })
+        Ok(Level { depth, outer: Some(self), ..Level::new(query, self.applies) })
+    }
+
+    fn new(query: Query<'a>, applies: usize) -> Self {
+        Level {
+            query,
+            original: query,
+            outer: None,
+            depth: 0,
+            applies,
+            inside: None,
+            links: &[],
+            link_entry: 0,
+            row_entry: 0,
+            outer_entries: &[],
+        }
+    }
+
+    /// This level, as a sub-select sees it that is evaluated for rows of it.
+    pub(super) fn around(&self, inside: Inside<'e, 'a>) -> Level<'e, 'a> {
+        Level { inside: Some(inside), ..*self }
+    }
+
+    /// The level of a sub-select that is evaluated for the rows of this one; this is [`Level::around`] of it.
+    pub(super) fn applied(&'e self, query: Query<'a>) -> Result<Level<'e, 'a>> {
+        let inner = self.inner(query)?;
+        Ok(Level { applies: self.applies + 1, ..inner })
+    }
+
+    /// This level as the owner of a WITH item that is used at `place`: its rows are not seen there, and its own depth is
+    /// that of the place.
+    pub(super) fn with_item_used_at(&self, place: &Level<'_, '_>) -> Level<'e, 'a> {
+        Level { depth: place.depth, applies: place.applies, inside: None, ..*self }
+    }
+
+    /// What can be read of each query further out: the number of its first entry, its columns, and how many Apply
+    /// operators are between.
+    pub(super) fn outer_scopes(&self) -> Vec<(usize, Inside<'e, 'a>, usize)> {
+        let mut found = Vec::new();
+        let mut further = self.outer;
+        for first in self.outer_entries {
+            let Some(level) = further else { break };
+            if let Some(inside) = level.inside {
+                found.push((*first, inside, self.applies.saturating_sub(level.applies)));
+            }
+            further = level.outer;
+        }
+        found
     }
 }
 
@@ -57,7 +124,7 @@ impl Importer {
 
     /// The tree of a whole defining query.
     pub(super) fn query(&self, query: Query<'_>) -> Result<Rel> {
-        let rel = self.select(&Level { query, outer: None, depth: 0 })?;
+        let rel = self.select(&Level::new(query, 0))?;
         if self.ordered_input.get() && self.order_sensitive_call.get() {
             let reason = "Its result depends on the order of its input; write ORDER BY inside the call instead.";
             return Err(unsupported("an aggregate over a sub-select with ORDER BY", reason));
@@ -67,6 +134,25 @@ impl Importer {
 
     /// The tree of one query; its columns are the SELECT list without junk.
     pub(super) fn select<'a>(&self, level: &Level<'_, 'a>) -> Result<Rel> {
+        let mut further = Vec::new();
+        let mut next = level.outer;
+        while let Some(outer) = next {
+            further.push(outer.original);
+            next = outer.outer;
+        }
+        let own = level.query.level(&self.token, &further);
+        if own.outer_call {
+            let reason = "It aggregates rows of a query further out.";
+            return Err(unsupported("an aggregate call that belongs to an outer query", reason));
+        }
+        let level = &Level {
+            query: own.query,
+            links: &own.links,
+            link_entry: own.link_entry,
+            row_entry: own.row_entry,
+            outer_entries: &own.outer_entries,
+            ..*level
+        };
         let query = level.query;
         check_clauses(query)?;
         if level.depth > 0 && query.is_ordered() {
@@ -75,18 +161,19 @@ impl Importer {
         if let Some(tree) = query.set_operations() {
             let rel = setop::import(self, level, &tree)?;
             let references: Vec<u32> = query.targets().iter().map(|target| target.sort_ref).collect();
-            return ordering::limited(query, &Scope::new(self.deparser(query, &[])), rel, &references);
+            return ordering::limited(query, &Scope::new(self.deparser(query, &[]), level), rel, &references);
         }
         let from = from::import(self, level)?;
-        let (rows, targets) = if query.is_aggregate() {
-            let grouped = query.grouped();
+        let (mut rows, targets) = if query.is_aggregate() {
+            let grouped = query.grouped(level.link_entry - 1);
             if grouped.calls.iter().any(|call| call.order_sensitive) {
                 self.order_sensitive_call.set(true);
             }
-            aggregate::import(self, query, grouped, from)?
+            aggregate::import(self, level, grouped, from)?
         } else {
             (from, query.used_targets())
         };
+        rows.rel = link::values(self, level, &mut rows.scope, rows.rel, targets.iter().map(|target| target.expr))?;
         let (rows, targets) = match query.has_window_functions() {
             true => window::import(query, rows, targets)?,
             false => (rows, targets),
@@ -112,14 +199,11 @@ impl Importer {
 
 /// Clauses that this engine has no operator for.
 fn check_clauses(query: Query<'_>) -> Result<()> {
-    let found = [
-        (
-            query.targets().iter().any(|target| target.junk && target.expr.returns_set()),
-            "a set-returning function in ORDER BY alone",
-            "It repeats rows without showing why.",
-        ),
-        (query.has_sub_links(), "a sub-select in an expression", "Its rows decide about rows of the outer query."),
-    ];
+    let found = [(
+        query.targets().iter().any(|target| target.junk && target.expr.returns_set()),
+        "a set-returning function in ORDER BY alone",
+        "It repeats rows without showing why.",
+    )];
     match found.into_iter().find(|(present, ..)| *present) {
         Some((_, construct, reason)) => Err(unsupported(construct, reason)),
         None => Ok(()),

@@ -126,7 +126,7 @@ impl<'a> Deparser<'a> {
 ///
 /// # Safety
 /// Runs in the memory context of the deparser.
-unsafe fn stand_in(alias: &str, token: &str, width: usize) -> *mut pg_sys::RangeTblEntry {
+pub(super) unsafe fn stand_in(alias: &str, token: &str, width: usize) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: all strings and nodes are palloc'd here.
     unsafe {
         let mut columns = std::ptr::null_mut();

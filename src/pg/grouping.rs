@@ -62,6 +62,7 @@ pub struct Call<'a> {
 }
 
 struct Split {
+    own: i32,
     key_entry: i32,
     dependent_entry: i32,
     call_entry: i32,
@@ -72,11 +73,13 @@ struct Split {
 }
 
 impl<'a> Query<'a> {
-    /// Splits a query for which [`Query::is_aggregate`] holds.
-    pub fn grouped(self) -> Grouped<'a> {
+    /// Splits a query for which [`Query::is_aggregate`] holds. Entries from `own` + 1 on are additional ones, whose columns
+    /// stay what they are.
+    pub fn grouped(self, own: usize) -> Grouped<'a> {
         let entries = self.entries();
         let (key_entry, keys) = self.keys();
         let mut split = Split {
+            own: own as i32,
             key_entry: key_entry as i32,
             dependent_entry: entries as i32 + 1,
             call_entry: entries as i32 + 2,
@@ -179,7 +182,7 @@ unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) 
         }
         if is_a(node, pg_sys::NodeTag::T_Var) {
             let var = node.cast::<pg_sys::Var>();
-            if (*var).varno == split.key_entry {
+            if (*var).varno == split.key_entry || (*var).varno > split.own {
                 return node;
             }
             let same =

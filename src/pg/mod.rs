@@ -64,4 +64,5 @@ pub type Oid = pgrx::pg_sys::Oid;
 
 mod hooks;
 mod layout;
+pub mod level;
 mod trigger;

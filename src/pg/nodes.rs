@@ -228,10 +228,11 @@ impl<'a> Query<'a> {
             }
             match entry.rtekind {
                 pg_sys::RTEKind::RTE_RELATION => Entry::Relation { relid: entry.relid.to_u32(), only: !entry.inh },
-                pg_sys::RTEKind::RTE_SUBQUERY => Entry::Subquery {
-                    query: Query { node: &*entry.subquery },
-                    lateral: entry.lateral && pg_sys::contain_vars_of_level(entry.subquery.cast(), 1),
-                },
+                pg_sys::RTEKind::RTE_SUBQUERY => {
+                    let lateral = entry.lateral && pg_sys::contain_vars_of_level(entry.subquery.cast(), 1);
+                    let query = if lateral { self.flat_inner(entry.subquery) } else { entry.subquery };
+                    Entry::Subquery { query: Query { node: &*query }, lateral }
+                }
                 pg_sys::RTEKind::RTE_CTE => Entry::Cte {
                     name: text(entry.ctename),
                     levels_up: entry.ctelevelsup as usize,
@@ -322,10 +323,6 @@ impl<'a> Query<'a> {
 
     pub fn has_window_functions(self) -> bool {
         self.node.hasWindowFuncs
-    }
-
-    pub fn has_sub_links(self) -> bool {
-        self.node.hasSubLinks
     }
 
     pub fn is_distinct(self) -> bool {

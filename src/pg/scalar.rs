@@ -128,7 +128,7 @@ unsafe fn never_null(node: *mut pg_sys::Node) -> bool {
 ///
 /// # Safety
 /// `operator` belongs to a valid expression.
-unsafe fn is_total(operator: &pg_sys::OpExpr) -> bool {
+pub(super) unsafe fn is_total(operator: &pg_sys::OpExpr) -> bool {
     const TOTAL: &[&str] =
         &["+", "-", "*", "/", "%", "=", "<>", "<", "<=", ">", ">=", "||", "~~", "!~~", "~~*", "!~~*"];
     if operator.opno.to_u32() >= pg_sys::FirstUnpinnedObjectId {

@@ -362,6 +362,23 @@ impl Rel {
         }
     }
 
+    /// Calls `change` on every column of the left side of the Apply that is `depth` further out than this operator.
+    pub fn for_each_outer(&mut self, depth: usize, change: &mut impl FnMut(&mut usize)) {
+        for fragment in self.texts_mut().into_iter().flatten() {
+            if let Fragment::Outer { depth: found, column } = fragment
+                && *found == depth
+            {
+                change(column);
+            }
+        }
+        if let Rel::Apply { left, right, .. } = self {
+            left.for_each_outer(depth, change);
+            right.for_each_outer(depth + 1, change);
+            return;
+        }
+        self.inputs_mut().into_iter().for_each(|input| input.for_each_outer(depth, change));
+    }
+
     /// Every scan in the tree, left to right.
     pub fn scans(&self) -> Vec<&Scan> {
         match self {

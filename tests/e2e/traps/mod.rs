@@ -16,6 +16,7 @@ mod outer_joins;
 mod sets;
 mod settings;
 mod shapes;
+mod sub_selects;
 mod values;
 mod windows;
 mod writes;
@@ -35,6 +36,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     sets::TESTS,
     settings::TESTS,
     shapes::TESTS,
+    sub_selects::TESTS,
     values::TESTS,
     windows::TESTS,
     writes::TESTS,

@@ -215,7 +215,8 @@ impl<'a> SemiJoin<'a> {
             Yield::Unmatched => format!("SELECT {columns}, - f.f AS w {from}"),
             Yield::Mark(_) => {
                 let inner = self.columns().into_iter().chain(["f.f".into()]);
-                let outer = self.columns().into_iter().chain(["v.mark".into(), "l.f * v.sign AS w".into()]);
+                let mark = format!("v.mark AS {}", column(self.width));
+                let outer = self.columns().into_iter().chain([mark, "l.f * v.sign AS w".into()]);
                 format!(
                     "SELECT {} FROM (SELECT {} {from}) AS l CROSS JOIN (VALUES (true, 1), (false, -1)) AS v(mark, sign)",
                     list(outer),

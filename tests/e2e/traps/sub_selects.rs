@@ -1,0 +1,291 @@
+//! Sub-selects in expressions and LATERAL: rows inside appear and disappear, NULLs arrive, correlation sits anywhere.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![
+    exists_and_not_exists,
+    an_inner_row_appears_and_disappears_in_one_cycle,
+    in_and_not_in_with_nulls,
+    any_and_all,
+    truth_values_beside_other_conditions,
+    uncorrelated_values,
+    correlated_values,
+    a_second_row_is_the_servers_own_error,
+    correlation_below_grouping_and_distinct,
+    correlation_that_no_equality_binds,
+    sub_selects_in_sub_selects,
+    sub_selects_around_grouping,
+    sub_selects_in_join_conditions,
+    lateral_sub_selects,
+    sub_selects_over_joins_and_unions,
+    multi_column_in,
+    correlation_with_null_values,
+];
+
+fn tables(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, k int, v int); CREATE TABLE u (id int PRIMARY KEY, k int, w int NOT NULL); CREATE TABLE b (k int, x int)");
+    db.run("INSERT INTO t SELECT i, nullif(i % 6, 5), i FROM generate_series(1, 14) AS i");
+    db.run("INSERT INTO u SELECT i, nullif(i % 8, 7), i * 2 FROM generate_series(1, 12) AS i");
+    db.run("INSERT INTO b SELECT i % 4, i % 3 FROM generate_series(1, 9) AS i");
+}
+
+const CHANGES: [&str; 9] = [
+    "INSERT INTO t VALUES (100, 7, 1), (101, NULL, 2), (102, 99, 3); INSERT INTO u VALUES (100, 99, 1), (101, 3, 5)",
+    "DELETE FROM u WHERE k = 2; DELETE FROM b WHERE k = 1",
+    "UPDATE t SET k = k + 1 WHERE id % 3 = 0; UPDATE u SET k = k - 1 WHERE id % 4 = 0; UPDATE b SET x = x + 1 WHERE k = 0",
+    "DELETE FROM t WHERE id < 4; INSERT INTO u SELECT i, 3, i FROM generate_series(200, 205) AS i; INSERT INTO b VALUES (3, 3), (3, 3), (NULL, NULL)",
+    "UPDATE u SET k = NULL WHERE k = 3; UPDATE t SET k = 3 WHERE k IS NULL; DELETE FROM b WHERE x = 2 OR x IS NULL",
+    "DELETE FROM u",
+    "INSERT INTO u SELECT i, i % 5, i FROM generate_series(1, 10) AS i; INSERT INTO b VALUES (1, 1), (1, 1)",
+    "DELETE FROM t; DELETE FROM b",
+    "INSERT INTO t SELECT i, i % 5, i FROM generate_series(1, 10) AS i; INSERT INTO b SELECT i % 4, i % 2 FROM generate_series(1, 9) AS i",
+];
+
+fn all_changes(db: &mut Database) {
+    for change in CHANGES {
+        db.cycle(&[change]);
+    }
+    db.cycle(&["DELETE FROM u WHERE id < 4"]);
+    db.cycle(&["UPDATE t SET k = 1, v = 3"]);
+    db.cycle(&["INSERT INTO b VALUES (NULL, 7), (2, NULL)"]);
+}
+
+fn over_all_changes(db: &mut Database, queries: &[&str]) {
+    tables(db);
+    for (number, query) in queries.iter().enumerate() {
+        db.stream(&format!("st{number}"), query);
+    }
+    all_changes(db);
+}
+
+fn exists_and_not_exists(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k)",
+            "SELECT id, v FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.w > 5)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k > t.k AND u.w > t.v)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u)",
+            "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM b WHERE x = 7)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k AND t.v > 5) AND NOT EXISTS (SELECT FROM b WHERE b.k = t.k AND b.x = 0)",
+            "SELECT k, count(*) AS n FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k) GROUP BY k",
+            "SELECT k, x FROM b WHERE EXISTS (SELECT FROM b AS c WHERE c.x = b.k)",
+        ],
+    );
+}
+
+fn an_inner_row_appears_and_disappears_in_one_cycle(db: &mut Database) {
+    tables(db);
+    db.stream("matched", "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k)");
+    db.stream("unmatched", "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.k = t.k)");
+    db.cycle(&["INSERT INTO u VALUES (300, 77, 1); INSERT INTO t VALUES (300, 77, 1)", "DELETE FROM u WHERE id = 300"]);
+    db.cycle(&["DELETE FROM u WHERE k = 1", "INSERT INTO u VALUES (301, 1, 1)"]);
+    db.cycle(&["UPDATE u SET k = 77 WHERE id = 301", "UPDATE t SET k = 1 WHERE id = 300"]);
+}
+
+fn in_and_not_in_with_nulls(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE k IN (SELECT k FROM u)",
+            "SELECT id FROM t WHERE k NOT IN (SELECT k FROM u)",
+            "SELECT id FROM t WHERE k NOT IN (SELECT x FROM b)",
+            "SELECT id FROM t WHERE id NOT IN (SELECT w FROM u)",
+            "SELECT id FROM t WHERE k NOT IN (SELECT x FROM b WHERE b.k = t.v)",
+            "SELECT id FROM t WHERE k + 1 IN (SELECT x + k FROM b)",
+            "SELECT id FROM t WHERE NOT (k IN (SELECT k FROM u WHERE w > 6)) AND v > 2",
+            "SELECT id, k IN (SELECT x FROM b) AS a, k NOT IN (SELECT k FROM u) AS c FROM t",
+        ],
+    );
+}
+
+fn any_and_all(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE v > ANY (SELECT w FROM u)",
+            "SELECT id FROM t WHERE v > ALL (SELECT w FROM u WHERE u.k = t.k)",
+            "SELECT id FROM t WHERE k <> ALL (SELECT x FROM b)",
+            "SELECT id FROM t WHERE NOT (k = ALL (SELECT x FROM b WHERE b.k = t.k))",
+            "SELECT id, k < ANY (SELECT x FROM b) AS a, k >= ALL (SELECT x FROM b) AS c FROM t",
+            "SELECT id FROM t WHERE (k < ANY (SELECT x FROM b)) IS NULL",
+        ],
+    );
+}
+
+fn truth_values_beside_other_conditions(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE v < 3 OR EXISTS (SELECT FROM u WHERE u.k = t.k)",
+            "SELECT id, CASE WHEN EXISTS (SELECT FROM u WHERE u.k = t.k) THEN 'in' ELSE 'out' END AS s FROM t",
+            "SELECT id FROM t WHERE (k IN (SELECT x FROM b)) IS NOT TRUE",
+            "SELECT id FROM t WHERE k IN (SELECT x FROM b) OR v IN (SELECT w FROM u)",
+            "SELECT id, coalesce(k IN (SELECT x FROM b), false) AND EXISTS (SELECT FROM u WHERE w = v) AS c FROM t",
+            "SELECT EXISTS (SELECT FROM u WHERE u.k = t.k) AS e, count(*) AS n FROM t GROUP BY 1",
+        ],
+    );
+}
+
+fn uncorrelated_values(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE v = (SELECT max(w) FROM u)",
+            "SELECT id, v - (SELECT avg(w) FROM u) AS d FROM t",
+            "SELECT id, (SELECT count(*) FROM u) AS n, (SELECT max(x) FROM b WHERE k = 77) AS m FROM t",
+            "SELECT id FROM t WHERE v > (SELECT avg(v) FROM t)",
+            "SELECT id, (SELECT w FROM u WHERE id = 2) AS w FROM t",
+            "SELECT (SELECT sum(w) FROM u) AS s, (SELECT count(*) FROM b) AS n",
+        ],
+    );
+}
+
+fn correlated_values(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id, (SELECT sum(w) FROM u WHERE u.k = t.k) AS s FROM t",
+            "SELECT id, (SELECT count(*) FROM u WHERE u.k = t.k) AS n FROM t",
+            "SELECT id, (SELECT count(*) + t.v FROM u WHERE u.k = t.k AND u.w > 4) AS n FROM t",
+            "SELECT id FROM t WHERE v > (SELECT avg(w) FROM u WHERE u.k = t.k)",
+            "SELECT id, (SELECT w FROM u WHERE u.id = t.k) AS w FROM t",
+            "SELECT id, (SELECT coalesce(w, 0) + 1 FROM u WHERE u.id = t.k) AS w FROM t",
+            "SELECT id, (SELECT max(x) FROM b WHERE b.k = t.k AND b.x <> 1) AS m FROM t",
+            "SELECT k, x, (SELECT count(*) FROM b AS c WHERE c.x = b.x) AS n FROM b",
+            "SELECT id, coalesce((SELECT string_agg(w::text, ',' ORDER BY w) FROM u WHERE u.k = t.k), '-') AS s FROM t",
+        ],
+    );
+}
+
+fn a_second_row_is_the_servers_own_error(db: &mut Database) {
+    tables(db);
+    db.run("CREATE UNIQUE INDEX one ON b (x) WHERE k = 50");
+    db.stream("st", "SELECT id, (SELECT b.x FROM b WHERE b.k = t.id + 40) AS x FROM t");
+    db.cycle(&["INSERT INTO b VALUES (50, 1)"]);
+    db.cycle(&["UPDATE b SET x = 2 WHERE k = 50"]);
+    let before = db.lines("SELECT * FROM st ORDER BY 1");
+    db.run("INSERT INTO b VALUES (50, 3)");
+    let failure = db.attempt("SELECT pgtrickle.refresh_stream_table('st')").expect_err("two rows");
+    assert_eq!(failure.sqlstate, "21000", "{failure:?}");
+    assert_eq!(db.lines("SELECT * FROM st ORDER BY 1"), before);
+    db.cycle(&["DELETE FROM b WHERE k = 50 AND x = 2"]);
+    // Two rows for which there is no outer row are no error.
+    db.cycle(&["INSERT INTO b VALUES (1, 1), (1, 2), (99, 1), (99, 2)"]);
+}
+
+fn correlation_below_grouping_and_distinct(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE EXISTS (SELECT u.w % 2 FROM u WHERE u.k = t.k GROUP BY u.w % 2 HAVING count(*) > 1)",
+            "SELECT id FROM t WHERE 1 < (SELECT count(DISTINCT w % 3) FROM u WHERE u.k = t.k)",
+            "SELECT id FROM t WHERE v IN (SELECT DISTINCT w FROM u WHERE u.k = t.k)",
+            "SELECT id FROM t WHERE 2 IN (SELECT count(*) FROM u WHERE u.k = t.k GROUP BY w % 2)",
+            "SELECT id FROM t WHERE EXISTS (SELECT count(*) FROM u WHERE u.k = t.k HAVING count(*) > 1)",
+            "SELECT id FROM t WHERE EXISTS (SELECT count(*) FROM u WHERE u.k = t.k)",
+            "SELECT id FROM t WHERE v > ALL (SELECT sum(w) FROM u WHERE u.k = t.k)",
+        ],
+    );
+}
+
+fn correlation_that_no_equality_binds(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id, (SELECT sum(w) FROM u WHERE u.k < t.k) AS s FROM t",
+            "SELECT id, (SELECT count(*) FROM u WHERE u.w > t.v OR u.k = t.k) AS n FROM t",
+            "SELECT id, (SELECT max(w + t.v) FROM u WHERE u.k = t.k) AS m FROM t",
+            "SELECT id, (SELECT count(*) FROM (SELECT k FROM u WHERE w > t.v UNION ALL SELECT k FROM b WHERE x = t.k) AS a) AS n FROM t",
+            "SELECT id, (SELECT count(*) FROM u LEFT JOIN b ON b.k = u.k AND b.x = t.k WHERE u.w > t.v) AS n FROM t",
+        ],
+    );
+}
+
+fn sub_selects_in_sub_selects(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k AND EXISTS (SELECT FROM b WHERE b.k = u.k))",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k AND NOT EXISTS (SELECT FROM b WHERE b.x = t.v AND b.k = u.k))",
+            "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM u WHERE NOT EXISTS (SELECT FROM b WHERE b.k = t.k AND b.x = u.k))",
+            "SELECT id, (SELECT count(*) FROM u WHERE u.k = t.k AND u.w > (SELECT avg(x) FROM b WHERE b.k = t.k)) AS n FROM t",
+            "SELECT id FROM t WHERE k IN (SELECT k FROM u WHERE w IN (SELECT x + 2 FROM b WHERE b.k = t.k))",
+            "SELECT id, (SELECT (SELECT max(x) FROM b WHERE b.k = u.k) FROM u WHERE u.id = t.id) AS m FROM t",
+        ],
+    );
+}
+
+fn sub_selects_around_grouping(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT k, count(*) AS n FROM t GROUP BY k HAVING count(*) > (SELECT count(*) FROM b WHERE b.k = t.k)",
+            "SELECT k, sum(v) AS s, (SELECT max(w) FROM u WHERE u.k = t.k) AS m FROM t GROUP BY k",
+            "SELECT k, sum((SELECT max(w) FROM u WHERE u.k = t.v)) AS s FROM t GROUP BY k",
+            "SELECT k, count(*) FILTER (WHERE EXISTS (SELECT FROM u WHERE u.k = t.v)) AS n FROM t GROUP BY k",
+            "SELECT sum(v) AS s FROM t HAVING sum(v) > (SELECT sum(w) FROM u WHERE w < 5)",
+        ],
+    );
+}
+
+fn sub_selects_in_join_conditions(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT t.id, u.id AS uid FROM t JOIN u ON u.k = t.k AND u.w > (SELECT min(x) FROM b WHERE b.k = t.k)",
+            "SELECT t.id, u.id AS uid FROM t JOIN u ON u.k = t.k AND EXISTS (SELECT FROM b WHERE b.k = u.k)",
+            "SELECT t.id, s.id AS uid FROM t LEFT JOIN (SELECT * FROM u WHERE EXISTS (SELECT FROM b WHERE b.k = u.k)) AS s ON s.k = t.k",
+        ],
+    );
+}
+
+fn lateral_sub_selects(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT t.id, x.w FROM t, LATERAL (SELECT w FROM u WHERE u.k = t.k) AS x",
+            "SELECT t.id, x.w FROM t LEFT JOIN LATERAL (SELECT w + t.v AS w FROM u WHERE u.k = t.k) AS x ON true",
+            "SELECT t.id, x.n, x.s FROM t CROSS JOIN LATERAL (SELECT count(*) AS n, sum(w) AS s FROM u WHERE u.k = t.k) AS x",
+            "SELECT t.id, x.n FROM t LEFT JOIN LATERAL (SELECT k, count(*) AS n FROM u WHERE u.k > t.k GROUP BY k) AS x ON x.k = t.v",
+            "SELECT t.id, x.y, z.n FROM t, LATERAL (SELECT t.v * 2 AS y) AS x, LATERAL (SELECT count(*) AS n FROM b WHERE b.x < x.y) AS z",
+            "SELECT t.id, x.m FROM t JOIN LATERAL (SELECT max(w) AS m FROM u WHERE u.k = t.k) AS x ON true WHERE x.m > 3",
+        ],
+    );
+}
+
+fn sub_selects_over_joins_and_unions(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u JOIN b ON b.k = u.k WHERE u.k = t.k AND b.x = 1)",
+            "SELECT id FROM t WHERE k IN (SELECT k FROM u UNION ALL SELECT k FROM b)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k UNION ALL SELECT FROM b WHERE b.k = t.v)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u LEFT JOIN b ON b.k = u.k WHERE u.k = t.k AND b.x IS NULL)",
+            "WITH c AS (SELECT k, count(*) AS n FROM u GROUP BY k) SELECT id FROM t WHERE v > (SELECT n FROM c WHERE c.k = t.k)",
+            "WITH c AS (SELECT k FROM u) SELECT id, k IN (SELECT k FROM c) AS a FROM t WHERE EXISTS (SELECT FROM c WHERE c.k = t.k) OR v > 3",
+        ],
+    );
+}
+
+fn multi_column_in(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE (k, v) IN (SELECT k, w FROM u)",
+            "SELECT id FROM t WHERE (k, v) NOT IN (SELECT k, x FROM b)",
+            "SELECT id, (k, v) IN (SELECT k, x FROM b) AS a FROM t",
+        ],
+    );
+}
+
+fn correlation_with_null_values(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id, (SELECT count(*) FROM b WHERE b.k IS NOT DISTINCT FROM t.k) AS n FROM t",
+            "SELECT id, (SELECT count(*) FROM b WHERE b.k = t.k OR t.k IS NULL) AS n FROM t",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM b WHERE b.k = t.k OR (b.k IS NULL AND t.k IS NULL))",
+        ],
+    );
+}
