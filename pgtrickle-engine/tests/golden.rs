@@ -8,6 +8,7 @@
 //!     (scan a id! k v)                                  a source; `!` marks its primary key
 //!     (filter "(#1 > 5)" TREE)  (join ("(#0 = #3)") TREE TREE …)  (union TREE TREE …)  (distinct TREE)
 //!     (left-join ("(#0 = #3)") TREE TREE)  (full-join …)  (semi …)  (anti …)  (mark …)
+//!     (exists TREE TREE)  (value TREE TREE)  (lateral TREE TREE)     the second for each row of the first, read as `^0`
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
 //!     (project (#0 "#1 + 1") TREE)                       `#` without a position is the clock's date
 //!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
@@ -16,7 +17,8 @@
 
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
 use pgtrickle_engine::query::explain::tree as explain;
-use pgtrickle_engine::query::rel::{ScanColumn, Side, Yield};
+use pgtrickle_engine::query::rel::{ApplyKind, ScanColumn, Side, Yield};
+use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{
     AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Item, Rel, Scalar, Scan, SortItem,
@@ -101,22 +103,23 @@ fn leaf(name: &str) -> Leaf {
 
 fn scalar(text: &str, below: &[Column]) -> Scalar {
     let mut fragments = Vec::new();
-    for (i, piece) in text.split('#').enumerate() {
-        if i == 0 {
-            fragments.push(Fragment::Text(piece.into()));
-            continue;
-        }
-        let end = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
-        fragments.push(match piece[..end].parse() {
-            Ok(position) => Fragment::Column(position),
-            Err(_) => Fragment::Clock("date".into()),
+    let mut rest = text;
+    while let Some(hole) = rest.find(['#', '^']) {
+        fragments.push(Fragment::Text(rest[..hole].into()));
+        let (sign, digits) = rest[hole..].split_at(1);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        fragments.push(match (sign, digits[..end].parse()) {
+            ("#", Ok(column)) => Fragment::Column(column),
+            (_, Ok(column)) => Fragment::Outer { depth: 1, column },
+            (_, Err(_)) => Fragment::Clock("date".into()),
         });
-        fragments.push(Fragment::Text(piece[end..].into()));
+        rest = &digits[end..];
     }
+    fragments.push(Fragment::Text(rest.into()));
     fragments.retain(|fragment| !matches!(fragment, Fragment::Text(text) if text.is_empty()));
     let first = fragments.iter().find_map(|fragment| match fragment {
         Fragment::Column(position) => Some(below[*position].ty.clone()),
-        Fragment::Text(_) | Fragment::Clock(_) => None,
+        Fragment::Text(_) | Fragment::Clock(_) | Fragment::Outer { .. } => None,
     });
     let ty = first.unwrap_or_else(|| data_type(23, "integer"));
     Scalar { fragments, ty, volatility: Volatility::Immutable, nullable: false, fixed_scale: false }
@@ -175,6 +178,15 @@ fn rel(node: &Node) -> Rel {
             Rel::Join { inputs, predicates }
         }
         "left-join" | "full-join" | "semi" | "anti" | "mark" => two_sided(parts[0].atom(), rest),
+        "exists" | "value" | "lateral" => {
+            let (left, right) = (Box::new(rel(&rest[0])), Box::new(rel(&rest[1])));
+            let kind = match parts[0].atom() {
+                "exists" => ApplyKind::Semi(Yield::Matched),
+                "value" => ApplyKind::Scalar("value".into()),
+                _ => ApplyKind::Lateral { outer: false },
+            };
+            Rel::Apply { left, right, predicates: Vec::new(), kind }
+        }
         "union" => {
             let inputs: Vec<Rel> = rest.iter().map(rel).collect();
             Rel::UnionAll { columns: inputs[0].columns(), inputs }
@@ -285,7 +297,7 @@ fn scan(parts: &[Node]) -> Rel {
 fn output(input: &str) -> String {
     let mut nodes = parse(input);
     let tree = nodes.pop().expect("a spec has a tree");
-    let program = Program::compile(rel(&tree));
+    let program = Program::compile(decorrelate::apply(rel(&tree)).expect("it can be decorrelated"));
     let states = (0..program.stages.len() - 1).map(|stage| QualifiedName::new("state", format!("s{stage}")));
     let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: states.collect() };
     let mut text = String::new();

@@ -9,6 +9,7 @@ tests![
     chained_left_joins_with_extrema_above,
     nested_and_mixed_joins,
     conditions_of_every_kind,
+    joins_of_which_no_column_is_used,
     outer_joins_of_grouped_sub_selects,
     self_outer_joins,
     merged_columns,
@@ -114,6 +115,15 @@ fn conditions_of_every_kind(db: &mut Database) {
     db.stream("always", "SELECT l.id, b.x FROM l LEFT JOIN b ON true");
     db.stream("null_safe", "SELECT l.id, b.x FROM l LEFT JOIN b ON l.k IS NOT DISTINCT FROM b.k");
     db.stream("full_one_side", "SELECT l.id, r.id AS rid FROM l FULL JOIN r ON r.k = l.k AND l.v > 5");
+    all_changes(db);
+}
+
+fn joins_of_which_no_column_is_used(db: &mut Database) {
+    tables(db);
+    db.stream("constant", "SELECT 1 AS c FROM l LEFT JOIN r ON r.w > 50");
+    db.stream("counted", "SELECT count(*) AS n FROM l LEFT JOIN r ON true");
+    db.stream("counted_full", "SELECT count(*) AS n FROM l FULL JOIN r ON l.k = r.k");
+    db.stream("counted_matches", "SELECT count(*) AS n FROM l WHERE EXISTS (SELECT FROM r WHERE w > 100)");
     all_changes(db);
 }
 

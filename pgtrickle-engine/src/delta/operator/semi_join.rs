@@ -118,13 +118,18 @@ impl<'a> SemiJoin<'a> {
         format!("EXISTS (SELECT FROM ({}) AS r WHERE {})", self.right, self.condition())
     }
 
+    /// The columns of L, and a weight.
+    fn weighted(&self, weight: &str) -> String {
+        list(self.columns().into_iter().chain([weight.into()]))
+    }
+
     /// What `before` becomes of the rows of the change `left`; `beside` is joined to them.
     fn of_change(&self, left: &str, beside: &str, before: &str) -> String {
-        let columns = self.left_columns();
+        let columns = self.weighted("l.w");
         let from = format!("FROM ({left}) AS l{beside}");
         match self.yields {
-            Yield::Matched => format!("SELECT {columns}, l.w {from} WHERE {before}"),
-            Yield::Unmatched => format!("SELECT {columns}, l.w {from} WHERE NOT {before}"),
+            Yield::Matched => format!("SELECT {columns} {from} WHERE {before}"),
+            Yield::Unmatched => format!("SELECT {columns} {from} WHERE NOT {before}"),
             Yield::Mark(_) => {
                 let mark = format!("{before} AS {}", column(self.width));
                 format!("SELECT {} {from}", list(self.columns().into_iter().chain([mark, "l.w".into()])))
@@ -199,7 +204,7 @@ impl<'a> SemiJoin<'a> {
 
     /// The rows of L whose match flipped.
     fn of_flips(&self, right: &str) -> String {
-        let (left, columns) = (&self.left, self.left_columns());
+        let left = &self.left;
         let from = match &self.keys {
             Some(keys) => {
                 format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
@@ -211,8 +216,8 @@ impl<'a> SemiJoin<'a> {
             ),
         };
         match self.yields {
-            Yield::Matched => format!("SELECT {columns}, f.f AS w {from}"),
-            Yield::Unmatched => format!("SELECT {columns}, - f.f AS w {from}"),
+            Yield::Matched => format!("SELECT {} {from}", self.weighted("f.f AS w")),
+            Yield::Unmatched => format!("SELECT {} {from}", self.weighted("- f.f AS w")),
             Yield::Mark(_) => {
                 let inner = self.columns().into_iter().chain(["f.f".into()]);
                 let mark = format!("v.mark AS {}", column(self.width));
