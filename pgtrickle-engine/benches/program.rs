@@ -36,6 +36,7 @@ fn scan(number: usize) -> Rel {
         domain: false,
     });
     Rel::Scan(Scan {
+        only: false,
         relid: relid(number),
         name: QualifiedName::new("public", format!("table_{number}")),
         columns: columns.collect(),
