@@ -36,8 +36,8 @@ pub(super) fn create_states(id: i64, relid: u32, owner: u32, program: &Program) 
             // A count below zero means that a change was applied twice or never made: an error, not a wrong answer.
             run(&format!("ALTER TABLE {table} ADD CHECK (n >= 0)"));
         }
-        let probes = program.probes(stage).into_iter().map(|columns| (columns, false));
-        kept.index().into_iter().chain(probes).for_each(|columns| index(table, &columns));
+        kept.index().iter().for_each(|columns| index(table, columns));
+        program.probes(stage).iter().for_each(|probe| run(&format!("CREATE INDEX ON {table} {probe}")));
         run(&format!("ALTER TABLE {table} OWNER TO {role}"));
         let created = object::oid(table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
         object::drop_with(created, relid);

@@ -3,10 +3,11 @@
 //! A join probes each of its inputs by the columns that it equates with another input's; a keyed recomputation probes its
 //! input by the partition. Where such columns are a state table's own, an index on them keeps the cost of a change from
 //! growing with the state. Identity needs another index where keys can be NULL (`super::key`), and that one serves no
-//! join.
+//! join. An entry of a btree has at most a third of a page, so values that can be longer get a hash index, which holds no
+//! values; NULLs are not in it.
 
 use super::{Program, StageKind};
-use crate::query::Rel;
+use crate::query::{Column, Rel};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 type Probe = (usize, BTreeSet<usize>);
 
 impl Program {
-    /// The columns of each index, besides that of its identity, that the stored result of the inner stage `stage` needs.
+    /// Each index, besides that of its identity, that the stored result of the inner stage `stage` needs: what follows
+    /// the table in CREATE INDEX.
     pub fn probes(&self, stage: usize) -> Vec<String> {
         let mut found = Vec::new();
         for reader in &self.stages[stage + 1..] {
@@ -25,17 +27,27 @@ impl Program {
         }
         let columns = self.stages[stage].columns();
         let (identity, _) = self.stages[stage].index().unwrap_or_default();
-        let sortable = |probe: &BTreeSet<usize>| probe.iter().all(|position| columns[*position].ty.btree);
         let mut probes = BTreeSet::new();
-        for (_, probe) in found.into_iter().filter(|(of, probe)| *of == stage && sortable(probe)) {
-            let names = list(probe.iter().map(|position| Ident::new(&columns[*position].name)));
+        for (_, probe) in found.into_iter().filter(|(of, _)| *of == stage) {
+            let probed: Vec<&Column> = probe.iter().map(|position| &columns[*position]).collect();
+            let names = list(probed.iter().map(|column| Ident::new(&column.name)));
             if identity != names && !identity.starts_with(&format!("{names}, ")) {
-                probes.insert(names);
+                probes.extend(index(&probed, &names));
             }
         }
         probes.into_iter().collect()
     }
 }
+
+fn index(columns: &[&Column], names: &str) -> Option<String> {
+    match columns.iter().find(|column| !SHORT.contains(&column.ty.oid)) {
+        None => Some(format!("({names})")),
+        Some(long) => long.ty.hash.then(|| format!("USING hash ({})", Ident::new(&long.name))),
+    }
+}
+
+/// `pg_type.oid` of bool, int8, int2, int4, oid, float4, float8, date, time, timestamp, timestamptz, interval, uuid.
+const SHORT: [u32; 13] = [16, 20, 21, 23, 26, 700, 701, 1082, 1083, 1114, 1184, 1186, 2950];
 
 /// What the joins in `rel` look up.
 fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {
@@ -110,7 +122,7 @@ mod tests {
     #[test]
     fn a_join_and_a_partition_need_plain_indexes_where_keys_can_be_null() {
         let join = Rel::Join { inputs: vec![groups(&[0, 1]), scan(2, &["x"], &[])], predicates: vec![equality(1, 2)] };
-        assert_eq!(Program::compile(join).probes(0), vec!["\"k2\""]);
+        assert_eq!(Program::compile(join).probes(0), vec!["(\"k2\")"]);
         let windows = vec![WindowDefinition { name: Ident::new("w"), order: Vec::new(), frame: String::new() }];
         let window = Rel::Window {
             input: Box::new(groups(&[0, 1])),
@@ -119,7 +131,7 @@ mod tests {
             calls: vec![("c".into(), Scalar::one())],
         };
         let program = Program::compile(window);
-        assert_eq!(program.probes(0), vec!["\"k1\""]);
+        assert_eq!(program.probes(0), vec!["(\"k1\")"]);
         assert!(program.probes(1).is_empty());
     }
 }

@@ -27,6 +27,7 @@ tests![
     unused_window_functions,
     truncated_sources,
     a_small_change_reads_no_table_whole,
+    keys_longer_than_an_index_entry,
 ];
 
 fn source(db: &mut Database) {
@@ -305,4 +306,18 @@ fn a_small_change_reads_no_table_whole(db: &mut Database) {
         db.check();
     }
     assert_eq!(db.fallback(), None);
+}
+
+fn keys_longer_than_an_index_entry(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, g text, c int); CREATE TABLE u (g text, w int)");
+    db.run("CREATE FUNCTION long(i int) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT string_agg(sha512((i * 1000 + j)::text::bytea)::text, '') FROM generate_series(1, 60) AS j$$");
+    db.run("INSERT INTO t SELECT i, long(i % 3), i % 2 FROM generate_series(1, 12) AS i; INSERT INTO u SELECT long(i), i FROM generate_series(0, 3) AS i");
+    db.stream(
+        "joined",
+        "SELECT x.n, u.w FROM (SELECT g, c, count(*) AS n FROM t GROUP BY g, c) AS x JOIN u ON u.g = x.g",
+    );
+    db.stream("ranked", "SELECT g, c, rank() OVER (PARTITION BY g ORDER BY count(*)) AS r FROM t GROUP BY g, c");
+    db.cycle(&["UPDATE t SET g = long(3) WHERE id = 1; UPDATE u SET w = 9 WHERE w = 1"]);
+    db.cycle(&["UPDATE t SET g = NULL WHERE id < 4; INSERT INTO u VALUES (NULL, 1)"]);
+    db.cycle(&["DELETE FROM t WHERE g IS NULL AND id > 1; INSERT INTO t VALUES (100, long(4), 1); INSERT INTO u VALUES (long(4), 4)"]);
 }
