@@ -10,6 +10,7 @@
 //!     (left-join ("(#0 = #3)") TREE TREE)  (full-join …)  (semi …)  (anti …)  (mark …)
 //!     (exists TREE TREE)  (value TREE TREE)  (lateral TREE TREE)     the second for each row of the first, read as `^0`
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
+//!     (recursive TREE (… (working k v) …))              WITH RECURSIVE … UNION ALL
 //!     (project (#0 "#1 + 1") TREE)                       `#` without a position is the clock's date
 //!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
 //!     (top (#1) (#2 "#0 DESC") 3 TREE)                                partition, order, limit
@@ -199,6 +200,16 @@ fn rel(node: &Node) -> Rel {
                 _ => set_operation(SetOperation::Except, true, left, right, columns),
             }
         }
+        "recursive" => {
+            let (base, step) = (rel(&rest[0]), rel(&rest[1]));
+            Rel::Recursive { columns: base.columns(), base: Box::new(base), step: Box::new(step), all: true }
+        }
+        "working" => Rel::Working {
+            columns: rest
+                .iter()
+                .map(|name| Column { name: name.atom().into(), ty: type_of(name.atom()), nullable: true })
+                .collect(),
+        },
         "expand" => {
             let input = rel(&rest[2]);
             let mut columns = input.columns();

@@ -4,10 +4,10 @@
 //! conjunction. The engine picks the order. An outer join is an operator of its own, an input of the join around it.
 
 use super::expr::Scope;
-use super::item;
 use super::link;
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
+use super::{item, recursion};
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
@@ -269,7 +269,7 @@ fn entry<'a>(
         Entry::Subquery { query, .. } => importer.select(&level.inner(query)?)?,
         Entry::Cte { name, levels_up, recursive } => {
             if recursive {
-                return Err(recursion());
+                return recursion::working(importer, scope, (index, &name), start);
             }
             with_item(importer, level, &name, levels_up)?
         }
@@ -356,10 +356,6 @@ pub(super) fn check_kind(relation: &Relation, only: bool) -> Result<()> {
     Ok(())
 }
 
-fn recursion() -> Error {
-    unsupported("WITH RECURSIVE", "A changed row can change what later iterations find.")
-}
-
 /// A copy of the tree of a WITH item of the query that is `levels_up` levels further out.
 fn with_item(importer: &Importer, level: &Level<'_, '_>, name: &str, levels_up: usize) -> Result<Rel> {
     let missing = || Error::Internal(format!("WITH item \"{name}\" is nowhere"));
@@ -368,9 +364,7 @@ fn with_item(importer: &Importer, level: &Level<'_, '_>, name: &str, levels_up: 
         owner = owner.outer.ok_or_else(missing)?;
     }
     let item = owner.query.cte(name).ok_or_else(missing)?;
-    if item.recursive {
-        return Err(recursion());
-    }
     let owner = owner.with_item_used_at(level);
-    importer.select(&owner.inner(item.query.ok_or_else(missing)?)?)
+    let inner = owner.inner(item.query.ok_or_else(missing)?)?;
+    if item.recursive { recursion::import(importer, &inner, name) } else { importer.select(&inner) }
 }

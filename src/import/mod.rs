@@ -10,6 +10,7 @@
 //! | [`from`] | FROM and WHERE → scans and one n-ary join |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
 //! | [`grouping_sets`] | GROUPING SETS, ROLLUP, CUBE |
+//! | [`recursion`] | WITH RECURSIVE |
 //! | [`item`] | functions in FROM, VALUES, SELECT lists that return sets |
 //! | [`window`] | window functions |
 //! | [`target`] | the SELECT list |
@@ -26,6 +27,7 @@ mod grouping_sets;
 mod item;
 mod link;
 mod ordering;
+mod recursion;
 mod refuse;
 mod select;
 mod setop;
@@ -105,6 +107,7 @@ fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
     let rel = select::Importer::new(&analysed.token).query(analysed.query)?;
     let rel = prune(decorrelate::apply(rel).map_err(|stuck| unsupported(stuck.construct, stuck.reason))?);
     sources::check_direct_reads(&rel)?;
+    recursion::check(&rel)?;
     if !clock::is_followed(&rel) {
         let reason = "Matches would come and go with the clock alone.";
         return Err(unsupported("now() and its kin between a row and its matches", reason));

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
 use crate::pg::level::SubLink;
 use crate::pg::nodes::Query;
-use pgtrickle_engine::query::Rel;
-use std::cell::Cell;
+use pgtrickle_engine::query::{Column, Rel};
+use std::cell::{Cell, RefCell};
 
 /// Sub-selects, views and WITH items may nest this deep.
 const MAX_DEPTH: usize = 64;
@@ -25,6 +25,8 @@ pub(super) struct Importer {
     scans: Cell<usize>,
     ordered_input: Cell<bool>,
     order_sensitive_call: Cell<bool>,
+    /// The recursive WITH items whose steps are being imported, innermost last, with their columns.
+    pub(super) recursions: RefCell<Vec<(String, Vec<Column>)>>,
 }
 
 /// The queries around a query, innermost first: where its WITH items are found.
@@ -119,6 +121,7 @@ impl Importer {
             scans: Cell::new(0),
             ordered_input: Cell::new(false),
             order_sensitive_call: Cell::new(false),
+            recursions: RefCell::default(),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) fn import(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode)
     operation(importer, level, tree, &names)
 }
 
-fn operation(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode, names: &[String]) -> Result<Rel> {
+pub(super) fn operation(importer: &Importer, level: &Level<'_, '_>, tree: &SetNode, names: &[String]) -> Result<Rel> {
     let (name, all, left, right, types) = match tree {
         SetNode::Leaf(index) => return leaf(importer, level, *index),
         SetNode::Operation { name, all, left, right, types } => (*name, *all, left, right, types),
@@ -69,7 +69,7 @@ fn columns(inputs: &[Rel], names: &[String], types: &[DataType]) -> Vec<Column> 
 
 /// `rel` with each column cast where its type is another one; type modifiers differ freely, for the union's column
 /// then has none.
-fn cast(rel: Rel, types: &[DataType]) -> Result<Rel> {
+pub(super) fn cast(rel: Rel, types: &[DataType]) -> Result<Rel> {
     let columns = rel.columns();
     if same_types(&columns, types) {
         return Ok(rel);

@@ -57,11 +57,11 @@ impl Program {
 
     /// A SELECT of the stored result of `stage`, computed from what it reads.
     pub fn content(&self, stage: usize, storage: &Storage) -> String {
-        let body = now(&self.stages[stage].body, &Context { storage, changed: &BTreeSet::new() });
+        let body = now(&self.stages[stage].body, &Context::new(storage, &BTreeSet::new()));
         match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.fill(&body),
             StageKind::Keyed(keyed) => keyed.fill(&body),
-            StageKind::Output => body,
+            StageKind::Rows | StageKind::Output => body,
         }
     }
 
@@ -80,12 +80,18 @@ impl Program {
     /// the stage reads none of them. An inner stage's statement yields what it changed (its state's columns and `w`), the
     /// last one's a row `(inserted int8, deleted int8, net int8)`, see [`NET`].
     pub fn maintain(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
-        let context = Context { storage, changed };
+        let context = Context { own: storage.states.get(stage), ..Context::new(storage, changed) };
         let body = &self.stages[stage].body;
         let change = delta(body, &context)?;
         Some(match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.merge(&change, &now(body, &context), &storage.states[stage]),
             StageKind::Keyed(keyed) => keyed.maintain(&change, &now(body, &context), &storage.states[stage]),
+            StageKind::Rows => {
+                let columns = self.stages[stage].columns();
+                let names: Vec<Ident> = columns.iter().map(|column| Ident::new(&column.name)).collect();
+                let applied = bag(&consolidate(&change, &columns), &names, &storage.states[stage]);
+                format!("{applied} SELECT d.* FROM d")
+            }
             StageKind::Output => self.apply(&change, storage),
         })
     }
@@ -146,24 +152,11 @@ impl Program {
         )
     }
 
-    /// `w` > 0 inserts that many copies; `w` < 0 deletes that many of the rows with the same image.
     fn apply_to_bag(&self, rows: &str, table: &QualifiedName) -> String {
-        let width = self.output.len();
         let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
-        let numbered = list((0..width).map(column));
-        let stored_hash = row("pgtrickle.row_hash", "s", names.iter());
-        let stored = row("pgtrickle.row_image", "s", names.iter());
-        let changed = row("pgtrickle.row_image", "g", (0..width).map(column));
         format!(
-            "WITH d AS MATERIALIZED ({rows}), \
-             g AS (SELECT d.*, pgtrickle.row_hash(ROW({numbered})) AS h, pg_catalog.row_number() OVER () AS i FROM d WHERE d.w < 0), \
-             v AS (SELECT s.ctid AS tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g JOIN {table} AS s \
-             ON {stored_hash} = g.h AND {stored} = {changed}), \
-             x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
-             y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1) \
-             SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",
-            list(&names),
-            list((0..width).map(|i| format!("d.{}", column(i)))),
+            "{} SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",
+            bag(rows, &names, table),
         )
     }
 
@@ -193,4 +186,24 @@ impl Program {
         }
         name
     }
+}
+
+/// The WITH list that applies the consolidated Z-set `rows`, its name `d`, to the bag in `table` with the columns `names`:
+/// `w` > 0 inserts that many copies (`y`), `w` < 0 deletes that many of the rows with the same image (`x`).
+fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
+    let width = names.len();
+    let numbered = list((0..width).map(column));
+    let stored_hash = row("pgtrickle.row_hash", "s", names.iter());
+    let stored = row("pgtrickle.row_image", "s", names.iter());
+    let changed = row("pgtrickle.row_image", "g", (0..width).map(column));
+    format!(
+        "WITH d AS MATERIALIZED ({rows}), \
+         g AS (SELECT d.*, pgtrickle.row_hash(ROW({numbered})) AS h, pg_catalog.row_number() OVER () AS i FROM d WHERE d.w < 0), \
+         v AS (SELECT s.ctid AS tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g JOIN {table} AS s \
+         ON {stored_hash} = g.h AND {stored} = {changed}), \
+         x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
+         y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1)",
+        list(names),
+        list((0..width).map(|i| format!("d.{}", column(i)))),
+    )
 }

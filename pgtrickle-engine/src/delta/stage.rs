@@ -7,11 +7,13 @@
 
 use super::operator::aggregate::{Accumulator, State};
 use super::operator::keyed::{Computation, Keyed};
+use super::operator::recursive::stored_columns;
 use super::operator::top_k::TopK;
 use crate::delta::Leaf;
 use crate::query::analysis::keys::keys;
 use crate::query::rewrite::map_inputs;
 use crate::query::{Column, Rel, Scalar};
+use crate::sql::{Ident, list};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -30,6 +32,8 @@ pub enum StageKind {
     Aggregate(State),
     /// Rows computed from each partition of the body's rows, in a state table.
     Keyed(Box<Keyed>),
+    /// The body's rows, duplicates as rows of their own, in a state table.
+    Rows,
     /// The body's rows, in the stream table.
     Output,
 }
@@ -56,6 +60,12 @@ fn cut_below(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
         }
         window @ Rel::Window { .. } => cut_keyed(window, stages),
         top @ Rel::TopK { .. } => cut_keyed(top, stages),
+        recursive @ Rel::Recursive { .. } => {
+            let columns = stored_columns(&recursive.columns());
+            let leaf = Rel::Stage { stage: stages.len(), columns, keys: keys(&recursive) };
+            stages.push(Stage { body: recursive, kind: StageKind::Rows });
+            leaf
+        }
         other => other,
     }
 }
@@ -135,6 +145,7 @@ impl Stage {
         match &self.kind {
             StageKind::Aggregate(state) => state.columns(),
             StageKind::Keyed(keyed) => keyed.columns(),
+            StageKind::Rows => stored_columns(&self.body.columns()),
             StageKind::Output => self.body.columns(),
         }
     }
@@ -152,6 +163,11 @@ impl Stage {
         match &self.kind {
             StageKind::Aggregate(state) => state.index(),
             StageKind::Keyed(keyed) => keyed.index(),
+            StageKind::Rows => {
+                let columns = self.columns();
+                let names = list(columns.iter().map(|column| Ident::new(&column.name)));
+                Some((format!("(pgtrickle.row_hash(ROW({names})))"), false))
+            }
             StageKind::Output => None,
         }
     }
@@ -160,8 +176,17 @@ impl Stage {
     pub fn strategies(&self) -> Vec<&'static str> {
         match &self.kind {
             StageKind::Aggregate(state) => state.accumulators.iter().map(Accumulator::strategy).collect(),
-            StageKind::Keyed(_) | StageKind::Output => Vec::new(),
+            StageKind::Keyed(_) | StageKind::Rows | StageKind::Output => Vec::new(),
         }
+    }
+}
+
+/// It reads what the step before yielded.
+pub(super) fn reads_working(rel: &Rel) -> bool {
+    match rel {
+        Rel::Working { .. } => true,
+        Rel::Recursive { base, .. } => reads_working(base),
+        _ => rel.inputs().into_iter().any(reads_working),
     }
 }
 

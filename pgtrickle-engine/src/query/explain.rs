@@ -47,6 +47,8 @@ fn line(rel: &Rel) -> String {
             format!("Expand {}{text}{on}", if *outer { "outer " } else { "" })
         }
         Rel::Apply { predicates, kind, .. } => format!("Apply {kind:?} {}", scalars(predicates)),
+        Rel::Recursive { all, .. } => format!("Recursive {}", if *all { "UNION ALL" } else { "UNION" }),
+        Rel::Working { .. } => "Working".into(),
         Rel::UnionAll { .. } => "UnionAll".into(),
         Rel::Aggregate { keys, calls, .. } => {
             let keys = keys.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");

@@ -182,6 +182,12 @@ pub enum Rel {
     /// `right` evaluated for every row of `left`, whose columns it reads as [`super::Fragment::Outer`]. Only importing makes
     /// it, and decorrelation removes it. Predicates count through both.
     Apply { left: Box<Rel>, right: Box<Rel>, predicates: Vec<Scalar>, kind: ApplyKind },
+    /// The rows of `base`, and those of `step` over the rows that the step before yielded, until there are none; without
+    /// `all`, each different row once. In `step`, [`Rel::Working`] is what the step before yielded. All agree in number and
+    /// types of columns.
+    Recursive { base: Box<Rel>, step: Box<Rel>, all: bool, columns: Vec<Column> },
+    /// What the step before yielded, in the step of the innermost [`Rel::Recursive`].
+    Working { columns: Vec<Column> },
     /// The rows of all inputs. Inputs agree in number and types of columns; `columns` gives the result's.
     UnionAll { inputs: Vec<Rel>, columns: Vec<Column> },
     /// One row per group of equal `keys`, or exactly one row when there are none. Yields keys, then calls.
@@ -222,7 +228,11 @@ impl Rel {
         };
         match self {
             Rel::Scan(scan) => scan.columns.iter().map(|scanned| scanned.column.clone()).collect(),
-            Rel::Stage { columns, .. } | Rel::Opaque { columns, .. } | Rel::UnionAll { columns, .. } => columns.clone(),
+            Rel::Stage { columns, .. }
+            | Rel::Opaque { columns, .. }
+            | Rel::Recursive { columns, .. }
+            | Rel::Working { columns }
+            | Rel::UnionAll { columns, .. } => columns.clone(),
             Rel::Filter { input, .. } | Rel::Distinct { input } | Rel::TopK { input, .. } => input.columns(),
             Rel::Project { input, outputs } => {
                 let below = input.columns();
@@ -268,7 +278,8 @@ impl Rel {
     /// The operator's inputs, in order.
     pub fn inputs(&self) -> Vec<&Rel> {
         match self {
-            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => Vec::new(),
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } => Vec::new(),
+            Rel::Recursive { base, step, .. } => vec![base, step],
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Expand { input, .. }
@@ -286,7 +297,8 @@ impl Rel {
     /// Likewise, to change them.
     pub fn inputs_mut(&mut self) -> Vec<&mut Rel> {
         match self {
-            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => Vec::new(),
+            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } => Vec::new(),
+            Rel::Recursive { base, step, .. } => vec![base, step],
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Expand { input, .. }
@@ -304,9 +316,13 @@ impl Rel {
     /// The text of the operator's own expressions.
     pub fn texts(&self) -> Vec<&Vec<Fragment>> {
         match self {
-            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Distinct { .. } | Rel::UnionAll { .. } => {
-                Vec::new()
-            }
+            Rel::Scan(_)
+            | Rel::Stage { .. }
+            | Rel::Opaque { .. }
+            | Rel::Working { .. }
+            | Rel::Recursive { .. }
+            | Rel::Distinct { .. }
+            | Rel::UnionAll { .. } => Vec::new(),
             Rel::Filter { predicates, .. }
             | Rel::Join { predicates, .. }
             | Rel::OuterJoin { predicates, .. }
@@ -333,9 +349,13 @@ impl Rel {
     /// Likewise, to change it.
     pub fn texts_mut(&mut self) -> Vec<&mut Vec<Fragment>> {
         match self {
-            Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Distinct { .. } | Rel::UnionAll { .. } => {
-                Vec::new()
-            }
+            Rel::Scan(_)
+            | Rel::Stage { .. }
+            | Rel::Opaque { .. }
+            | Rel::Working { .. }
+            | Rel::Recursive { .. }
+            | Rel::Distinct { .. }
+            | Rel::UnionAll { .. } => Vec::new(),
             Rel::Filter { predicates, .. }
             | Rel::Join { predicates, .. }
             | Rel::OuterJoin { predicates, .. }

@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod names;
 mod outer_joins;
+mod recursion;
 mod sets;
 mod settings;
 mod shapes;
@@ -33,6 +34,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     limits::TESTS,
     names::TESTS,
     outer_joins::TESTS,
+    recursion::TESTS,
     sets::TESTS,
     settings::TESTS,
     shapes::TESTS,

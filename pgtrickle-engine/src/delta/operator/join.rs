@@ -206,7 +206,7 @@ mod tests {
         let inputs = [scan(1, &["a"], &[]), scan(2, &["a", "b"], &[]), scan(3, &["b"], &[])];
         let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: vec![] };
         let changed: BTreeSet<Leaf> = changed.iter().map(|relid| Leaf::Source(*relid)).collect();
-        delta(&inputs, &[equality(0, 1), equality(2, 3)], &Context { storage: &storage, changed: &changed })
+        delta(&inputs, &[equality(0, 1), equality(2, 3)], &Context::new(&storage, &changed))
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod join;
 pub mod keyed;
 pub mod outer_join;
 pub mod project;
+pub mod recursive;
 pub mod scan;
 pub mod semi_join;
 pub mod top_k;
@@ -15,6 +16,7 @@ pub mod window;
 
 use crate::delta::{Leaf, Storage};
 use crate::query::Rel;
+use crate::sql::QualifiedName;
 use semi_join::Operands;
 use std::collections::BTreeSet;
 
@@ -23,6 +25,24 @@ use std::collections::BTreeSet;
 pub struct Context<'a> {
     pub storage: &'a Storage,
     pub changed: &'a BTreeSet<Leaf>,
+    /// The table that holds the stage's own result, when it is a state table.
+    pub own: Option<&'a QualifiedName>,
+    /// What stands for [`Rel::Working`].
+    pub working: Option<Working>,
+}
+
+/// The relations that stand for [`Rel::Working`], their columns `c1 … cn`.
+#[derive(Clone)]
+pub struct Working {
+    pub now: String,
+    /// With `w`, when it changes.
+    pub delta: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(storage: &'a Storage, changed: &'a BTreeSet<Leaf>) -> Self {
+        Context { storage, changed, own: None, working: None }
+    }
 }
 
 /// A SELECT that yields the content of `rel` as `c1 … cn`.
@@ -42,6 +62,8 @@ pub fn now(rel: &Rel, context: &Context) -> String {
             semi_join::now(Operands { left, right, predicates, yields }, context)
         }
         Rel::Expand { input, item, on, outer } => expand::now(input, item, on, *outer, context),
+        Rel::Recursive { base, step, all, columns } => recursive::now(base, step, *all, columns, context),
+        Rel::Working { columns } => recursive::working_now(columns, context),
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
         Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
         Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
@@ -64,6 +86,8 @@ pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
             semi_join::delta(Operands { left, right, predicates, yields }, context)
         }
         Rel::Expand { input, item, on, outer } => expand::delta(input, item, on, *outer, context),
+        Rel::Recursive { base, step, all, columns } => recursive::delta(base, step, *all, columns, context),
+        Rel::Working { columns } => recursive::working_delta(columns, context),
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
         Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
         Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {

@@ -263,7 +263,7 @@ mod tests {
         let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: vec![] };
         let changed: BTreeSet<Leaf> = changed.iter().map(|relid| Leaf::Source(*relid)).collect();
         let operands = Operands { left: &left, right: &right, predicates, yields: &yields };
-        delta(operands, &Context { storage: &storage, changed: &changed })
+        delta(operands, &Context::new(&storage, &changed))
     }
 
     #[test]

@@ -29,7 +29,12 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
             keys(input).into_iter().map(|key| key.into_iter().chain([number]).collect()).collect()
         }
         Rel::Opaque { .. } if *rel == Rel::unit() => vec![Vec::new()],
-        Rel::UnionAll { .. } | Rel::Opaque { .. } | Rel::Expand { .. } => Vec::new(),
+        Rel::Recursive { all: false, columns, .. } => vec![(0..columns.len()).collect()],
+        Rel::UnionAll { .. }
+        | Rel::Opaque { .. }
+        | Rel::Expand { .. }
+        | Rel::Recursive { .. }
+        | Rel::Working { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
         Rel::Window { input, .. } => keys(input),

@@ -19,7 +19,10 @@ pub fn all(rel: Rel) -> Rel {
 pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
     let mut boxed = |input: Box<Rel>| Box::new(change(*input));
     match rel {
-        Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } => rel,
+        Rel::Scan(_) | Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } => rel,
+        Rel::Recursive { base, step, all, columns } => {
+            Rel::Recursive { base: boxed(base), step: boxed(step), all, columns }
+        }
         Rel::Filter { input, predicates } => Rel::Filter { input: boxed(input), predicates },
         Rel::Project { input, outputs } => Rel::Project { input: boxed(input), outputs },
         Rel::Expand { input, item, on, outer } => Rel::Expand { input: boxed(input), item, on, outer },

@@ -59,7 +59,7 @@ impl Narrowed {
 fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
     match rel {
         Rel::Scan(scan) => narrow_scan(scan, needed),
-        Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Apply { .. } => {
+        Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } | Rel::Apply { .. } => {
             Narrowed { kept: (0..rel.columns().len()).collect(), rel }
         }
         Rel::Filter { input, predicates } => {
@@ -88,6 +88,11 @@ fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
         }
         Rel::SemiJoin { left, right, predicates, yields } => {
             narrow_semi_join(*left, *right, &predicates, yields, needed)
+        }
+        Rel::Recursive { base, step, all, columns } => {
+            let every: BTreeSet<usize> = (0..columns.len()).collect();
+            let (base, step) = (Box::new(exactly(*base, &every)), Box::new(exactly(*step, &every)));
+            Narrowed { kept: every.into_iter().collect(), rel: Rel::Recursive { base, step, all, columns } }
         }
         Rel::Expand { input, item, on, outer } => narrow_expand(*input, item, &on, outer, needed),
         Rel::UnionAll { inputs, columns } => {
