@@ -28,6 +28,7 @@ tests![
     truncated_sources,
     a_small_change_reads_no_table_whole,
     keys_longer_than_an_index_entry,
+    windows_limits_and_sets_beside_sub_selects,
 ];
 
 fn source(db: &mut Database) {
@@ -320,4 +321,33 @@ fn keys_longer_than_an_index_entry(db: &mut Database) {
     db.cycle(&["UPDATE t SET g = long(3) WHERE id = 1; UPDATE u SET w = 9 WHERE w = 1"]);
     db.cycle(&["UPDATE t SET g = NULL WHERE id < 4; INSERT INTO u VALUES (NULL, 1)"]);
     db.cycle(&["DELETE FROM t WHERE g IS NULL AND id > 1; INSERT INTO t VALUES (100, long(4), 1); INSERT INTO u VALUES (long(4), 4)"]);
+}
+
+fn windows_limits_and_sets_beside_sub_selects(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, g int, v int); CREATE TABLE u (id int PRIMARY KEY, g int, w int)");
+    db.run("INSERT INTO t SELECT i, i % 4, (i * 7) % 11 FROM generate_series(1, 30) AS i; INSERT INTO u SELECT i, i % 5, (i * 3) % 7 FROM generate_series(1, 20) AS i");
+    let queries = [
+        "SELECT id, rank() OVER (PARTITION BY g ORDER BY v) AS r, (SELECT max(w) FROM u) AS m FROM t",
+        "SELECT id, rank() OVER (PARTITION BY g ORDER BY (SELECT count(*) FROM u WHERE u.g = t.g), v) AS r FROM t",
+        "SELECT id, sum(v) OVER (PARTITION BY g) + (SELECT sum(w) FROM u WHERE u.g = t.g) AS s FROM t",
+        "SELECT id, v FROM t WHERE EXISTS (SELECT FROM u WHERE u.g = t.g AND w > 3) ORDER BY v DESC, id LIMIT 4",
+        "SELECT id, v FROM t ORDER BY (SELECT max(w) FROM u WHERE u.g = t.g) DESC NULLS LAST, id LIMIT 3",
+        "SELECT id FROM t WHERE v IN (SELECT w FROM u ORDER BY w DESC, id LIMIT 3)",
+        "SELECT DISTINCT ON (g) g, id, EXISTS (SELECT FROM u WHERE u.g = t.g) AS e FROM t ORDER BY g, v DESC, id",
+        "SELECT t.id, x.w, x.r FROM t LEFT JOIN LATERAL (SELECT w, rank() OVER (ORDER BY w) AS r FROM u WHERE u.g = t.g) AS x ON true",
+        "SELECT id FROM t WHERE (g, v) IN (SELECT g, max(w) FROM u GROUP BY ROLLUP (g))",
+        "SELECT g, count(*) AS c FROM t GROUP BY CUBE (g, v) HAVING count(*) > (SELECT min(w) FROM u)",
+        "(SELECT g FROM t ORDER BY v, id LIMIT 5) EXCEPT ALL (SELECT g FROM u ORDER BY w, id LIMIT 2)",
+    ];
+    for (i, query) in queries.iter().enumerate() {
+        db.stream(&format!("st{i}"), query);
+    }
+    db.cycle(&["UPDATE t SET v = 3 WHERE id < 5; UPDATE u SET w = w + 1 WHERE id IN (1, 2)"]);
+    db.cycle(&["DELETE FROM u WHERE g = 2; INSERT INTO t VALUES (100, 2, 9)"]);
+    db.cycle(&["UPDATE t SET g = 1 WHERE g = 3; INSERT INTO u VALUES (50, 2, 6), (51, NULL, 2)"]);
+    db.cycle(&["DELETE FROM t WHERE id % 3 = 0; UPDATE u SET g = 2 WHERE g = 1"]);
+    db.cycle(&["DELETE FROM u; UPDATE t SET v = v + 1 WHERE g = 1"]);
+    db.cycle(&[
+        "INSERT INTO u SELECT i, i % 3, i % 4 FROM generate_series(1, 9) AS i; UPDATE t SET g = NULL WHERE id = 4",
+    ]);
 }
