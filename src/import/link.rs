@@ -171,13 +171,11 @@ impl<'a> Links<'_, '_, 'a> {
         let rel = self.operands(rel, link)?;
         let name = format!("link{}", index + 1);
         match link.kind {
-            LinkKind::Scalar => Ok(apply(rel, &self.right(link)?, Vec::new(), ApplyKind::Scalar(name))),
+            LinkKind::Scalar | LinkKind::Array => {
+                Ok(apply(rel, &self.right(link)?, Vec::new(), ApplyKind::Scalar(name)))
+            }
             LinkKind::Exists => Ok(apply(rel, &self.right(link)?, Vec::new(), ApplyKind::Semi(Yield::Mark(name)))),
             LinkKind::Any | LinkKind::All => self.mark(rel, link, name),
-            LinkKind::Array => {
-                let reason = "The order of its elements is that of the sub-select's rows.";
-                Err(unsupported("ARRAY (SELECT …)", reason))
-            }
             LinkKind::Row => {
                 let reason = "Its columns would have to be compared one after the other.";
                 Err(unsupported("a row compared with a sub-select", reason))
@@ -195,7 +193,8 @@ impl<'a> Links<'_, '_, 'a> {
 
     fn right(&self, link: &SubLink<'a>) -> Result<Rel> {
         let around = self.level.around(Inside { scope: self.scope, start: self.start });
-        self.importer.select(&around.applied(link.query)?)
+        let array = (link.kind == LinkKind::Array).then_some(&link.ty);
+        self.importer.apart(&around.applied(link.query)?.into_array(array))
     }
 
     /// Adds the three-valued answer to ANY or ALL.

@@ -5,14 +5,16 @@
 
 use super::expr::Scope;
 use super::from::From;
-use super::target;
-use crate::error::{Error, Result};
+use super::select::Level;
+use super::{target, unsupported};
+use crate::error::Result;
 use crate::pg::nodes::{Query, Target};
-use pgtrickle_engine::query::{Rel, Scalar, SortItem};
+use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Fragment, Rel, Scalar, SortItem};
 
 /// The rows of `query`, whose `targets` are computed from `rows`.
-pub(super) fn import<'a>(query: Query<'a>, rows: From<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
-    let decides = query.has_limit() || query.is_distinct_on();
+pub(super) fn import<'a>(level: &Level<'_, 'a>, rows: From<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
+    let query = level.query;
+    let decides = query.has_limit() || query.is_distinct_on() || level.array.is_some();
     let kept: Vec<Target<'a>> = targets.into_iter().filter(|target| decides || !target.junk).collect();
     let wanted: Vec<usize> = (0..kept.len()).filter(|position| !kept[*position].junk).collect();
     let references: Vec<u32> = kept.iter().map(|target| target.sort_ref).collect();
@@ -22,7 +24,31 @@ pub(super) fn import<'a>(query: Query<'a>, rows: From<'a>, targets: Vec<Target<'
         true => Rel::Distinct { input: Box::new(rel) },
         false => rel,
     };
-    Ok(only(limited(query, &rows.scope, rel, &references)?, &wanted))
+    let rel = limited(query, &rows.scope, rel, &references)?;
+    match level.array {
+        Some(_) => collected(level, rel, &references),
+        None => Ok(only(rel, &wanted)),
+    }
+}
+
+/// `rel`, or for an ARRAY(SELECT …) the array of its first column in the query's order; column i has the sort reference
+/// `references[i]`.
+pub(super) fn collected(level: &Level<'_, '_>, rel: Rel, references: &[u32]) -> Result<Rel> {
+    let Some(ty) = level.array else { return Ok(rel) };
+    let text = |text: String| Fragment::Text(text);
+    let mut fragments = vec![text("pg_catalog.array_agg(".into()), Fragment::Column(0)];
+    for (number, item) in order(level.query, &rel, references)?.into_iter().enumerate() {
+        fragments.push(text(if number == 0 { " ORDER BY " } else { ", " }.into()));
+        fragments.extend(item.value.fragments);
+        fragments.push(text(item.direction));
+    }
+    fragments.push(text(")".into()));
+    let call = Scalar { fragments, ..Scalar::column(0, ty.clone(), true) };
+    let call = AggregateCall { function: AggregateFunction::Recompute, argument: None, filter: None, call };
+    let array = Rel::Aggregate { input: Box::new(rel), keys: Vec::new(), calls: vec![("elements".into(), call)] };
+    let fragments = vec![text("COALESCE(".into()), Fragment::Column(0), text(format!(", CAST('{{}}' AS {}))", ty.sql))];
+    let whole = Scalar { fragments, ..Scalar::column(0, ty.clone(), false) };
+    Ok(Rel::Project { input: Box::new(array), outputs: vec![("array".into(), whole)] })
 }
 
 /// `rel` cut by LIMIT and OFFSET; column i has the sort reference `references[i]`.
@@ -61,7 +87,9 @@ fn order(query: Query<'_>, rel: &Rel, references: &[u32]) -> Result<Vec<SortItem
 
 fn column(rel: &Rel, references: &[u32], reference: u32) -> Result<Scalar> {
     let position = references.iter().position(|known| *known == reference);
-    let position = position.ok_or_else(|| Error::Internal(format!("target {reference} is nowhere")))?;
+    let position = position.ok_or_else(|| {
+        unsupported("ORDER BY something else than the columns", "What it orders by is not among what is selected.")
+    })?;
     let column = rel.columns().swap_remove(position);
     Ok(Scalar::column(position, column.ty, column.nullable))
 }

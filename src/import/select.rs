@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
 use crate::pg::level::SubLink;
 use crate::pg::nodes::Query;
-use pgtrickle_engine::query::{Column, Rel};
+use pgtrickle_engine::query::{Column, DataType, Rel};
 use std::cell::{Cell, RefCell};
 
 /// Sub-selects, views and WITH items may nest this deep.
@@ -23,8 +23,8 @@ pub(super) struct Importer {
     /// What generated names in expressions begin with.
     pub(super) token: String,
     scans: Cell<usize>,
+    /// The FROM clause being walked has a sub-select whose rows have an order.
     ordered_input: Cell<bool>,
-    order_sensitive_call: Cell<bool>,
     /// The recursive WITH items whose steps are being imported, innermost last, with their columns.
     pub(super) recursions: RefCell<Vec<(String, Vec<Column>)>>,
 }
@@ -40,6 +40,8 @@ pub(super) struct Level<'e, 'a> {
     pub(super) depth: usize,
     /// How many Apply operators it stands in the right side of.
     applies: usize,
+    /// It is ARRAY(SELECT …), whose only row is an array of this type.
+    pub(super) array: Option<&'e DataType>,
     /// What its sub-selects can read of it, while one of them is walked.
     inside: Option<Inside<'e, 'a>>,
     pub(super) links: &'e [SubLink<'a>],
@@ -73,6 +75,7 @@ impl<'e, 'a> Level<'e, 'a> {
             outer: None,
             depth: 0,
             applies,
+            array: None,
             inside: None,
             links: &[],
             link_entry: 0,
@@ -90,6 +93,11 @@ impl<'e, 'a> Level<'e, 'a> {
     pub(super) fn applied(&'e self, query: Query<'a>) -> Result<Level<'e, 'a>> {
         let inner = self.inner(query)?;
         Ok(Level { applies: self.applies + 1, ..inner })
+    }
+
+    /// The level of ARRAY(SELECT …) with a value of this type.
+    pub(super) fn into_array(self, array: Option<&'e DataType>) -> Level<'e, 'a> {
+        Level { array, ..self }
     }
 
     /// This level as the owner of a WITH item that is used at `place`: its rows are not seen there, and its own depth is
@@ -120,19 +128,13 @@ impl Importer {
             token: token.into(),
             scans: Cell::new(0),
             ordered_input: Cell::new(false),
-            order_sensitive_call: Cell::new(false),
             recursions: RefCell::default(),
         }
     }
 
     /// The tree of a whole defining query.
     pub(super) fn query(&self, query: Query<'_>) -> Result<Rel> {
-        let rel = self.select(&Level::new(query, 0))?;
-        if self.ordered_input.get() && self.order_sensitive_call.get() {
-            let reason = "Its result depends on the order of its input; write ORDER BY inside the call instead.";
-            return Err(unsupported("an aggregate over a sub-select with ORDER BY", reason));
-        }
-        Ok(rel)
+        self.select(&Level::new(query, 0))
     }
 
     /// The tree of one query; its columns are the SELECT list without junk.
@@ -158,30 +160,46 @@ impl Importer {
         };
         let query = level.query;
         check_clauses(query)?;
-        if level.depth > 0 && query.is_ordered() {
-            self.ordered_input.set(true);
-        }
+        let beside = self.ordered_input.replace(false);
+        let rel = self.rows(level)?;
+        let kept = self.ordered_input.get() && !query.is_aggregate();
+        self.ordered_input.set(beside || kept || query.is_ordered());
+        Ok(rel)
+    }
+
+    /// The tree of a sub-select in an expression; the order of its rows is no order of this level's.
+    pub(super) fn apart<'a>(&self, level: &Level<'_, 'a>) -> Result<Rel> {
+        let beside = self.ordered_input.replace(false);
+        let rel = self.select(level);
+        self.ordered_input.set(beside);
+        rel
+    }
+
+    fn rows<'a>(&self, level: &Level<'_, 'a>) -> Result<Rel> {
+        let query = level.query;
         if let Some(tree) = query.set_operations() {
             let rel = setop::import(self, level, &tree)?;
             let references: Vec<u32> = query.targets().iter().map(|target| target.sort_ref).collect();
-            return ordering::limited(query, &Scope::new(self.deparser(query, &[]), level), rel, &references);
+            let rel = ordering::limited(query, &Scope::new(self.deparser(query, &[]), level), rel, &references)?;
+            return ordering::collected(level, rel, &references);
         }
         let from = from::import(self, level)?;
         let (mut rows, targets) = if query.is_aggregate() {
             let grouped = query.grouped(level.link_entry - 1);
-            if grouped.calls.iter().any(|call| call.order_sensitive) {
-                self.order_sensitive_call.set(true);
+            if self.ordered_input.get() && grouped.calls.iter().any(|call| call.order_sensitive) {
+                let reason = "Its result depends on the order of its input; write ORDER BY inside the call instead.";
+                return Err(unsupported("an aggregate over a sub-select with ORDER BY", reason));
             }
             aggregate::import(self, level, grouped, from)?
         } else {
-            (from, query.used_targets())
+            (from, if level.array.is_some() { query.targets() } else { query.used_targets() })
         };
         rows.rel = link::values(self, level, &mut rows.scope, rows.rel, targets.iter().map(|target| target.expr))?;
         let (rows, targets) = match query.has_window_functions() {
             true => window::import(query, rows, targets)?,
             false => (rows, targets),
         };
-        ordering::import(query, rows, targets)
+        ordering::import(level, rows, targets)
     }
 
     /// Counts a scan; WITH items are copied, so a short query can read a great many.

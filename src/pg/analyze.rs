@@ -5,8 +5,8 @@ use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
 use crate::error::{Error, Result};
-use pgrx::{PgList, PgMemoryContexts, is_a, pg_sys};
-use std::ffi::CString;
+use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
+use std::ffi::{CString, c_void};
 
 /// A query that PostgreSQL understands and that the current user may run.
 pub struct Analysed<'a> {
@@ -81,7 +81,35 @@ unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
     // SAFETY: a SELECT is rewritten to exactly one query.
     unsafe {
         let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(tree));
-        rewritten.get_ptr(0).unwrap_or(tree)
+        let tree = rewritten.get_ptr(0).unwrap_or(tree);
+        without_idle_limits(tree.cast(), std::ptr::null_mut());
+        tree
+    }
+}
+
+/// Whether a sub-select has a row does not depend on a LIMIT that lets one through, nor on the order of its rows; the
+/// planner drops both, too (`simplify_EXISTS_query`, subselect.c).
+#[pg_guard]
+unsafe extern "C-unwind" fn without_idle_limits(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the walkers call back with valid nodes of a tree that is the caller's to change; the tag tells the type.
+    unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            return pg_sys::query_tree_walker_impl(node.cast(), Some(without_idle_limits), context, 0);
+        }
+        if is_a(node, pg_sys::NodeTag::T_SubLink) {
+            let link = &*node.cast::<pg_sys::SubLink>();
+            if link.subLinkType == pg_sys::SubLinkType::EXISTS_SUBLINK {
+                let query = link.subselect.cast::<pg_sys::Query>();
+                if (Query { node: &*query }).lets_a_row_through() {
+                    (*query).limitCount = std::ptr::null_mut();
+                    (*query).limitOption = pg_sys::LimitOption::LIMIT_OPTION_COUNT;
+                }
+            }
+        }
+        pg_sys::expression_tree_walker_impl(node, Some(without_idle_limits), context)
     }
 }
 

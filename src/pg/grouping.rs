@@ -157,9 +157,7 @@ impl<'a> Query<'a> {
                 filter: if filter.is_null() { None } else { Some(Expr::new(filter.cast())) },
                 plain: !ordered && !aggregate.aggvariadic && aggregate.aggkind as u8 == AGGKIND_NORMAL,
                 varies_by_group: pg_sys::contain_var_clause(aggregate.aggdirectargs.cast()),
-                order_sensitive: function == AggregateFunction::Recompute
-                    && !ordered
-                    && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+                order_sensitive: collects(aggregate.aggfnoid) && !ordered && aggregate.aggkind as u8 == AGGKIND_NORMAL,
             }
         }
     }
@@ -236,6 +234,18 @@ unsafe fn column(entry: i32, index: usize, like: *mut pg_sys::Node) -> *mut pg_s
         let (oid, typmod) = (pg_sys::exprType(like), pg_sys::exprTypmod(like));
         pg_sys::makeVar(entry, index as i16 + 1, oid, typmod, pg_sys::exprCollation(like), 0).cast()
     }
+}
+
+/// The function may put its arguments one after the other: of the built-in ones those that make lists and texts, and
+/// every other.
+fn collects(function: pg_sys::Oid) -> bool {
+    const LISTS: [&str; 3] = ["array_agg", "string_agg", "xmlagg"];
+    if function.to_u32() >= pg_sys::FirstUnpinnedObjectId {
+        return true;
+    }
+    // SAFETY: a syscache lookup.
+    let name = unsafe { text(pg_sys::get_func_name(function)) };
+    LISTS.contains(&name.as_str()) || name.starts_with("json")
 }
 
 /// What a built-in aggregate function computes.

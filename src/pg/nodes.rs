@@ -337,6 +337,23 @@ impl<'a> Query<'a> {
         !self.node.sortClause.is_null()
     }
 
+    /// Its LIMIT is a constant greater than 0, and it has no OFFSET.
+    pub(super) fn lets_a_row_through(self) -> bool {
+        // SAFETY: `limitCount` is null or an int8 expression; folding constants needs no planner state; a Const of int8
+        // that is not NULL holds its value.
+        unsafe {
+            if self.node.limitCount.is_null() || !self.node.limitOffset.is_null() {
+                return false;
+            }
+            let node = pg_sys::eval_const_expressions(std::ptr::null_mut(), self.node.limitCount);
+            if !is_a(node, pg_sys::NodeTag::T_Const) {
+                return false;
+            }
+            let constant = &*node.cast::<pg_sys::Const>();
+            !constant.constisnull && constant.constvalue.value() as i64 > 0
+        }
+    }
+
     /// It has a LIMIT or an OFFSET; LIMIT ALL, LIMIT NULL and OFFSET 0 cut nothing and do not count.
     pub fn has_limit(self) -> bool {
         let cuts = |node: *mut pg_sys::Node, zero_cuts: bool| {

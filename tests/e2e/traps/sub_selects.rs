@@ -19,6 +19,9 @@ tests![
     lateral_sub_selects,
     sub_selects_over_joins_and_unions,
     multi_column_in,
+    arrays_of_rows,
+    limits_below_exists,
+    order_that_an_aggregate_does_not_see,
     correlation_with_null_values,
 ];
 
@@ -275,6 +278,45 @@ fn multi_column_in(db: &mut Database) {
             "SELECT id FROM t WHERE (k, v) IN (SELECT k, w FROM u)",
             "SELECT id FROM t WHERE (k, v) NOT IN (SELECT k, x FROM b)",
             "SELECT id, (k, v) IN (SELECT k, x FROM b) AS a FROM t",
+        ],
+    );
+}
+
+fn arrays_of_rows(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id, ARRAY(SELECT w FROM u WHERE u.k = t.k ORDER BY w, id) AS a FROM t",
+            "SELECT id, ARRAY(SELECT w FROM u WHERE u.k = t.k ORDER BY id DESC LIMIT 2) AS a FROM t",
+            "SELECT id, cardinality(ARRAY(SELECT DISTINCT x FROM b WHERE b.k = t.k ORDER BY x)) AS n FROM t",
+            "SELECT ARRAY(SELECT k FROM t UNION SELECT k FROM u ORDER BY 1) AS a",
+            "SELECT id FROM t WHERE v = ANY (ARRAY(SELECT w FROM u WHERE u.k = t.k))",
+        ],
+    );
+}
+
+fn limits_below_exists(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.k LIMIT 1)",
+            "SELECT id FROM t WHERE NOT EXISTS (SELECT w FROM u WHERE u.k = t.k ORDER BY w FETCH FIRST 2 ROWS ONLY)",
+            "SELECT id, (SELECT w FROM u WHERE u.k = t.k ORDER BY w, id LIMIT 1) AS lo FROM t",
+            "SELECT id FROM t WHERE v IN (SELECT w FROM u WHERE u.k = t.k ORDER BY w DESC, id LIMIT 2)",
+            "SELECT t.id, x.w FROM t, LATERAL (SELECT w FROM u WHERE u.k = t.k ORDER BY w, id LIMIT 2) AS x",
+            "SELECT t.id, x.r FROM t, LATERAL (SELECT rank() OVER (ORDER BY w) AS r FROM u WHERE u.k = t.k) AS x",
+        ],
+    );
+}
+
+fn order_that_an_aggregate_does_not_see(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT variance(v) AS s FROM (SELECT * FROM t ORDER BY v, id LIMIT 3) AS q",
+            "SELECT k, string_agg(w::text, ',' ORDER BY w) AS s FROM (SELECT * FROM u ORDER BY w, id LIMIT 5) AS q GROUP BY k",
+            "SELECT bool_and(n > 1) AS a FROM (SELECT k, count(*) AS n FROM t GROUP BY k ORDER BY k) AS q",
+            "SELECT string_agg(s.id::text, ',' ORDER BY s.id) AS a FROM (SELECT id, (SELECT w FROM u WHERE u.k = t.k ORDER BY w, id LIMIT 1) AS w FROM t) AS s",
         ],
     );
 }
