@@ -84,7 +84,7 @@ struct Block {
     text: String,
 }
 
-fn run_examples(db: &mut Database, file: &str) {
+pub(crate) fn run_examples(db: &mut Database, file: &str) {
     let blocks = blocks(&read(file));
     let mut ran = 0;
     for (index, block) in blocks.iter().enumerate().filter(|(_, block)| is_example(block)) {
@@ -159,7 +159,7 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-fn read(file: &str) -> String {
+pub(crate) fn read(file: &str) -> String {
     let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

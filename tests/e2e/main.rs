@@ -17,6 +17,7 @@ mod partitions;
 mod races;
 mod recovery;
 mod scheduler;
+mod support_matrix;
 mod traps;
 
 fn main() {
@@ -34,6 +35,7 @@ fn main() {
         ddl::TESTS,
         partitions::TESTS,
         documentation::TESTS,
+        support_matrix::TESTS,
         scheduler::TESTS,
         crash::TESTS,
     ];
