@@ -8,6 +8,7 @@ tests![
     the_clock_above_and_below_other_operators,
     the_clock_in_joins,
     dates_and_local_times,
+    the_clock_in_sub_selects,
     writes_while_the_clock_moves,
     a_chain_over_the_clock,
     the_clock_in_other_places,
@@ -195,4 +196,22 @@ fn one_transaction_has_one_clock(db: &mut Database) {
     db.check_after_refresh();
     db.run("COMMIT");
     until_all_is_past(db);
+}
+
+fn the_clock_in_sub_selects(db: &mut Database) {
+    moments(db);
+    db.stream(
+        "with_match",
+        "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.g = t.g AND u.at > now() - interval '100 ms')",
+    );
+    db.stream("without_match", "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.g = t.g AND u.at > now())");
+    db.stream("listed", "SELECT id FROM t WHERE at < now() AND g IN (SELECT g FROM u WHERE at < CURRENT_TIMESTAMP)");
+    db.stream("not_listed", "SELECT id FROM t WHERE g NOT IN (SELECT g FROM u WHERE at > now() AND g IS NOT NULL)");
+    db.stream("counted", "SELECT id, (SELECT count(*) FROM u WHERE u.g = t.g AND u.at < now()) AS n FROM t");
+    db.stream("applied", "SELECT t.id, x.at FROM t, LATERAL (SELECT at FROM u WHERE u.g = t.g AND u.at < now() ORDER BY at DESC LIMIT 1) AS x");
+    until_all_is_past(db);
+    one_cycle(
+        db,
+        "UPDATE u SET at = clock_timestamp() + interval '1 ms' WHERE g = 2; DELETE FROM u WHERE g = 3; UPDATE t SET g = 2 WHERE g = 1",
+    );
 }

@@ -11,6 +11,7 @@ tests![
     functions_of_users,
     functions_between_joins,
     functions_in_outer_joins,
+    functions_in_sub_selects,
     functions_without_columns,
     sets_in_the_select_list,
     sets_in_group_by,
@@ -234,5 +235,25 @@ fn constants_beside_tables(db: &mut Database) {
     );
     db.stream("distinct_arm", "SELECT n FROM t UNION SELECT 1 UNION SELECT 1");
     db.stream("kept", "SELECT 1 AS x INTERSECT SELECT n FROM bag");
+    changes(db);
+}
+
+fn functions_in_sub_selects(db: &mut Database) {
+    arrays(db);
+    db.stream("with_tag", "SELECT id FROM t WHERE EXISTS (SELECT FROM unnest(t.tags) AS x WHERE x > 'a')");
+    db.stream("without_tag", "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM unnest(t.tags) AS x WHERE x = 'b')");
+    db.stream("listed", "SELECT n FROM bag WHERE n IN (SELECT unnest(more) FROM t)");
+    db.stream("counted", "SELECT id, (SELECT count(*) FROM unnest(t.tags) AS x WHERE x IS NOT NULL) AS c FROM t");
+    db.stream("best", "SELECT id, (SELECT max(x) FROM unnest(t.more) AS x) AS hi FROM t");
+    db.stream(
+        "of_both",
+        "SELECT t.id, s.x FROM t, LATERAL (SELECT x FROM bag, unnest(bag.tags) AS x WHERE bag.n = t.n) AS s",
+    );
+    db.stream(
+        "in_lateral",
+        "SELECT t.id, s.k, s.c FROM t, LATERAL (SELECT x AS k, count(*) AS c FROM unnest(t.tags) AS x GROUP BY x) AS s",
+    );
+    db.stream("values_of_columns", "SELECT t.id, v.x FROM t, LATERAL (VALUES (t.n), (t.n + 1), (NULL)) AS v(x)");
+    db.stream("values_listed", "SELECT id FROM t WHERE n IN (VALUES (2), (3))");
     changes(db);
 }
