@@ -20,6 +20,7 @@ tests![
     row_triggers_of_partitions,
     replicated_writes,
     detached_while_a_writer_waits,
+    partitions_of_another_owner,
 ];
 
 fn partitioned(db: &mut Database) {
@@ -290,4 +291,26 @@ fn detached_while_a_writer_waits(db: &mut Database) {
     writer.run("COMMIT");
     db.accept_full();
     db.cycle(&[]);
+}
+
+fn partitions_of_another_owner(db: &mut Database) {
+    partitioned(db);
+    streams(db);
+    db.run("CREATE ROLE partitioner; GRANT CREATE ON SCHEMA public TO partitioner");
+    for table in ["p", "p1", "p2", "rest"] {
+        db.run(&format!("ALTER TABLE {table} OWNER TO partitioner"));
+    }
+    db.cycle(&["SET ROLE partitioner; INSERT INTO p VALUES (2, 2, 2); RESET ROLE"]);
+    db.cycle_in_full(&[
+        "SET ROLE partitioner; CREATE TABLE mine PARTITION OF p FOR VALUES FROM (40) TO (50); INSERT INTO mine VALUES (41, 1, 1); RESET ROLE",
+    ]);
+    db.cycle(&["SET ROLE partitioner; UPDATE mine SET v = 2; INSERT INTO p VALUES (42, 2, 2); RESET ROLE"]);
+    db.cycle_in_full(&["SET ROLE partitioner; ALTER TABLE p DETACH PARTITION mine; DROP TABLE p1, mine; RESET ROLE"]);
+    let failure = db.fails("SET ROLE partitioner; SELECT pgtrickle._member_dropped('p'::regclass)");
+    assert_eq!(failure.sqlstate, "42501", "{failure:?}");
+    db.run("RESET ROLE");
+    for table in ["p", "p2", "rest"] {
+        db.run(&format!("ALTER TABLE {table} OWNER TO CURRENT_USER"));
+    }
+    db.run("REVOKE ALL ON SCHEMA public FROM partitioner; DROP ROLE partitioner");
 }
