@@ -1,6 +1,7 @@
 //! A random case, wholly determined by its seed.
 
 use crate::generate::{Generator, Relation};
+use crate::operators::Operators;
 use crate::query::Query;
 use crate::schema::Table;
 use crate::script::{Script, Step, Stream};
@@ -19,7 +20,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn random(seed: u64) -> Case {
+    pub(crate) fn random(seed: u64, operators: &Operators) -> Case {
         let mut random = Random::seed_from_u64(seed);
         let tables: Vec<Table> =
             (0..random.random_range(3..5)).map(|number| Table::random(&mut random, number)).collect();
@@ -34,7 +35,10 @@ impl Case {
         for number in 0..STREAMS {
             let depth = random.random_range(2..6);
             let prefix = format!("view{number}_");
-            let query = Generator { random: &mut random, relations: &relations, next: 0, prefix }.query(depth);
+            let (random, relations_now) = (&mut random, relations.as_slice());
+            let mut generator =
+                Generator { random, relations: relations_now, next: 0, prefix, operators, outer: Vec::new() };
+            let query = generator.query(depth);
             let stream = stream(format!("s{number}"), &query);
             relations.push(relation(&stream.name, &query));
             streams.push(stream);

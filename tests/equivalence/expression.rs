@@ -1,5 +1,6 @@
 //! Random scalar expressions. None of them can fail, and none prints differently from one evaluation to the next.
 
+use crate::operators::{Operator, Operators};
 use crate::types::{Column, Random, Type};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -130,11 +131,30 @@ pub(crate) fn predicate(random: &mut Random, scope: &[Column], depth: u32) -> St
 }
 
 /// An aggregate call and the type of its result.
-pub(crate) fn aggregate(random: &mut Random, scope: &[Column]) -> (Expression, Type) {
+pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Operators) -> (Expression, Type) {
     let ty = Type::any(random);
     let argument = scalar(random, scope, ty, 1);
     let x = &argument.sql;
-    let (sql, result, exact) = match random.random_range(0..10) {
+    let (sql, result, exact) = match random.random_range(0..16) {
+        10 if operators.has(Operator::DistinctAggregate) => (format!("count(DISTINCT {x})"), Type::Big, true),
+        11 if operators.has(Operator::DistinctAggregate) && matches!(ty, Type::Int | Type::Decimal) => {
+            (format!("sum(DISTINCT {x})"), if ty == Type::Int { Type::Big } else { Type::Numeric }, argument.exact)
+        }
+        12 if operators.has(Operator::OrderedAggregate) && ty == Type::Text => {
+            (format!("left(string_agg({x}, ',' ORDER BY {x}), 20)"), Type::Text, true)
+        }
+        12 | 13 if operators.has(Operator::OrderedAggregate) => {
+            let exact = argument.exact && !ty.is_coarse();
+            (format!("(array_agg({x} ORDER BY {x} DESC NULLS LAST))[2]"), ty, exact)
+        }
+        14 if operators.has(Operator::Variance) && matches!(ty, Type::Int | Type::Decimal | Type::Numeric) => {
+            let function = ["variance", "var_pop", "stddev", "stddev_pop"].choose(random).expect("not empty");
+            (format!("{function}({x})"), Type::Numeric, argument.exact)
+        }
+        15 if ty == Type::Bool => {
+            let function = if random.random_bool(0.5) { "bool_and" } else { "bool_or" };
+            (format!("{function}({x})"), Type::Bool, true)
+        }
         0 | 1 => ("count(*)".to_string(), Type::Big, true),
         2 => (format!("count({x})"), Type::Big, true),
         3 | 4 if ty != Type::Bool => {
@@ -158,5 +178,7 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column]) -> (Expression, T
     } else {
         String::new()
     };
+    let wrapped = sql.starts_with("left(") || sql.starts_with('(');
+    let filter = if wrapped { String::new() } else { filter };
     (Expression { sql: format!("{sql}{filter}"), exact }, result)
 }

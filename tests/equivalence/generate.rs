@@ -1,7 +1,8 @@
 //! Random queries: every operator under every other.
 
 use crate::expression::{aggregate, predicate, scalar};
-use crate::query::{Body, Input, Item, Link, Query, Select};
+use crate::operators::{Operator, Operators};
+use crate::query::{Body, Distinct, Grouping, Input, Item, Kind, Link, Query, Select};
 use crate::types::{Column, Random, Type};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -24,10 +25,13 @@ pub(crate) struct Generator<'a> {
     pub(crate) next: u32,
     /// Views get this prefix.
     pub(crate) prefix: String,
+    pub(crate) operators: &'a Operators,
+    /// The columns that a sub-select sees from outside.
+    pub(crate) outer: Vec<Column>,
 }
 
 impl Generator<'_> {
-    fn fresh(&mut self, prefix: &str) -> String {
+    pub(crate) fn fresh(&mut self, prefix: &str) -> String {
         self.next += 1;
         format!("{prefix}{}", self.next)
     }
@@ -37,30 +41,75 @@ impl Generator<'_> {
         if depth == 0 {
             return self.select(0);
         }
-        match self.random.random_range(0..10) {
-            0..2 => self.union(depth),
-            2..6 => self.grouped(depth),
+        let mut query = match self.random.random_range(0..20) {
+            0..5 => self.set_operation(depth),
+            5 if self.operators.has(Operator::Recursive) => self.recursive(depth),
+            5..12 => self.grouped(depth),
             _ => self.select(depth),
+        };
+        if query.tail.is_none() && self.operators.has(Operator::Top) && self.random.random_bool(0.12) {
+            query.tail = Some(self.tail(query.columns.len(), 0));
+            query.rows = query.rows.min(8.0);
+            forget_images(&mut query.columns);
         }
+        query
     }
 
-    fn union(&mut self, depth: u32) -> Query {
+    fn set_operation(&mut self, depth: u32) -> Query {
         let types: Vec<Type> = (0..self.random.random_range(1..4)).map(|_| Type::any(self.random)).collect();
+        let mut operators = vec!["UNION ALL"];
+        for (operator, forms) in [
+            (Operator::Union, ["UNION", "UNION"]),
+            (Operator::Intersect, ["INTERSECT", "INTERSECT ALL"]),
+            (Operator::Except, ["EXCEPT", "EXCEPT ALL"]),
+        ] {
+            if self.operators.has(operator) {
+                operators.extend(forms);
+            }
+        }
+        let operator = *operators.choose(self.random).expect("not empty");
         let branches: Vec<Query> =
             (0..self.random.random_range(2..4)).map(|_| self.branch(depth - 1, &types)).collect();
         let mut columns = branches[0].columns.clone();
         for (i, column) in columns.iter_mut().enumerate() {
             column.exact = branches.iter().all(|branch| branch.columns[i].exact);
         }
+        if operator != "UNION ALL" {
+            forget_images(&mut columns);
+        }
         let rows = branches.iter().map(|branch| branch.rows).sum();
-        Query { body: Body::Union(branches), columns, rows }
+        Query { body: Body::Set(operator, branches), columns, rows, tail: None }
+    }
+
+    /// A walk of one or two steps along the rows of a table, from the rows of a query.
+    fn recursive(&mut self, depth: u32) -> Query {
+        let mut base = self.branch(depth - 1, &[Type::Int, Type::Int]);
+        if let Body::Select(select) = &mut base.body {
+            select.outputs[1] = "0".into();
+        }
+        let relation = self.relations.choose(self.random).expect("there are tables").clone();
+        let (name, alias) = (self.fresh("r"), self.fresh("q"));
+        let names = vec![self.fresh("n"), self.fresh("n")];
+        let scope: Vec<Column> = (relation.columns.iter())
+            .map(|column| Column { name: format!("{alias}.{}", column.name), ..column.clone() })
+            .collect();
+        let (from, to) = (scalar(self.random, &scope, Type::Int, 0).sql, scalar(self.random, &scope, Type::Int, 1).sql);
+        let (first, second) = (&names[0], &names[1]);
+        let step = format!(
+            "SELECT {to}, {name}.{second} + 1 FROM {name} JOIN {} AS {alias} ON {from} = {name}.{first} WHERE {name}.{second} < 2",
+            relation.name
+        );
+        let union = if self.random.random_bool(0.5) { "UNION ALL" } else { "UNION" };
+        let columns = names.iter().map(|_| Column { name: self.fresh("c"), ty: Type::Int, exact: true }).collect();
+        let rows = base.rows * 6.0;
+        Query { body: Body::Recursive { base: Box::new(base), union, name, names, step }, columns, rows, tail: None }
     }
 
     /// A query that yields the types given.
-    fn branch(&mut self, depth: u32, types: &[Type]) -> Query {
+    pub(crate) fn branch(&mut self, depth: u32, types: &[Type]) -> Query {
         let (mut select, scope, rows) = self.from(depth, 2);
         let columns = self.outputs(&mut select, &scope, types);
-        Query { body: Body::Select(select), columns, rows }
+        Query { body: Body::Select(select), columns, rows, tail: None }
     }
 
     fn outputs(&mut self, select: &mut Select, scope: &[Column], types: &[Type]) -> Vec<Column> {
@@ -73,19 +122,44 @@ impl Generator<'_> {
         columns
     }
 
-    /// Joins, a filter, a projection, sometimes DISTINCT.
+    /// Joins, a filter, a projection; sometimes windows, values of sub-selects, DISTINCT.
     fn select(&mut self, depth: u32) -> Query {
-        let (mut select, scope, rows) = self.from(depth.saturating_sub(1), 4);
+        let (mut select, mut scope, rows) = self.from(depth.saturating_sub(1), 4);
+        let windows = if self.operators.has(Operator::Window) && depth > 0 && self.random.random_bool(0.2) {
+            // Between equal rows that print differently no order decides.
+            forget_images(&mut scope);
+            self.random.random_range(1..3)
+        } else {
+            0
+        };
         let mut types: Vec<Type> = Vec::new();
         for _ in 0..self.random.random_range(1..5) {
             types.push(scope.choose(self.random).map_or(Type::Int, |column| column.ty));
         }
         let mut columns = self.outputs(&mut select, &scope, &types);
-        if self.random.random_bool(0.2) {
-            select.distinct = true;
+        for _ in 0..windows {
+            let (sql, ty, exact) = self.window(&scope);
+            columns.push(Column { name: self.fresh("c"), ty, exact });
+            select.outputs.push(sql);
+        }
+        if depth > 0 && self.random.random_bool(0.15) {
+            let below = self.random.random_range(0..depth);
+            if let Some((sql, ty, exact)) = self.sub_output(&scope, below) {
+                columns.push(Column { name: self.fresh("c"), ty, exact });
+                select.outputs.push(sql);
+            }
+        }
+        let mut tail = None;
+        if self.operators.has(Operator::DistinctOn) && self.random.random_bool(0.1) {
+            let count = self.random.random_range(1..=columns.len());
+            select.distinct = Distinct::On(count);
+            tail = Some(self.tail(columns.len(), count));
+            forget_images(&mut columns);
+        } else if self.random.random_bool(0.2) {
+            select.distinct = Distinct::Rows;
             forget_images(&mut columns);
         }
-        Query { body: Body::Select(select), columns, rows }
+        Query { body: Body::Select(select), columns, rows, tail }
     }
 
     /// GROUP BY with aggregates, or one group of everything.
@@ -105,25 +179,29 @@ impl Generator<'_> {
             select.outputs.push(key.sql);
         }
         for _ in 0..self.random.random_range(1..4) {
-            let (call, ty) = aggregate(self.random, &scope);
+            let (call, ty) = aggregate(self.random, &scope, self.operators);
             columns.push(Column { name: self.fresh("c"), ty, exact: call.exact });
             select.outputs.push(call.sql);
         }
         if self.random.random_bool(0.25) {
-            let (call, ty) = aggregate(self.random, &scope);
+            let (call, ty) = aggregate(self.random, &scope, self.operators);
             let operator = ["<=", ">", "<>", "IS DISTINCT FROM"].choose(self.random).expect("not empty");
             select.having.push(format!("{} {operator} {}", call.sql, ty.literal(self.random)));
         }
         rows = if select.groups.is_empty() { 1.0 } else { rows / 2.0 };
+        if self.operators.has(Operator::GroupingSets) && !select.groups.is_empty() && self.random.random_bool(0.2) {
+            select.grouping =
+                *[Grouping::Rollup, Grouping::Cube, Grouping::Each].choose(self.random).expect("not empty");
+        }
         if self.random.random_bool(0.1) {
-            select.distinct = true;
+            select.distinct = Distinct::Rows;
             forget_images(&mut columns);
         }
-        Query { body: Body::Select(select), columns, rows }
+        Query { body: Body::Select(select), columns, rows, tail: None }
     }
 
     /// FROM and WHERE over up to `most` inputs, and the columns in scope.
-    fn from(&mut self, depth: u32, most: usize) -> (Select, Vec<Column>, f64) {
+    pub(crate) fn from(&mut self, depth: u32, most: usize) -> (Select, Vec<Column>, f64) {
         let mut select = Select::default();
         let (mut scope, mut rows) = (Vec::new(), 1.0);
         if depth > 0 && self.random.random_bool(0.2) {
@@ -133,6 +211,9 @@ impl Generator<'_> {
         for position in 0..count.min(most) {
             // One input carries the depth, the others are shallow.
             let below = if position == 0 { depth } else { self.random.random_range(0..=depth) / 2 };
+            if position > 0 && self.beside(&mut select, &mut scope, &mut rows, below) {
+                continue;
+            }
             let (input, columns, input_rows) = self.input(below, &mut select);
             if position > 0 && rows * input_rows / 3.0 > MOST_ROWS {
                 break;
@@ -145,7 +226,79 @@ impl Generator<'_> {
                 rows = (rows / 2.0).max(1.0);
             }
         }
+        if !self.outer.is_empty()
+            && self.random.random_bool(0.75)
+            && let Some(condition) = self.correlation(&scope)
+        {
+            select.conditions.push(condition);
+            rows = (rows / 3.0).max(1.0);
+        }
+        // Sub-selects in sub-selects in sub-selects take time and find nothing new.
+        if self.outer.len() < 24 && self.random.random_bool(0.2) {
+            let below = self.random.random_range(0..=depth);
+            if let Some(condition) = self.sub_condition(&scope, below) {
+                select.conditions.push(condition);
+            }
+        }
         (select, scope, rows)
+    }
+
+    /// Sometimes joins an item that is computed from those before it, or from nothing.
+    fn beside(&mut self, select: &mut Select, scope: &mut Vec<Column>, rows: &mut f64, depth: u32) -> bool {
+        let kinds = [Operator::Lateral, Operator::Series, Operator::Values];
+        let kind = *kinds.choose(self.random).expect("not empty");
+        if !self.operators.has(kind) || !self.random.random_bool(0.25) || *rows > MOST_ROWS / 4.0 {
+            return false;
+        }
+        let (input, columns, input_rows) = match kind {
+            Operator::Lateral => {
+                let query = self.lateral(scope, depth);
+                let (columns, rows) = (query.columns.clone(), query.rows);
+                (Input::Lateral(Box::new(query)), columns, rows.min(6.0))
+            }
+            Operator::Series => self.series(scope),
+            _ => self.values(),
+        };
+        let (mut item, added) = self.item(input, &columns);
+        let outer = !has_commas(select) && self.operators.has(Operator::LeftJoin) && self.random.random_bool(0.3);
+        item.link = if outer {
+            let both: Vec<Column> = scope.iter().chain(&added).cloned().collect();
+            let condition = if self.random.random_bool(0.5) { "true".into() } else { predicate(self.random, &both, 1) };
+            Link::On(Kind::Left, condition)
+        } else if self.random.random_bool(0.5) {
+            Link::Cross
+        } else {
+            Link::Comma
+        };
+        *rows *= input_rows;
+        scope.extend(added);
+        select.from.push(item);
+        true
+    }
+
+    /// An item of FROM with an alias of its own, and its columns.
+    fn item(&mut self, input: Input, columns: &[Column]) -> (Item, Vec<Column>) {
+        let alias = self.fresh("q");
+        let names: Vec<String> = columns.iter().map(|_| self.fresh("n")).collect();
+        let added: Vec<Column> = columns
+            .iter()
+            .zip(&names)
+            .map(|(column, name)| Column { name: format!("{alias}.{name}"), ..column.clone() })
+            .collect();
+        (Item { link: Link::Comma, input, alias, names: Some(names) }, added)
+    }
+
+    /// Which join to use for a condition; FULL JOIN wants one that can be hashed.
+    fn kind(&mut self, full: bool) -> Kind {
+        let mut kinds = vec![Kind::Inner; 3];
+        for (operator, kind) in
+            [(Operator::LeftJoin, Kind::Left), (Operator::RightJoin, Kind::Right), (Operator::FullJoin, Kind::Full)]
+        {
+            if self.operators.has(operator) && (full || kind != Kind::Full) {
+                kinds.push(kind);
+            }
+        }
+        *kinds.choose(self.random).expect("not empty")
     }
 
     fn input(&mut self, depth: u32, select: &mut Select) -> (Input, Vec<Column>, f64) {
@@ -160,7 +313,7 @@ impl Generator<'_> {
         }
         let query = self.query(depth);
         let (columns, rows) = (query.columns.clone(), query.rows);
-        if self.random.random_bool(0.15) {
+        if self.outer.is_empty() && self.random.random_bool(0.15) {
             let name = self.fresh(&self.prefix.clone());
             return (Input::View(name, Box::new(query)), columns, rows);
         }
@@ -176,14 +329,7 @@ impl Generator<'_> {
         columns: &[Column],
         input_rows: f64,
     ) {
-        let alias = self.fresh("q");
-        let names: Vec<String> = columns.iter().map(|_| self.fresh("n")).collect();
-        let added: Vec<Column> = columns
-            .iter()
-            .zip(&names)
-            .map(|(column, name)| Column { name: format!("{alias}.{name}"), ..column.clone() })
-            .collect();
-        let mut item = Item { link: Link::Comma, input, alias, names: Some(names) };
+        let (mut item, added) = self.item(input, columns);
         let mut merged = None;
         if !select.from.is_empty() {
             let pairs: Vec<(usize, usize)> = (0..scope.len())
@@ -202,7 +348,7 @@ impl Generator<'_> {
                     item.link = if self.random.random_bool(0.5) { Link::Cross } else { Link::Comma };
                     if !has_commas(select) && self.random.random_bool(0.6) {
                         let both: Vec<Column> = scope.iter().chain(&added).cloned().collect();
-                        item.link = Link::On(predicate(self.random, &both, 1));
+                        item.link = Link::On(self.kind(false), predicate(self.random, &both, 1));
                     }
                 }
             }
@@ -210,9 +356,11 @@ impl Generator<'_> {
             *rows = input_rows;
         }
         // A column merged by USING is named without an alias, by the name that both sides give it.
-        if let Link::Using(name) | Link::Natural(name) = &item.link {
+        if let Link::Using(_, name) | Link::Natural(_, name) = &item.link {
+            let exact = merged.is_none_or(|position| added[position].exact);
             for column in scope.iter_mut().filter(|column| column.name.ends_with(&format!(".{name}"))) {
                 column.name.clone_from(name);
+                column.exact &= exact;
             }
             let others = added.into_iter().enumerate().filter(|(position, _)| Some(*position) != merged);
             scope.extend(others.map(|(_, column)| column));
@@ -244,10 +392,12 @@ impl Generator<'_> {
                 let both: Vec<Column> = scope.iter().chain(added).cloned().collect();
                 predicate(self.random, &both, 1)
             });
-            item.link = Link::On(extra.map_or(condition.clone(), |extra| format!("{condition} AND {extra}")));
+            let kind = self.kind(operator == "=");
+            item.link = Link::On(kind, extra.map_or(condition.clone(), |extra| format!("{condition} AND {extra}")));
         } else if let Some(names) = &mut item.names {
             names[right].clone_from(&name);
-            item.link = if style == 4 { Link::Using(name) } else { Link::Natural(name) };
+            let kind = self.kind(true);
+            item.link = if style == 4 { Link::Using(kind, name) } else { Link::Natural(kind, name) };
         }
     }
 }

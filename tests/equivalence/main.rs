@@ -7,18 +7,22 @@
 mod case;
 mod expression;
 mod generate;
+mod operators;
+mod order;
 mod query;
 mod schema;
 mod script;
 mod shrink;
+mod subselect;
 mod types;
 mod write;
 
 use case::Case;
+use operators::Operators;
 use pgtrickle_tests::{Database, Options, Server};
-use script::{Defect, Script};
+use script::{Defect, Passed, Script};
 use shrink::Shrinker;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -44,6 +48,18 @@ struct Tally {
     passed: AtomicU64,
     failed: AtomicU64,
     checks: AtomicU64,
+    /// Queries that were refused, by what the refusal says.
+    refused: Mutex<BTreeMap<String, u64>>,
+    /// Errors met so far.
+    errors: Mutex<BTreeSet<String>>,
+}
+
+impl Tally {
+    /// The same error is not made small twice; a difference is always worth it.
+    fn is_new(&self, defect: &Defect) -> bool {
+        let error = defect.message.lines().next().unwrap_or_default().to_string();
+        error.starts_with("stream table") || self.errors.lock().expect("no panic holds it").insert(error)
+    }
 }
 
 fn main() {
@@ -51,14 +67,20 @@ fn main() {
     let tally = Tally::default();
     let started = Instant::now();
     let server = Arc::new(Server::start(Options::default()));
+    let operators = Operators::probe(&server);
     thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| run(&server, &work, &tally));
+            scope.spawn(|| run(&server, &work, &operators, &tally));
         }
     });
     let healthy = Arc::into_inner(server).is_some_and(|mut server| server.finish());
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!("{} checks of a query in a cycle, {:.0} s", count(&tally.checks), started.elapsed().as_secs_f64());
+    let mut refused: Vec<_> = tally.refused.lock().expect("no panic holds it").clone().into_iter().collect();
+    refused.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    for (reason, number) in refused.iter().take(12) {
+        println!("{number} queries refused: {reason}");
+    }
     println!("test result: {} passed; {} failed", count(&tally.passed), count(&tally.failed));
     if count(&tally.failed) > 0 || !healthy {
         std::process::exit(101);
@@ -106,7 +128,7 @@ fn regressions() -> VecDeque<PathBuf> {
     paths.into()
 }
 
-fn run(server: &Arc<Server>, work: &Work, tally: &Tally) {
+fn run(server: &Arc<Server>, work: &Work, operators: &Operators, tally: &Tally) {
     loop {
         let path = work.regressions.lock().expect("no panic holds it").pop_front();
         if let Some(path) = path {
@@ -118,23 +140,28 @@ fn run(server: &Arc<Server>, work: &Work, tally: &Tally) {
         if seed > work.last || work.deadline.is_some_and(|deadline| Instant::now() > deadline) {
             return;
         }
-        let case = Case::random(seed);
+        let case = Case::random(seed, operators);
         let result = outcome(server, &case.script);
-        if let Err(defect) = &result {
+        if let Err(defect) = &result
+            && tally.is_new(defect)
+        {
             keep(server, seed, case, defect.clone());
         }
         report(tally, &format!("seed {seed}"), result);
     }
 }
 
-fn outcome(server: &Arc<Server>, script: &Script) -> Result<u64, Defect> {
+fn outcome(server: &Arc<Server>, script: &Script) -> Result<Passed, Defect> {
     script.run(&mut Database::create(server, "equivalence", false))
 }
 
-fn report(tally: &Tally, name: &str, result: Result<u64, Defect>) {
+fn report(tally: &Tally, name: &str, result: Result<Passed, Defect>) {
     match result {
-        Ok(checks) => {
-            tally.checks.fetch_add(checks, Ordering::Relaxed);
+        Ok(passed) => {
+            tally.checks.fetch_add(passed.checks, Ordering::Relaxed);
+            for reason in passed.refused {
+                *tally.refused.lock().expect("no panic holds it").entry(reason).or_default() += 1;
+            }
             tally.passed.fetch_add(1, Ordering::Relaxed);
         }
         Err(defect) => {

@@ -13,6 +13,12 @@ pub(crate) enum Input {
     View(String, Box<Query>),
     /// The query's own common table expression.
     Shared,
+    /// A sub-select in FROM that sees the items before it.
+    Lateral(Box<Query>),
+    /// A call that returns rows.
+    Function(String),
+    /// Constant rows.
+    Values(String),
 }
 
 /// How an input joins those before it.
@@ -20,10 +26,30 @@ pub(crate) enum Input {
 pub(crate) enum Link {
     Comma,
     Cross,
-    On(String),
-    Using(String),
+    On(Kind, String),
+    Using(Kind, String),
     /// Joins by the one column name that both sides have.
-    Natural(String),
+    Natural(Kind, String),
+}
+
+/// Which rows without a partner a join keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Inner,
+    Left,
+    Right,
+    Full,
+}
+
+impl Kind {
+    fn sql(self) -> &'static str {
+        match self {
+            Kind::Inner => "JOIN",
+            Kind::Left => "LEFT JOIN",
+            Kind::Right => "RIGHT JOIN",
+            Kind::Full => "FULL JOIN",
+        }
+    }
 }
 
 /// One item of FROM: the input, its alias, the names that its columns get here.
@@ -39,18 +65,48 @@ pub(crate) struct Item {
 pub(crate) struct Select {
     /// The body of the common table expression that [`Input::Shared`] names.
     pub(crate) shared: Option<Box<Query>>,
-    pub(crate) distinct: bool,
+    pub(crate) distinct: Distinct,
     pub(crate) outputs: Vec<String>,
     pub(crate) from: Vec<Item>,
     pub(crate) conditions: Vec<String>,
     pub(crate) groups: Vec<String>,
+    /// GROUP BY more than the plain list.
+    pub(crate) grouping: Grouping,
     pub(crate) having: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Distinct {
+    #[default]
+    No,
+    Rows,
+    /// One row for each combination of the first outputs.
+    On(usize),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Grouping {
+    #[default]
+    Plain,
+    Rollup,
+    Cube,
+    /// Each key by itself, and all rows.
+    Each,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     Select(Select),
-    Union(Vec<Query>),
+    /// The queries joined by `UNION ALL`, `EXCEPT` …
+    Set(&'static str, Vec<Query>),
+    /// Rows of the base and what the step makes of the rows before, under the name given.
+    Recursive {
+        base: Box<Query>,
+        union: &'static str,
+        name: String,
+        names: Vec<String>,
+        step: String,
+    },
 }
 
 /// A query; `columns` are the names and types that it yields, `rows` a guess at their number.
@@ -59,26 +115,43 @@ pub(crate) struct Query {
     pub(crate) body: Body,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: f64,
+    /// ORDER BY and LIMIT.
+    pub(crate) tail: Option<String>,
 }
 
 impl Query {
     pub(crate) fn sql(&self) -> String {
-        match &self.body {
-            Body::Union(branches) => {
-                branches.iter().map(|branch| format!("({})", branch.sql())).collect::<Vec<_>>().join(" UNION ALL ")
+        let body = match &self.body {
+            Body::Set(operator, branches) => {
+                let branches: Vec<String> = branches.iter().map(|branch| format!("({})", branch.sql())).collect();
+                branches.join(&format!(" {operator} "))
             }
             Body::Select(select) => select.sql(&self.columns),
-        }
+            Body::Recursive { base, union, name, names, step } => {
+                let columns: Vec<String> = (names.iter().zip(&self.columns))
+                    .map(|(name, column)| format!("{name} AS {}", column.name))
+                    .collect();
+                format!(
+                    "WITH RECURSIVE {name}({}) AS (({}) {union} {step}) SELECT {} FROM {name}",
+                    names.join(", "),
+                    base.sql(),
+                    columns.join(", ")
+                )
+            }
+        };
+        format!("{body}{}", self.tail.as_deref().unwrap_or_default())
     }
 
     /// The queries directly below.
     fn children(&self) -> Vec<&Query> {
         match &self.body {
-            Body::Union(branches) => branches.iter().collect(),
+            Body::Set(_, branches) => branches.iter().collect(),
+            Body::Recursive { base, .. } => vec![base],
             Body::Select(select) => {
                 let inputs = select.from.iter().filter_map(|item| match &item.input {
                     Input::Query(query) | Input::View(_, query) => Some(query.as_ref()),
-                    Input::Table(_) | Input::Shared => None,
+                    // A LATERAL sub-select means nothing without what it sees.
+                    _ => None,
                 });
                 inputs.chain(select.shared.as_deref()).collect()
             }
@@ -108,18 +181,28 @@ impl Query {
     /// Simpler queries of the same kind: one clause or one branch less.
     pub(crate) fn simpler(&self) -> Vec<Query> {
         let mut simpler = Vec::new();
+        let ordered = matches!(&self.body, Body::Select(Select { distinct: Distinct::On(_), .. }));
+        if self.tail.is_some() && !ordered {
+            simpler.push(Query { tail: None, ..self.clone() });
+        }
         match &self.body {
-            Body::Union(branches) => {
+            Body::Set(operator, branches) => {
                 for skip in 0..branches.len() {
                     let mut fewer = branches.clone();
-                    fewer.remove(skip);
+                    let gone = fewer.remove(skip);
                     if let [only] = fewer.as_slice() {
-                        simpler.push(only.clone());
+                        simpler.push(Query { columns: self.columns.clone(), ..only.clone() });
                     } else {
-                        simpler.push(Query { body: Body::Union(fewer), ..self.clone() });
+                        simpler.push(Query { body: Body::Set(operator, fewer), ..self.clone() });
+                    }
+                    for inner in gone.simpler() {
+                        let mut changed = branches.clone();
+                        changed[skip] = inner;
+                        simpler.push(Query { body: Body::Set(operator, changed), ..self.clone() });
                     }
                 }
             }
+            Body::Recursive { .. } => {}
             Body::Select(select) => {
                 for changed in select.simpler() {
                     simpler.push(Query { body: Body::Select(changed), ..self.clone() });
@@ -136,6 +219,21 @@ impl Query {
         }
         simpler
     }
+
+    /// The query without one of its columns. Whoever reads that column has no meaning any more.
+    pub(crate) fn narrower(&self) -> Vec<Query> {
+        let Body::Select(select) = &self.body else { return Vec::new() };
+        if self.columns.len() < 2 || self.tail.is_some() {
+            return Vec::new();
+        }
+        let without = |skip: usize| {
+            let (mut query, mut select) = (self.clone(), select.clone());
+            query.columns.remove(skip);
+            select.outputs.remove(skip);
+            Query { body: Body::Select(select), ..query }
+        };
+        (0..self.columns.len()).map(without).collect()
+    }
 }
 
 impl Select {
@@ -151,6 +249,9 @@ impl Select {
             let input = match &item.input {
                 Input::Table(name) | Input::View(name, _) => name.clone(),
                 Input::Query(query) => format!("({})", query.sql()),
+                Input::Lateral(query) => format!("LATERAL ({})", query.sql()),
+                Input::Function(call) => call.clone(),
+                Input::Values(rows) => format!("(VALUES {rows})"),
                 Input::Shared => "shared".to_string(),
             };
             let names = item.names.as_ref().map_or(String::new(), |names| format!("({})", names.join(", ")));
@@ -159,25 +260,65 @@ impl Select {
                 _ if from.is_empty() => table,
                 Link::Comma => format!("{from}, {table}"),
                 Link::Cross => format!("{from} CROSS JOIN {table}"),
-                Link::On(condition) => format!("{from} JOIN {table} ON {condition}"),
-                Link::Using(column) => format!("{from} JOIN {table} USING ({column})"),
-                Link::Natural(_) => format!("{from} NATURAL JOIN {table}"),
+                Link::On(kind, condition) => format!("{from} {} {table} ON {condition}", kind.sql()),
+                Link::Using(kind, column) => format!("{from} {} {table} USING ({column})", kind.sql()),
+                Link::Natural(kind, _) => format!("{from} NATURAL {} {table}", kind.sql()),
             };
         }
         format!(
             "{with}SELECT {}{} FROM {from}{}{}{}",
-            if self.distinct { "DISTINCT " } else { "" },
+            match self.distinct {
+                Distinct::No => String::new(),
+                Distinct::Rows => "DISTINCT ".into(),
+                Distinct::On(count) => {
+                    let positions: Vec<String> = (1..=count).map(|position| position.to_string()).collect();
+                    format!("DISTINCT ON ({}) ", positions.join(", "))
+                }
+            },
             outputs.join(", "),
             clause("WHERE", &self.conditions, " AND "),
-            clause("GROUP BY", &self.groups, ", "),
+            self.group_by(),
             clause("HAVING", &self.having, " AND "),
         )
     }
 
+    fn group_by(&self) -> String {
+        let keys = self.groups.join(", ");
+        match self.grouping {
+            _ if self.groups.is_empty() => String::new(),
+            Grouping::Plain => format!(" GROUP BY {keys}"),
+            Grouping::Rollup => format!(" GROUP BY ROLLUP ({keys})"),
+            Grouping::Cube => format!(" GROUP BY CUBE ({keys})"),
+            Grouping::Each => {
+                let sets: Vec<String> = self.groups.iter().map(|key| format!("({key})")).collect();
+                format!(" GROUP BY GROUPING SETS ({}, ())", sets.join(", "))
+            }
+        }
+    }
+
     fn simpler(&self) -> Vec<Select> {
         let mut simpler = Vec::new();
-        if self.distinct {
-            simpler.push(Select { distinct: false, ..self.clone() });
+        if self.distinct != Distinct::No {
+            simpler.push(Select { distinct: Distinct::No, ..self.clone() });
+        }
+        if self.grouping != Grouping::Plain {
+            simpler.push(Select { grouping: Grouping::Plain, ..self.clone() });
+        }
+        for (position, item) in self.from.iter().enumerate() {
+            let mut changed = self.clone();
+            match &mut changed.from[position].link {
+                Link::On(kind, _) | Link::Using(kind, _) | Link::Natural(kind, _) if *kind != Kind::Inner => {
+                    *kind = Kind::Inner;
+                    simpler.push(changed);
+                }
+                _ => {}
+            }
+            // Where nothing else names the item, the query does without it.
+            let mut changed = self.clone();
+            changed.from.remove(position);
+            if !changed.from.is_empty() && position > 0 && !changed.names(&item.alias) {
+                simpler.push(changed);
+            }
         }
         if !self.having.is_empty() {
             simpler.push(Select { having: Vec::new(), ..self.clone() });
@@ -188,5 +329,11 @@ impl Select {
             simpler.push(changed);
         }
         simpler
+    }
+
+    /// Whether anything but the item itself speaks of `alias`.
+    fn names(&self, alias: &str) -> bool {
+        let word = format!("{alias}.");
+        self.sql(&[]).contains(&word) || self.outputs.iter().any(|output| output.contains(&word))
     }
 }

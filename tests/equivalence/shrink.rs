@@ -120,7 +120,7 @@ fn simpler_queries(case: &Case, _: &Defect) -> Vec<Case> {
         for descendant in query.descendants() {
             variants.push(case.with_query(position, descendant.clone()));
         }
-        for simpler in query.simpler() {
+        for simpler in query.simpler().into_iter().chain(query.narrower()) {
             variants.push(case.with_query(position, simpler));
         }
     }
