@@ -75,13 +75,23 @@ pub(crate) fn run(server: &Arc<Server>, corpus: &Corpus, scale: &Scale) -> Vec<O
     done.into_iter().flat_map(|(_, outcomes)| outcomes).collect()
 }
 
+/// Runs `body`; inside a transaction its error undoes no more than itself.
+fn protected<T>(db: &mut Database, body: impl FnOnce(&mut Database) -> Result<T, Failure>) -> Result<T, Failure> {
+    if db.attempt("SAVEPOINT protected").is_err() {
+        return body(db);
+    }
+    let result = body(db);
+    db.run(if result.is_ok() { "RELEASE protected" } else { "ROLLBACK TO protected; RELEASE protected" });
+    result
+}
+
 fn stream_name(position: usize) -> String {
     format!("st{position}")
 }
 
 /// Makes the query a stream table and lets the oracle watch it.
 pub(crate) fn create_one(db: &mut Database, position: usize, query: &Query, exact: bool) -> Outcome {
-    if let Err(failure) = db.attempt(&format!("EXPLAIN {}", query.sql)) {
+    if let Err(failure) = protected(db, |db| db.attempt(&format!("EXPLAIN {}", query.sql))) {
         panic!("{} is not a query: {failure:?}\n{}", query.name, query.sql);
     }
     let name = stream_name(position);
@@ -125,9 +135,10 @@ pub(crate) fn check_one(db: &mut Database, position: usize, outcome: &mut Outcom
         return;
     }
     let name = stream_name(position);
-    if let Err(failure) = db.attempt(&refresh(&name)) {
+    if let Err(failure) = protected(db, |db| db.attempt(&refresh(&name))) {
         // A query that fails itself, such as one whose scalar sub-select has come to give two rows, may say so.
-        let own = db.attempt(&format!("SELECT count(*) FROM ({}\n) AS q", outcome.query.sql)).err();
+        let own = format!("SELECT count(*) FROM (SELECT q::text FROM ({}\n) AS q OFFSET 0) AS q", outcome.query.sql);
+        let own = protected(db, |db| db.attempt(&own)).err();
         if own.is_none_or(|own| own.sqlstate != failure.sqlstate) {
             outcome.defect = Some(format!("the refresh of cycle {cycle} fails: {failure:?}"));
         }
@@ -141,7 +152,7 @@ pub(crate) fn check_one(db: &mut Database, position: usize, outcome: &mut Outcom
 
 fn compare(db: &mut Database, position: usize, outcome: &mut Outcome, cycle: usize) {
     let name = stream_name(position);
-    match db.difference_of(&name) {
+    match protected(db, |db| db.difference_of(&name)) {
         Ok(None) => {
             let look = format!("SELECT count(*), sum(hashtext(s::text)) FROM {name} AS s");
             outcome.looks.extend(db.lines(&look));

@@ -12,7 +12,9 @@ mod changes;
 mod expected;
 mod logic;
 mod nexmark;
+mod psql;
 mod queries;
+mod regress;
 mod report;
 mod tpch;
 
@@ -82,6 +84,13 @@ fn main() {
         let corpus = maker(&scale);
         let outcomes = batch::run(&server, &corpus, &scale);
         let bad = report::report(corpus.name, &outcomes, &scale);
+        failed += bad;
+        passed += outcomes.len().saturating_sub(bad);
+    }
+    if asked.iter().any(|asked| asked == "regress") {
+        let folder = regress::folder().expect("PGTRICKLE_REGRESS names src/test/regress of a source tree");
+        let outcomes = regress::run(&server, &folder, &scale);
+        let bad = report::report("regress", &outcomes, &scale);
         failed += bad;
         passed += outcomes.len().saturating_sub(bad);
     }

@@ -30,6 +30,16 @@ impl From<&DbError> for Failure {
     }
 }
 
+/// A lost connection is an error without SQLSTATE.
+fn failure(error: postgres::Error) -> Failure {
+    match error.as_db_error() {
+        Some(reported) => Failure::from(reported),
+        None => {
+            Failure { sqlstate: String::new(), message: error.to_string(), detail: String::new(), hint: String::new() }
+        }
+    }
+}
+
 /// A connection to the server.
 pub struct Session {
     client: Client,
@@ -71,17 +81,13 @@ impl Session {
         }
     }
 
+    fn messages(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Failure> {
+        self.client.simple_query(sql).map_err(failure)
+    }
+
     /// The rows of a query, or the server's error.
     pub fn try_rows(&mut self, sql: &str) -> Result<Vec<Row>, Failure> {
-        let messages = self.client.simple_query(sql).map_err(|error| match error.as_db_error() {
-            Some(reported) => Failure::from(reported),
-            None => Failure {
-                sqlstate: String::new(),
-                message: error.to_string(),
-                detail: String::new(),
-                hint: String::new(),
-            },
-        })?;
+        let messages = self.messages(sql)?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect()),
             _ => None,
@@ -134,6 +140,25 @@ impl Session {
         let mut writer = self.client.copy_in(statement).unwrap_or_else(|error| panic!("{error}: {statement}"));
         std::io::Write::write_all(&mut writer, rows.as_bytes()).expect("the rows are sent");
         writer.finish().unwrap_or_else(|error| panic!("{error}: {statement}"));
+    }
+
+    /// Sends `rows` through COPY … FROM STDIN, or returns the error.
+    pub fn try_copy(&mut self, statement: &str, rows: &str) -> Result<(), Failure> {
+        let mut writer = self.client.copy_in(statement).map_err(failure)?;
+        std::io::Write::write_all(&mut writer, rows.as_bytes()).expect("the rows are sent");
+        writer.finish().map(|_| ()).map_err(failure)
+    }
+
+    /// The names of the columns that `sql` yields.
+    pub fn try_columns(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let messages = self.messages(sql)?;
+        let columns = messages.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                Some(columns.iter().map(|column| column.name().to_string()).collect())
+            }
+            _ => None,
+        });
+        Ok(columns.unwrap_or_default())
     }
 
     /// What the server said since the last call, in order: notices, warnings, infos.
