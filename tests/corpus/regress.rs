@@ -83,14 +83,15 @@ pub(crate) fn folder() -> Option<PathBuf> {
     Some(trees.pop()?.join("src/test/regress"))
 }
 
-/// Runs the files.
-pub(crate) fn run(server: &Arc<Server>, folder: &Path, scale: &Scale) -> Vec<Outcome> {
+/// Runs the files; only those named, if any are.
+pub(crate) fn run(server: &Arc<Server>, folder: &Path, scale: &Scale, named: &[String]) -> Vec<Outcome> {
     let mut db = Database::create(server, "regression", false);
     db.run("SET statement_timeout = '20s'");
     let mut runner = Runner { db, scale, outcomes: Vec::new() };
     let mut variables = Variables::default();
     let environment = |name: &str| (name == "PG_ABS_SRCDIR").then(|| folder.display().to_string());
-    for file in FILES {
+    let wanted = |file: &str| named.is_empty() || file == "test_setup" || named.iter().any(|name| name == file);
+    for file in FILES.into_iter().filter(|file| wanted(file)) {
         let path = folder.join("sql").join(format!("{file}.sql"));
         let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let pieces = split(&String::from_utf8_lossy(&text), &mut variables, &environment);
@@ -113,8 +114,10 @@ impl Runner<'_> {
         while let Some(piece) = pieces.next() {
             let Piece::Statement { line, sql } = piece else { continue };
             if let Some(Piece::Data(rows)) = pieces.peek() {
-                // What the tests make fail, fails.
-                drop(self.db.try_copy(sql, rows));
+                // A failed COPY leaves the client waiting for an answer that it has had.
+                if self.db.try_copy(sql, rows).is_err() {
+                    self.reconnect();
+                }
                 continue;
             }
             // The protocol of a simple query has no room for COPY's data.
@@ -129,10 +132,15 @@ impl Runner<'_> {
         }
         if self.db.attempt("ROLLBACK").is_err_and(|failure| failure.sqlstate.is_empty()) {
             println!("{file}: the connection was lost");
-            let fresh = self.db.connect();
-            *self.db = fresh;
+            self.reconnect();
         }
         self.db.run("RESET ALL; RESET SESSION AUTHORIZATION; SET statement_timeout = '20s'");
+    }
+
+    fn reconnect(&mut self) {
+        let fresh = self.db.connect();
+        *self.db = fresh;
+        self.db.run("SET statement_timeout = '20s'");
     }
 
     /// Tries a statement that has just succeeded, and leaves no trace.
@@ -169,7 +177,9 @@ impl Runner<'_> {
 
     /// Runs `body`; its error undoes what it did and is dropped.
     fn quietly<T>(&mut self, body: impl FnOnce(&mut Database) -> Result<T, pgtrickle_tests::Failure>) -> Option<T> {
-        self.db.run("SAVEPOINT attempt");
+        if let Err(failure) = self.db.attempt("SAVEPOINT attempt") {
+            panic!("{failure:?} after {:?}", self.outcomes.last().map(|outcome| &outcome.query));
+        }
         let result = body(&mut self.db);
         self.db.run(if result.is_ok() { "RELEASE attempt" } else { "ROLLBACK TO attempt; RELEASE attempt" });
         result.ok()

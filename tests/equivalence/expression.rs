@@ -151,7 +151,7 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
             let function = ["variance", "var_pop", "stddev", "stddev_pop"].choose(random).expect("not empty");
             (format!("{function}({x})"), Type::Numeric, argument.exact)
         }
-        15 if ty == Type::Bool => {
+        15 if ty == Type::Bool && operators.has(Operator::Recomputed) => {
             let function = if random.random_bool(0.5) { "bool_and" } else { "bool_or" };
             (format!("{function}({x})"), Type::Bool, true)
         }
@@ -163,7 +163,7 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
         }
         // Not of floats: sums of their quotients would depend on the order of the rows.
         5 if ty.is_number() && ty != Type::Float => (format!("avg({x})"), Type::Numeric, argument.exact),
-        _ if ty.is_number() => {
+        _ if ty.is_number() && (ty != Type::Float || operators.has(Operator::Recomputed)) => {
             let result = match ty {
                 Type::Int => Type::Big,
                 Type::Float => Type::Float,
