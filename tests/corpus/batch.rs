@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 const THREADS: usize = 2;
-/// What a refusal says; anything else is an accident.
-const DELIBERATE: [&str; 3] = ["0A000", "54000", "42501"];
+/// What a refusal says; anything else is an accident. The last two are PostgreSQL's: a constant that it prints and
+/// does not read, a table that an open cursor reads.
+const DELIBERATE: [&str; 5] = ["0A000", "54000", "42501", "22007", "55006"];
 
 /// How a query is maintained, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,8 +103,10 @@ pub(crate) fn create_one(db: &mut Database, position: usize, query: &Query, exac
         defect: None,
         looks: BTreeSet::new(),
     };
-    let mut attempt =
-        |mode: &str| db.attempt(&create(&name, &query.sql, &format!("schedule => '1h', refresh_mode => '{mode}'")));
+    let mut attempt = |mode: &str| {
+        let call = create(&name, &query.sql, &format!("schedule => '1h', refresh_mode => '{mode}'"));
+        protected(db, |db| db.attempt(&call))
+    };
     if let Err(failure) = attempt("DIFFERENTIAL") {
         refused(&mut outcome, &failure, Status::Full);
         if let Err(failure) = attempt("AUTO") {
