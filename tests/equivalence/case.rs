@@ -37,8 +37,15 @@ impl Case {
             let prefix = format!("view{number}_");
             let operators = &operators.either(random.random_bool(0.5));
             let (random, relations_now) = (&mut random, relations.as_slice());
-            let mut generator =
-                Generator { random, relations: relations_now, next: 0, prefix, operators, outer: Vec::new() };
+            let mut generator = Generator {
+                random,
+                relations: relations_now,
+                next: 0,
+                prefix,
+                operators,
+                outer: Vec::new(),
+                budget: 2,
+            };
             let query = generator.query(depth);
             let stream = stream(format!("s{number}"), &query);
             relations.push(relation(&stream.name, &query));

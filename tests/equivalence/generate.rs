@@ -28,6 +28,8 @@ pub(crate) struct Generator<'a> {
     pub(crate) operators: &'a Operators,
     /// The columns that a sub-select sees from outside.
     pub(crate) outer: Vec<Column>,
+    /// Sub-selects in expressions and LATERAL items may still be made so often: each copies what is around it.
+    pub(crate) budget: u32,
 }
 
 impl Generator<'_> {
@@ -142,7 +144,7 @@ impl Generator<'_> {
             columns.push(Column { name: self.fresh("c"), ty, exact });
             select.outputs.push(sql);
         }
-        if depth > 0 && self.random.random_bool(0.15) {
+        if depth > 0 && self.random.random_bool(0.2) && self.spend() {
             let below = self.random.random_range(0..depth);
             if let Some((sql, ty, exact)) = self.sub_output(&scope, below) {
                 columns.push(Column { name: self.fresh("c"), ty, exact });
@@ -234,7 +236,7 @@ impl Generator<'_> {
             rows = (rows / 3.0).max(1.0);
         }
         // Sub-selects in sub-selects in sub-selects take time and find nothing new.
-        if self.outer.len() < 24 && self.random.random_bool(0.2) {
+        if self.outer.len() < 24 && self.random.random_bool(0.3) && self.spend() {
             let below = self.random.random_range(0..=depth);
             if let Some(condition) = self.sub_condition(&scope, below) {
                 select.conditions.push(condition);
@@ -248,6 +250,9 @@ impl Generator<'_> {
         let kinds = [Operator::Lateral, Operator::Series, Operator::Values];
         let kind = *kinds.choose(self.random).expect("not empty");
         if !self.operators.has(kind) || !self.random.random_bool(0.25) || *rows > MOST_ROWS / 4.0 {
+            return false;
+        }
+        if kind == Operator::Lateral && !self.spend() {
             return false;
         }
         let (input, columns, input_rows) = match kind {
@@ -274,6 +279,12 @@ impl Generator<'_> {
         scope.extend(added);
         select.from.push(item);
         true
+    }
+
+    fn spend(&mut self) -> bool {
+        let left = self.budget > 0;
+        self.budget = self.budget.saturating_sub(1);
+        left
     }
 
     /// An item of FROM with an alias of its own, and its columns.

@@ -40,20 +40,29 @@ use Operator::{
 };
 
 /// Operators that have landed: a run without one of them fails.
-const REQUIRED: [Operator; 13] = [
-    Recomputed,
+const REQUIRED: [Operator; 22] = [
+    LeftJoin,
+    RightJoin,
+    FullJoin,
+    Exists,
+    In,
+    Quantified,
+    Mark,
+    Scalar,
+    Lateral,
+    DistinctOn,
     Union,
     Intersect,
     Except,
+    Window,
+    Top,
+    GroupingSets,
     DistinctAggregate,
     OrderedAggregate,
     Variance,
+    Recomputed,
     Series,
     Values,
-    Window,
-    Top,
-    DistinctOn,
-    GroupingSets,
 ];
 
 /// Queries over `p(k int primary key, v int)` and `q(k int, v int)`.
