@@ -9,8 +9,9 @@
 //! analysed, but need not own it. Triggers go with their table; the buffer depends on the source and goes with it too.
 //!
 //! A statement trigger fires on the relation that the statement names, so every descendant has its own, which writes the
-//! buffer of the source. A partitioned source, and one that has a parent, is captured by row triggers. Row triggers are for sessions that replay somebody else's changes (`ENABLE REPLICA`): those fire
-//! instead of the others there, never both.
+//! buffer of the source. A partitioned source, and one that has a parent, is captured by row triggers. Of other sources, row
+//! triggers are for sessions that replay somebody else's changes (`ENABLE REPLICA`): those fire instead of the others there,
+//! never both.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -253,7 +254,6 @@ fn is_by_row(source: u32) -> bool {
 /// Creates what is missing on `source` and its descendants.
 fn create_triggers(source: u32) -> Result<()> {
     let _own = OwnCommands::begin();
-    let partitioned = facts::is_partitioned(source);
     let by_row = is_by_row(source);
     for member in facts::members(source) {
         let table = name_of(member)?;
@@ -262,7 +262,9 @@ fn create_triggers(source: u32) -> Result<()> {
                 create(&kind, member, &table, source, "");
             }
         }
-        if !partitioned || member == source {
+        // Of a row trigger on a partitioned table PostgreSQL makes a copy for every new partition, as the user who makes the
+        // partition and may not call the function; a partition gets its own when the statement is over.
+        if !facts::is_partitioned(member) {
             create(&ROW, member, &table, source, if by_row { "ALWAYS" } else { "REPLICA" });
         }
         create(&TRUNCATE, member, &table, source, "ALWAYS");
@@ -289,7 +291,6 @@ fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled:
 }
 
 fn drop_triggers(source: u32) {
-    // The source comes first: what PostgreSQL cloned from its triggers goes with them.
     for member in facts::members(source) {
         drop_triggers_of(source, member);
     }

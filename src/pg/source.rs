@@ -28,7 +28,7 @@ pub fn members(source: u32) -> Vec<u32> {
     }
 }
 
-/// Whether the relation is a partitioned table; row triggers on one are cloned to its partitions by PostgreSQL.
+/// Whether the relation is a partitioned table, which holds no rows itself.
 pub fn is_partitioned(relation: u32) -> bool {
     // SAFETY: a look-up in the system cache.
     unsafe { pg_sys::get_rel_relkind(Oid::from_u32(relation)) as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
