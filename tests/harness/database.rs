@@ -104,6 +104,14 @@ impl Database {
         self.tables.last_mut().expect("just added").comparisons.truncate(1);
     }
 
+    /// Compares the watched stream table `name` by what is printed from here on.
+    pub fn track_as_text(&mut self, name: &str) {
+        for table in self.tables.iter_mut().filter(|table| table.name == name) {
+            table.comparisons.truncate(1);
+            table.comparisons.iter_mut().flatten().for_each(|comparison| *comparison = Comparison::Text);
+        }
+    }
+
     /// Lets the oracle watch the stream table `name`, its columns compared as given.
     pub fn track_columns(&mut self, name: &str, query: &str, columns: Vec<Comparison>) {
         self.add(name, query, vec![columns]);
