@@ -19,3 +19,7 @@ demo *args:
 # Side by side with REFRESH MATERIALIZED VIEW and pg_ivm
 bench *args:
     scripts/bench {{args}}
+
+# Corpora of queries as stream tables: TPC-H, Nexmark, composed ones; `just corpus regress` takes PostgreSQL's own
+corpus *args:
+    scripts/corpus {{args}}
