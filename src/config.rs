@@ -142,6 +142,9 @@ settings! {
     max_grouping_set_branches: i32 = 64, 1..=65_536, Userset, PLAIN,
         "Grouping sets that one GROUP BY may expand to.",
         "Each set of a ROLLUP, CUBE or GROUPING SETS is stored and maintained by itself.";
+    agg_diff_cardinality_threshold: i32 = 1_000, 0..=100_000_000, Userset, PLAIN,
+        "Estimated groups of a GROUP BY below which creation warns.",
+        "With few groups most changes touch most of them. 0 means no warning.";
     refresh_strategy: RefreshStrategy = RefreshStrategy::Auto, (), Userset, PLAIN,
         "How AUTO stream tables are refreshed.",
         "auto chooses for each refresh; differential and full override the choice.";

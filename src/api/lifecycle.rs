@@ -6,6 +6,7 @@ use super::arguments::{
 use crate::catalog::{self, Initiator, Mode, Status};
 use crate::error::{Error, Result};
 use crate::import::import;
+use crate::monitor::advice;
 use crate::pg::commit::catalog_changed_at_commit;
 use crate::pg::object;
 use crate::pg::report::Report;
@@ -113,7 +114,7 @@ fn create(creation: Creation) -> Result<()> {
     refresh::refuse_taken_name(&name)?;
     let imported = import(query)?;
     let shown = format!("{}.{}", name.schema.0, name.name.0);
-    for warning in &imported.warnings {
+    for warning in advice::warnings(&imported, mode) {
         pgrx::warning!("{warning}");
     }
     if let (Err(Error::Unsupported { construct, reason }), Mode::Auto) = (&imported.tree, mode) {

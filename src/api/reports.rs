@@ -2,7 +2,7 @@
 
 use super::arguments::{existing, maintained, name as parse_name};
 use crate::config;
-use crate::monitor::{explain, health};
+use crate::monitor::{auxiliary, explain, health, validate};
 use crate::pg::report::Report;
 use crate::refresh;
 use pgrx::prelude::*;
@@ -24,6 +24,43 @@ fn explain_st(
         maintained(&table)?;
     }
     Ok(TableIterator::new(explain::properties(&table, with_analyze)?))
+}
+
+/// What would become of the query as a stream table; creates nothing. The first row tells the mode that AUTO would choose.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn validate_query(
+    query: &str,
+) -> std::result::Result<
+    TableIterator<'static, (name!(check_name, String), name!(result, String), name!(severity, String))>,
+    Report,
+> {
+    let checks = validate::checks(query)?.into_iter();
+    Ok(TableIterator::new(checks.map(|check| (check.name.into(), check.result, check.severity.into()))))
+}
+
+/// The query after each step of its compilation; creates nothing.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn explain_query_rewrite(
+    query: &str,
+) -> std::result::Result<
+    TableIterator<'static, (name!(pass_name, String), name!(changed, bool), name!(sql_after, Option<String>))>,
+    Report,
+> {
+    let passes = validate::passes(query)?.into_iter();
+    Ok(TableIterator::new(passes.map(|pass| (pass.name.into(), pass.after.is_some(), pass.after))))
+}
+
+/// What is stored for the stream table besides its own columns: those of its state tables, and the hash that an index of
+/// it is on.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn list_auxiliary_columns(
+    name: &str,
+) -> std::result::Result<
+    TableIterator<'static, (name!(column_name, String), name!(data_type, String), name!(purpose, String))>,
+    Report,
+> {
+    let columns = auxiliary::columns(&existing(&parse_name(Some(name))?)?)?.into_iter();
+    Ok(TableIterator::new(columns.map(|column| (column.name, column.ty, column.purpose))))
 }
 
 /// Compares the stream table with its defining query at one snapshot: how many rows it lacks, how many it should not

@@ -65,9 +65,13 @@ pub(super) fn import<'a>(
     let mut aggregate_calls = Vec::new();
     for (index, call) in calls.into_iter().enumerate() {
         let name = named(call_entry, index, call.name.clone());
-        aggregate_calls.push((name, aggregate_call(&from.scope, call)?));
+        let function = call.name.clone();
+        let call = aggregate_call(&from.scope, call)?;
+        importer.summary.borrow_mut().note_call(&name, function, call.function);
+        aggregate_calls.push((name, call));
     }
 
+    importer.summary.borrow_mut().note_groups(&input, &key_scalars);
     let groups = Groups { input, keys: key_scalars, dependent: dependents, calls: aggregate_calls, groupings };
     let rel = groups.union(&level.query.grouping_sets())?;
     let rel = link::filter(importer, level, &mut above, rel, 0, having.into_iter().collect())?;

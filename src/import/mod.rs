@@ -19,6 +19,8 @@
 //! | [`link`] | sub-selects in expressions |
 //! | [`expr`] | expressions → [`pgtrickle_engine::query::Scalar`] |
 //! | [`sources`] | which relations are read, and what kind they are |
+//! | [`summary`] | what reports say besides |
+//! | [`passes`] | the query after each step of compilation |
 
 mod aggregate;
 mod expr;
@@ -27,11 +29,13 @@ mod grouping_sets;
 mod item;
 mod link;
 mod ordering;
+mod passes;
 mod recursion;
 mod refuse;
 mod select;
 mod setop;
 mod sources;
+mod summary;
 mod target;
 mod window;
 
@@ -41,9 +45,13 @@ use crate::pg::facts;
 use pgtrickle_engine::query::analysis::clock;
 use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::rewrite::prune::prune;
-use pgtrickle_engine::query::{Column, Rel};
+use pgtrickle_engine::query::{Column, Rel, Volatility};
+use std::collections::BTreeSet;
 
+pub use crate::pg::constructs::Construct;
+pub use passes::{Pass, passes};
 pub use sources::{Source, SourceKind};
+pub use summary::{Call, Summary};
 
 /// A defining query, understood.
 #[derive(Clone, Debug)]
@@ -61,8 +69,15 @@ pub struct Imported {
     pub sources: Vec<Source>,
     /// `pg_proc.oid` of every function that is not built in.
     pub functions: Vec<u32>,
-    /// What the user should know although the query is accepted.
-    pub warnings: Vec<String>,
+    /// ORDER BY stands at the end, without LIMIT.
+    pub idle_order: bool,
+    /// The SELECT list has a `*`.
+    pub all_columns: bool,
+    pub constructs: BTreeSet<Construct>,
+    /// Of the most volatile expression.
+    pub volatility: Volatility,
+    /// Empty as far as there is no tree.
+    pub summary: Summary,
 }
 
 /// Analyses `query` as the current user under the session's search_path.
@@ -73,11 +88,9 @@ pub fn import(query: &str) -> Result<Imported> {
     with_analysed(query, |analysed| {
         refuse::in_every_mode(&analysed)?;
         let mut outputs = target::outputs(analysed.query)?;
-        let mut warnings = Vec::new();
-        if analysed.query.is_ordered() && !analysed.query.has_limit() && !analysed.query.is_distinct_on() {
-            warnings.push("ORDER BY without LIMIT has no effect: a stream table has no order.".into());
-        }
-        let tree = match tree(&analysed) {
+        let query = analysed.query;
+        let importer = select::Importer::new(&analysed.token);
+        let tree = match tree(&analysed, &importer) {
             Ok(rel) => Ok(rel),
             Err(error @ Error::Unsupported { .. }) => Err(error),
             Err(error) => return Err(error),
@@ -96,16 +109,19 @@ pub fn import(query: &str) -> Result<Imported> {
             tree,
             watchable: sources::are_watchable(&analysed.facts),
             sources,
-            warnings,
+            idle_order: query.is_ordered() && !query.has_limit() && !query.is_distinct_on(),
+            all_columns: analysed.all_columns,
+            constructs: analysed.facts.constructs,
+            volatility: analysed.facts.hidden_volatility.unwrap_or(Volatility::Immutable),
+            summary: importer.summary.into_inner(),
         })
     })
 }
 
 /// The operator tree with its scans narrowed to what the query uses.
-fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
+fn tree(analysed: &Analysed<'_>, importer: &select::Importer) -> Result<Rel> {
     refuse::in_differential_mode(&analysed.facts)?;
-    let rel = select::Importer::new(&analysed.token).query(analysed.query)?;
-    let rel = prune(decorrelate::apply(rel).map_err(|stuck| unsupported(stuck.construct, stuck.reason))?);
+    let rel = prune(decorrelated(importer.query(analysed.query)?)?);
     sources::check_direct_reads(&rel)?;
     recursion::check(&rel)?;
     if !clock::is_followed(&rel) {
@@ -114,6 +130,10 @@ fn tree(analysed: &Analysed<'_>) -> Result<Rel> {
     }
     refuse::unstorable(&rel)?;
     Ok(rel)
+}
+
+fn decorrelated(rel: Rel) -> Result<Rel> {
+    decorrelate::apply(rel).map_err(|stuck| unsupported(stuck.construct, stuck.reason))
 }
 
 /// The refusal of a construct that only recomputation can maintain.

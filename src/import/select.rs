@@ -5,6 +5,7 @@
 //! order of its input it does have a meaning, and then the query is refused.
 
 use super::expr::Scope;
+use super::summary::Summary;
 use super::{aggregate, from, link, ordering, setop, unsupported, window};
 use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
@@ -27,6 +28,7 @@ pub(super) struct Importer {
     ordered_input: Cell<bool>,
     /// The recursive WITH items whose steps are being imported, innermost last, with their columns.
     pub(super) recursions: RefCell<Vec<(String, Vec<Column>)>>,
+    pub(super) summary: RefCell<Summary>,
 }
 
 /// The queries around a query, innermost first: where its WITH items are found.
@@ -129,6 +131,7 @@ impl Importer {
             scans: Cell::new(0),
             ordered_input: Cell::new(false),
             recursions: RefCell::default(),
+            summary: RefCell::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::catalog::StreamTable;
 use crate::error::Result;
 use crate::pg::object;
+use crate::pg::settings::pinned;
 use crate::refresh;
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
 use pgtrickle_engine::query::explain::tree;
@@ -23,12 +24,14 @@ pub fn properties(table: &StreamTable, with_analyze: bool) -> Result<Vec<(String
         ("dvm_supported", Some(table.refusal.is_none().to_string())),
         ("downgrade_reason", table.refusal.clone()),
         ("operator_tree", Some(stages(program, &prepared.storage))),
+        ("state_tables", list(prepared.storage.states.iter().map(ToString::to_string).collect())),
         ("output_columns", list(program.output_names())),
         ("source_oids", list(program.sources().iter().map(u32::to_string).collect())),
         ("storage_identity", Some(identity(program))),
         ("aggregate_strategies", list(strategies.collect())),
         ("frontier", table.frontier.as_ref().and_then(|frontier| serde_json::to_string(frontier).ok())),
         ("effective_refresh_mode", table.effective_mode.clone()),
+        ("pinned_settings", list(pinned().map(|(name, value)| format!("{name} = '{value}'")).collect())),
     ];
     let mut rows: Vec<(String, Option<String>)> = rows.into_iter().map(|(name, value)| (name.into(), value)).collect();
     rows.extend(deltas(program, &prepared.storage));

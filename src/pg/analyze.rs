@@ -1,6 +1,7 @@
 //! From the text of a defining query to its analysed and rewritten tree, with PostgreSQL's own checks of names, types
 //! and rights.
 
+use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
@@ -15,6 +16,10 @@ pub struct Analysed<'a> {
     /// The query as it was before views were expanded, printed under the pinned settings: every name is qualified
     /// that the pinned search_path does not find.
     pub canonical: String,
+    /// As it is after views were expanded, printed likewise.
+    pub expanded: String,
+    /// Its SELECT list has a `*`.
+    pub all_columns: bool,
     pub facts: Facts,
     /// What begins generated names in expressions; occurs nowhere in the query or in the views that it reads.
     pub token: String,
@@ -32,21 +37,24 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
     // and errors are owned by Rust.
     unsafe {
         memory.switch_to(|_| {
-            let tree = analyse(&source)?;
+            let (tree, all_columns) = analyse(&source)?;
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let tree = rewrite(tree);
             let facts = facts::gather(tree)?;
             check_rights(tree)?;
-            let token = unused_token(&canonical, &printed(tree));
-            read(Analysed { query: Query { node: &*tree }, canonical, facts, token })
+            let expanded = printed(tree);
+            let token = unused_token(&canonical, &expanded);
+            read(Analysed { query: Query { node: &*tree }, canonical, expanded, all_columns, facts, token })
         })
     }
 }
 
+/// The analysed query, and whether its SELECT list had a `*`.
+///
 /// # Safety
 /// Runs in a memory context that outlives the use of the result.
-unsafe fn analyse(source: &CString) -> Result<*mut pg_sys::Query> {
+unsafe fn analyse(source: &CString) -> Result<(*mut pg_sys::Query, bool)> {
     // SAFETY: `source` outlives the call; the raw parser yields a List of RawStmt.
     unsafe {
         let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(source.as_ptr()));
@@ -62,8 +70,9 @@ unsafe fn analyse(source: &CString) -> Result<*mut pg_sys::Query> {
         if !is_select || !(*(*statement).stmt.cast::<pg_sys::SelectStmt>()).intoClause.is_null() {
             return Err(parse_error("the statement is not a plain SELECT"));
         }
+        let all_columns = selects_all_columns(statement);
         let none = (std::ptr::null(), 0, std::ptr::null_mut());
-        Ok(pg_sys::parse_analyze_fixedparams(statement, source.as_ptr(), none.0, none.1, none.2))
+        Ok((pg_sys::parse_analyze_fixedparams(statement, source.as_ptr(), none.0, none.1, none.2), all_columns))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
 
+use super::constructs::{self, Construct};
 use super::nodes::{Query, items, text};
 use super::{moment, stability};
 use crate::error::{Error, Result};
@@ -35,6 +36,7 @@ pub struct Facts {
     pub modifies: bool,
     /// Some LIMIT or OFFSET stands without ORDER BY.
     pub unordered_limit: bool,
+    pub constructs: BTreeSet<Construct>,
 }
 
 struct Walk<'a> {
@@ -115,6 +117,7 @@ impl Facts {
         self.unordered_limit |= cursor.has_limit() && !cursor.is_ordered();
         // SAFETY: the lists of an analysed query; attribute numbers in the sets are offset by the lowest one.
         unsafe {
+            self.constructs.extend(constructs::of_query(query));
             for entry in items::<pg_sys::RangeTblEntry>(query.rtable) {
                 self.samples |= !entry.tablesample.is_null();
                 if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
@@ -140,6 +143,7 @@ impl Facts {
     unsafe fn note_expression(&mut self, node: *mut pg_sys::Node) {
         // SAFETY: the caller's promise; the tag tells the type.
         unsafe {
+            self.constructs.extend(constructs::of_node(node));
             pg_sys::check_functions_in_node(node, Some(note_function), (&raw mut self.functions).cast());
             self.names_from_catalogs |= match (*node).type_ {
                 pg_sys::NodeTag::T_Var

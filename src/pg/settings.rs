@@ -27,6 +27,12 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"jit", c"off"),
 ];
 
+/// The settings that [`PinnedSettings`] sets, and their values.
+pub fn pinned() -> impl Iterator<Item = (String, String)> {
+    let text = |text: &CStr| text.to_string_lossy().into_owned();
+    PINNED.iter().map(move |(name, value)| (text(name), text(value)))
+}
+
 /// While it lives, the settings that expressions print and run by have fixed values, whatever the session set.
 ///
 /// Expressions are deparsed under it and executed under it, so a constant means the same in every session.

@@ -10,6 +10,7 @@ mod documentation;
 mod frontier;
 mod full;
 mod guard;
+mod inspection;
 mod lifecycle;
 mod monitoring;
 mod ownership;
@@ -27,6 +28,7 @@ fn main() {
         ownership::TESTS,
         guard::TESTS,
         monitoring::TESTS,
+        inspection::TESTS,
         full::TESTS,
         chains::TESTS,
         frontier::TESTS,

@@ -64,6 +64,18 @@ pub enum AggregateFunction {
     Recompute,
 }
 
+impl AggregateFunction {
+    /// How it is maintained, in the words of `explain_st`.
+    pub fn strategy(self) -> &'static str {
+        match self {
+            Self::CountStar | Self::Count | Self::SumInteger => "ALGEBRAIC_INVERTIBLE",
+            Self::SumNumeric | Self::AvgInteger | Self::AvgNumeric => "ALGEBRAIC_VIA_AUX",
+            Self::Min | Self::Max => "SEMI_ALGEBRAIC",
+            Self::Recompute => "GROUP_RESCAN",
+        }
+    }
+}
+
 /// One aggregate call of an [`Rel::Aggregate`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AggregateCall {

@@ -9,10 +9,16 @@ pub mod prune;
 
 use crate::query::Rel;
 
-/// All passes in their order: [`distinct`] first, since it makes the aggregates that staging cuts at; then
+/// A pass, and what reports call it.
+pub type Pass = (&'static str, fn(Rel) -> Rel);
+
+/// The passes of compilation in their order: [`distinct`] first, since it makes the aggregates that staging cuts at; then
 /// [`merge_filters`], which gives each join all the predicates that hold above it.
+pub const PASSES: [Pass; 2] = [("distinct_to_groups", distinct::apply), ("filter_merging", merge_filters::apply)];
+
+/// All of [`PASSES`].
 pub fn all(rel: Rel) -> Rel {
-    merge_filters::apply(distinct::apply(rel))
+    PASSES.into_iter().fold(rel, |rel, (_, pass)| pass(rel))
 }
 
 /// `rel` with `change` applied to each of its inputs.
