@@ -66,7 +66,7 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
     let before = bench.writes_only()?;
     let (idle, stream) = bench.stream_table()?;
     let full = bench.materialized_view()?;
-    let immv = if pg_ivm { Some(bench.immv()?) } else { None };
+    let immv = if pg_ivm && shape.pg_ivm { Some(bench.immv()?) } else { None };
     // Alone before and after everything else: the table has changed meanwhile.
     let after = bench.writes_only()?;
     let bare: Vec<_> = before.into_iter().zip(after).map(|(before, after)| (before + after) / 2).collect();
