@@ -102,6 +102,11 @@ impl<'a> Scope<'a> {
             let reason = "The record has no named type, so its fields cannot be named outside the sub-select.";
             return Err(unsupported("a field of an anonymous record", reason));
         }
+        if variables.named_record {
+            let reason =
+                "Its fields have the names of columns, and an expression outside the sub-select cannot give them.";
+            return Err(unsupported("the whole row of a join or a sub-select", reason));
+        }
         for variable in variables.columns {
             fragment(variable)?;
         }

@@ -14,6 +14,7 @@ use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Fragment, Rel, S
 /// The rows of `query`, whose `targets` are computed from `rows`.
 pub(super) fn import<'a>(level: &Level<'_, 'a>, rows: From<'a>, targets: Vec<Target<'a>>) -> Result<Rel> {
     let query = level.query;
+    refuse_sets_above_order(query, &targets)?;
     let decides = query.has_limit() || query.is_distinct_on() || level.array.is_some();
     let kept: Vec<Target<'a>> = targets.into_iter().filter(|target| decides || !target.junk).collect();
     let wanted: Vec<usize> = (0..kept.len()).filter(|position| !kept[*position].junk).collect();
@@ -49,6 +50,18 @@ pub(super) fn collected(level: &Level<'_, '_>, rel: Rel, references: &[u32]) -> 
     let fragments = vec![text("COALESCE(".into()), Fragment::Column(0), text(format!(", CAST('{{}}' AS {}))", ty.sql))];
     let whole = Scalar { fragments, ..Scalar::column(0, ty.clone(), false) };
     Ok(Rel::Project { input: Box::new(array), outputs: vec![("array".into(), whole)] })
+}
+
+/// PostgreSQL computes a set-returning function after sorting unless rows are sorted by it: DISTINCT ON then does not see
+/// its rows, and LIMIT takes them as they come.
+fn refuse_sets_above_order(query: Query<'_>, targets: &[Target<'_>]) -> Result<()> {
+    let sorted: Vec<u32> = query.order().iter().map(|sort| sort.target).chain(query.distinct_targets()).collect();
+    let above = |target: &Target<'_>| target.expr.returns_set() && !sorted.contains(&target.sort_ref);
+    if (query.has_limit() || query.is_distinct_on()) && targets.iter().any(above) {
+        let reason = "Its rows come after the sorting, in an order of their own.";
+        return Err(unsupported("a set-returning function beside LIMIT or DISTINCT ON", reason));
+    }
+    Ok(())
 }
 
 /// `rel` cut by LIMIT and OFFSET; column i has the sort reference `references[i]`.

@@ -93,7 +93,19 @@ impl<'a> Query<'a> {
             unsafe { Expr::new(lift(expr.node, (&raw mut split).cast())) }
         };
         let targets = self.used_targets().into_iter();
-        let targets = targets.map(|target| Target { expr: above(target.expr), ..target }).collect();
+        // A target of the GROUP BY clause is that key, also where another key has an equal expression: with grouping sets
+        // the two are not always the same.
+        let references = self.group_references();
+        let over_groups = |target: Target<'a>| {
+            let key = references.iter().position(|reference| *reference == target.sort_ref && target.sort_ref > 0);
+            let expr = match key {
+                // SAFETY: the expression is valid, and the key has its type.
+                Some(key) => unsafe { Expr::new(column(key_entry as i32, key, target.expr.node)) },
+                None => above(target.expr),
+            };
+            Target { expr, ..target }
+        };
+        let targets = targets.map(over_groups).collect();
         let having = self.having().map(above);
         Grouped {
             keys,
@@ -109,6 +121,13 @@ impl<'a> Query<'a> {
             call_entry: entries + 2,
             grouping_entry: entries + 3,
         }
+    }
+
+    /// The [`Target::sort_ref`] of each key.
+    fn group_references(self) -> Vec<u32> {
+        // SAFETY: groupClause holds SortGroupClause nodes, in the order of the RTE_GROUP entry's expressions.
+        let clauses = unsafe { items::<pg_sys::SortGroupClause>(self.node.groupClause) };
+        clauses.into_iter().map(|clause| clause.tleSortGroupRef).collect()
     }
 
     /// The index of the RTE_GROUP entry, and its expressions with their names.

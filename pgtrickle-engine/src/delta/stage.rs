@@ -2,8 +2,8 @@
 //! stored, so that every rule above finds its old value and cost stays in proportion to the change.
 //!
 //! `cut` replaces each Aggregate by `π_finish(Stage)`: the stored groups with their accumulators, and the projection that
-//! makes the user's columns of them; and each Window and TopK by the stored rows of it. What remains of the tree is linear; it is the last stage, and its stored result is
-//! the stream table.
+//! makes the user's columns of them; and each Window and TopK by the stored rows of it. Equal stages are one. What remains
+//! of the tree is linear; it is the last stage, and its stored result is the stream table.
 
 use super::operator::aggregate::{Accumulator, State};
 use super::operator::keyed::{Computation, Keyed};
@@ -54,20 +54,27 @@ fn cut_below(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
             let state = State::of(&input, &grouping, &calls);
             let columns: Vec<Column> = state.columns();
             let finished = state.finish(&columns).into_iter();
-            let leaf = Rel::Stage { stage: stages.len(), columns, keys: keys(&group) };
-            stages.push(Stage { body: *input, kind: StageKind::Aggregate(state) });
+            let stage = shared(stages, Stage { body: *input, kind: StageKind::Aggregate(state) });
+            let leaf = Rel::Stage { stage, columns, keys: keys(&group) };
             Rel::Project { input: Box::new(leaf), outputs: names.into_iter().zip(finished).collect() }
         }
         window @ Rel::Window { .. } => cut_keyed(window, stages),
         top @ Rel::TopK { .. } => cut_keyed(top, stages),
         recursive @ Rel::Recursive { .. } => {
             let columns = stored_columns(&recursive.columns());
-            let leaf = Rel::Stage { stage: stages.len(), columns, keys: keys(&recursive) };
-            stages.push(Stage { body: recursive, kind: StageKind::Rows });
-            leaf
+            let keys = keys(&recursive);
+            Rel::Stage { stage: shared(stages, Stage { body: recursive, kind: StageKind::Rows }), columns, keys }
         }
         other => other,
     }
+}
+
+/// The place of `stage` among `stages`. What a query says twice, or decorrelation repeats, is stored once.
+fn shared(stages: &mut Vec<Stage>, stage: Stage) -> usize {
+    stages.iter().position(|known| *known == stage).unwrap_or_else(|| {
+        stages.push(stage);
+        stages.len() - 1
+    })
 }
 
 /// Cuts off the Window or TopK `rel`. Partitioning expressions become columns of the body, which the stage stores and the
@@ -94,8 +101,8 @@ fn cut_keyed(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
     let keyed = Keyed::new(&body, partition, computation);
     let stored = keyed.columns();
     let keys = identity.into_iter().map(|key| key.into_iter().map(place).collect()).collect();
-    let leaf = Rel::Stage { stage: stages.len(), columns: keyed.columns(), keys };
-    stages.push(Stage { body, kind: StageKind::Keyed(Box::new(keyed)) });
+    let stage = shared(stages, Stage { body, kind: StageKind::Keyed(Box::new(keyed)) });
+    let leaf = Rel::Stage { stage, columns: stored.clone(), keys };
     if added == 0 {
         return leaf;
     }

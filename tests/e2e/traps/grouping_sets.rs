@@ -3,6 +3,7 @@
 use pgtrickle_tests::{Database, create, tests};
 
 tests![
+    one_expression_in_two_keys,
     rollup_with_nulls_in_the_data,
     cube,
     explicit_sets,
@@ -153,4 +154,11 @@ fn too_many_sets(db: &mut Database) {
     db.run("SET pg_trickle.max_grouping_set_branches = 8");
     db.stream("cubed", query);
     all_changes(db);
+}
+
+fn one_expression_in_two_keys(db: &mut Database) {
+    db.run("CREATE TABLE twice (g int); INSERT INTO twice VALUES (1), (2), (NULL)");
+    db.stream("pairs", "SELECT g AS a, g AS b, count(*) AS n FROM twice GROUP BY a, ROLLUP (b)");
+    db.cycle(&["INSERT INTO twice VALUES (2), (3); DELETE FROM twice WHERE g = 1"]);
+    db.cycle(&["UPDATE twice SET g = NULL WHERE g = 3"]);
 }

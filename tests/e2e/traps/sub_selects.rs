@@ -22,6 +22,7 @@ tests![
     arrays_of_rows,
     limits_below_exists,
     order_that_an_aggregate_does_not_see,
+    deep_nesting_is_refused_in_time,
     correlation_with_null_values,
 ];
 
@@ -319,6 +320,26 @@ fn order_that_an_aggregate_does_not_see(db: &mut Database) {
             "SELECT string_agg(s.id::text, ',' ORDER BY s.id) AS a FROM (SELECT id, (SELECT w FROM u WHERE u.k = t.k ORDER BY w, id LIMIT 1) AS w FROM t) AS s",
         ],
     );
+}
+
+fn deep_nesting_is_refused_in_time(db: &mut Database) {
+    tables(db);
+    let mut query = "SELECT id, v FROM t".to_string();
+    for level in 1..=8 {
+        query = format!("SELECT s.id, s.v FROM ({query}) AS s WHERE s.v > (SELECT count(*) FROM u WHERE u.w < s.v)");
+        let call = format!(
+            "SELECT pgtrickle.create_stream_table('nested{level}', $query${query}$query$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        );
+        match db.attempt(&call) {
+            Ok(()) => db.track(&format!("nested{level}"), &query),
+            Err(failure) => {
+                assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+                assert!(level > 2, "two levels are maintained: {failure:?}");
+                return db.cycle(&[CHANGES[0]]);
+            }
+        }
+    }
+    panic!("eight levels of domains would be thousands of operators");
 }
 
 fn correlation_with_null_values(db: &mut Database) {

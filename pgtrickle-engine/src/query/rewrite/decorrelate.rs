@@ -23,19 +23,33 @@ pub struct Correlated {
 
 pub(super) type Result<T> = std::result::Result<T, Correlated>;
 
+/// Operators that a decorrelated relation may have: a domain repeats what it is taken from, so they can double with every
+/// level of nesting.
+const MOST_OPERATORS: usize = 2000;
+
 /// The same relation without Apply.
 ///
 /// # Errors
-/// When an operator that cannot carry the values of an outer row stands between them and where they are read.
+/// When an operator that cannot carry the values of an outer row stands between them and where they are read, and when
+/// the relation becomes too large.
 pub fn apply(mut rel: Rel) -> Result<Rel> {
     for input in rel.inputs_mut() {
         let taken = std::mem::replace(input, Rel::UnionAll { inputs: Vec::new(), columns: Vec::new() });
         *input = apply(taken)?;
     }
-    match rel {
-        Rel::Apply { left, right, predicates, kind } => eliminate(*left, *right, predicates, kind),
-        other => Ok(other),
+    let Rel::Apply { left, right, predicates, kind } = rel else { return Ok(rel) };
+    let rel = eliminate(*left, *right, predicates, kind)?;
+    match operators(&rel) > MOST_OPERATORS {
+        true => Err(Correlated {
+            construct: "correlated sub-selects nested so deep",
+            reason: "Every level repeats what it is evaluated for, and the tree grows beyond what can be planned.",
+        }),
+        false => Ok(rel),
     }
+}
+
+fn operators(rel: &Rel) -> usize {
+    1 + rel.inputs().into_iter().map(operators).sum::<usize>()
 }
 
 /// A column of the left side of the Apply that is being removed. What stood inside it now stands one further out, so in its
