@@ -16,7 +16,10 @@ pub(super) fn import<'a>(level: &Level<'_, 'a>, rows: From<'a>, targets: Vec<Tar
     let query = level.query;
     refuse_sets_above_order(query, &targets)?;
     let decides = query.has_limit() || query.is_distinct_on() || level.array.is_some();
-    let kept: Vec<Target<'a>> = targets.into_iter().filter(|target| decides || !target.junk).collect();
+    // What only windows read is no column here: DISTINCT would tell rows apart by it.
+    let ordered: Vec<u32> = query.order().iter().map(|sort| sort.target).chain(query.distinct_targets()).collect();
+    let read = |target: &Target<'a>| !target.junk || (decides && ordered.contains(&target.sort_ref));
+    let kept: Vec<Target<'a>> = targets.into_iter().filter(read).collect();
     let wanted: Vec<usize> = (0..kept.len()).filter(|position| !kept[*position].junk).collect();
     let references: Vec<u32> = kept.iter().map(|target| target.sort_ref).collect();
     let rel = target::project(rows.rel, &rows.scope, kept)?;

@@ -38,6 +38,7 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
     unsafe {
         memory.switch_to(|_| {
             let (tree, all_columns) = analyse(&source)?;
+            fold_sorted_constants(tree.cast(), std::ptr::null_mut());
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let tree = rewrite(tree);
@@ -93,6 +94,39 @@ unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
         let tree = rewritten.get_ptr(0).unwrap_or(tree);
         without_idle_limits(tree.cast(), std::ptr::null_mut());
         tree
+    }
+}
+
+/// Folds what a query sorts or groups by without a column in it: PostgreSQL prints `-(1.0)` there as `(- 1.0)`, which it
+/// reads as a constant and refuses (`findTargetlistEntrySQL92`, parse_clause.c), where it prints a constant with its type.
+#[pg_guard]
+unsafe extern "C-unwind" fn fold_sorted_constants(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the walkers call back with valid nodes of a tree that is the caller's to change; the tag tells the type.
+    unsafe {
+        if !is_a(node, pg_sys::NodeTag::T_Query) {
+            return pg_sys::expression_tree_walker_impl(node, Some(fold_sorted_constants), context);
+        }
+        let query = node.cast::<pg_sys::Query>();
+        let folded = |expr: *mut pg_sys::Node| match pg_sys::contain_var_clause(expr) {
+            true => expr,
+            false => pg_sys::eval_const_expressions(std::ptr::null_mut(), expr),
+        };
+        for entry in PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable).iter_ptr() {
+            if let Some(list) = (*entry).groupexprs.as_ref() {
+                for cell in std::slice::from_raw_parts_mut(list.elements, list.length as usize) {
+                    cell.ptr_value = folded(cell.ptr_value.cast()).cast();
+                }
+            }
+        }
+        for target in PgList::<pg_sys::TargetEntry>::from_pg((*query).targetList).iter_ptr() {
+            if (*target).ressortgroupref > 0 {
+                (*target).expr = folded((*target).expr.cast()).cast();
+            }
+        }
+        pg_sys::query_tree_walker_impl(query, Some(fold_sorted_constants), context, 0)
     }
 }
 

@@ -40,7 +40,8 @@ use Operator::{
 };
 
 /// Operators that have landed: a run without one of them fails.
-const REQUIRED: [Operator; 22] = [
+const REQUIRED: [Operator; 23] = [
+    Recursive,
     LeftJoin,
     RightJoin,
     FullJoin,

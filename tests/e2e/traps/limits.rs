@@ -3,6 +3,7 @@
 use pgtrickle_tests::{Database, create, tests};
 
 tests![
+    constants_to_sort_by,
     the_boundary_row_is_deleted,
     rows_beyond_the_boundary,
     offsets,
@@ -255,4 +256,13 @@ fn distinct_on_over_joins_and_aggregates(db: &mut Database) {
         "SELECT v, count(*) AS c FROM (SELECT DISTINCT ON (g) g, v FROM t ORDER BY g, id) AS x GROUP BY v",
     );
     all_changes(db);
+}
+
+fn constants_to_sort_by(db: &mut Database) {
+    db.run("CREATE TABLE cs (id int PRIMARY KEY, v int); INSERT INTO cs VALUES (1, 2), (2, 1)");
+    db.stream("first", "SELECT DISTINCT ON (1) -1.0::numeric AS c, id FROM cs ORDER BY 1, v, id");
+    db.stream("top", "SELECT - (2.5) AS c, id FROM cs ORDER BY 1, v, id LIMIT 1");
+    db.stream("grouped_by_it", "SELECT -1.0::numeric AS c, count(*) AS n FROM cs GROUP BY 1");
+    db.cycle(&["INSERT INTO cs VALUES (3, 0)"]);
+    db.cycle(&["DELETE FROM cs WHERE id = 3; UPDATE cs SET v = 9 WHERE id = 2"]);
 }

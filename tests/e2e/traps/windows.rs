@@ -3,6 +3,7 @@
 use pgtrickle_tests::{Database, tests};
 
 tests![
+    distinct_windows_under_a_limit,
     ranks_and_ties,
     row_numbers_and_neighbours,
     frames,
@@ -350,4 +351,11 @@ fn windows_limits_and_sets_beside_sub_selects(db: &mut Database) {
     db.cycle(&[
         "INSERT INTO u SELECT i, i % 3, i % 4 FROM generate_series(1, 9) AS i; UPDATE t SET g = NULL WHERE id = 4",
     ]);
+}
+
+fn distinct_windows_under_a_limit(db: &mut Database) {
+    db.run("CREATE TABLE dw (id int PRIMARY KEY, p int, v int); INSERT INTO dw SELECT i, i % 3, i / 3 FROM generate_series(1, 12) AS i");
+    db.stream("places", "SELECT DISTINCT row_number() OVER (PARTITION BY p ORDER BY v, id) AS n FROM dw ORDER BY 1 FETCH FIRST 3 ROWS WITH TIES");
+    db.cycle(&["INSERT INTO dw VALUES (20, 4, 1), (21, 4, 2); DELETE FROM dw WHERE p = 1"]);
+    db.cycle(&["UPDATE dw SET p = 0"]);
 }
