@@ -25,7 +25,17 @@ pub(super) fn now(inputs: &[Rel], predicates: &[Scalar], context: &Context) -> S
 }
 
 pub(super) fn delta(inputs: &[Rel], predicates: &[Scalar], context: &Context) -> Option<String> {
-    let join = Join::new(inputs, predicates, context);
+    delta_of(inputs, inputs.iter().map(|input| super::delta(input, context)).collect(), predicates, context)
+}
+
+/// Likewise, given the changes of the inputs.
+pub(super) fn delta_of(
+    inputs: &[Rel],
+    changes: Vec<Option<String>>,
+    predicates: &[Scalar],
+    context: &Context,
+) -> Option<String> {
+    let join = Join { delta: changes, ..Join::new(inputs, predicates, context) };
     let steps = join.steps();
     match steps.changed.as_slice() {
         [] => None,
@@ -69,7 +79,7 @@ impl<'a> Join<'a> {
         Join {
             predicates,
             now: inputs.iter().map(|input| super::now(input, context)).collect(),
-            delta: inputs.iter().map(|input| super::delta(input, context)).collect(),
+            delta: vec![None; inputs.len()],
             columns: inputs.iter().flat_map(Rel::columns).collect(),
             spans,
         }

@@ -43,9 +43,12 @@ pub(super) fn now(operands: Operands, context: &Context) -> String {
 }
 
 pub(super) fn delta(operands: Operands, context: &Context) -> Option<String> {
+    delta_of(operands, [operands.left, operands.right].map(|input| super::delta(input, context)), context)
+}
+
+/// Likewise, given the changes of both sides.
+pub(super) fn delta_of(operands: Operands, [left, right]: [Option<String>; 2], context: &Context) -> Option<String> {
     let join = SemiJoin::new(operands, context);
-    let left = super::delta(operands.left, context);
-    let right = super::delta(operands.right, context);
     match (left, right) {
         (None, None) => None,
         (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
