@@ -145,6 +145,12 @@ settings! {
     agg_diff_cardinality_threshold: i32 = 1_000, 0..=100_000_000, Userset, PLAIN,
         "Estimated groups of a GROUP BY below which creation warns.",
         "With few groups most changes touch most of them. 0 means no warning.";
+    max_parse_depth: i32 = 64, 1..=10_000, Userset, PLAIN,
+        "Levels of sub-selects, views and WITH items that a defining query may nest.",
+        "A query that nests deeper is refused.";
+    max_parse_nodes: i32 = 100_000, 0..=10_000_000, Userset, PLAIN,
+        "Parts of an analysed defining query, its views included.",
+        "A query that has more is refused. 0 means no limit.";
     refresh_strategy: RefreshStrategy = RefreshStrategy::Auto, (), Userset, PLAIN,
         "How AUTO stream tables are refreshed.",
         "auto chooses for each refresh; differential and full override the choice.";

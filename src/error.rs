@@ -39,6 +39,9 @@ pub enum Error {
     Cycle(String),
     #[error("query too complex: {0}")]
     TooComplex(String),
+    /// Recomputation can maintain the query all the same.
+    #[error("query too complex: {0}")]
+    TooLarge(String),
     #[error("cannot drop stream table {name} because other stream tables read it")]
     HasDependents { name: String, dependents: String },
     #[error("stream table {name} is {status}")]
@@ -82,11 +85,24 @@ impl Error {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::Cycle(_) => State::ERRCODE_INVALID_OBJECT_DEFINITION,
-            Error::TooComplex(_) => State::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Error::TooComplex(_) | Error::TooLarge(_) => State::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
             Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    /// The query has no delta, and recomputation can maintain it.
+    pub fn allows_recomputation(&self) -> bool {
+        matches!(self, Error::Unsupported { .. } | Error::TooLarge(_))
+    }
+
+    /// Why the query has no delta, in a line.
+    pub fn refusal(&self) -> String {
+        match self {
+            Error::Unsupported { construct, reason } => format!("{construct}: {reason}"),
+            other => other.to_string(),
         }
     }
 
@@ -134,6 +150,9 @@ impl Error {
             Error::RowSecurity(_) => "Create the stream table as a role that the policies do not apply to.".into(),
             Error::Cycle(_) => "A stream table cannot read itself, directly or through others.".into(),
             Error::TooComplex(_) => "Split the query into several stream tables.".into(),
+            Error::TooLarge(_) => {
+                "Use refresh_mode => 'AUTO' or 'FULL', or split the query into several stream tables.".into()
+            }
             Error::HasDependents { .. } => "Use cascade => true to drop them too.".into(),
             Error::SourceInUse { .. } => {
                 "Drop the stream table, alter its source, and create the stream table again.".into()

@@ -117,8 +117,8 @@ fn create(creation: Creation) -> Result<()> {
     for warning in advice::warnings(&imported, mode) {
         pgrx::warning!("{warning}");
     }
-    if let (Err(Error::Unsupported { construct, reason }), Mode::Auto) = (&imported.tree, mode) {
-        pgrx::notice!("stream table {shown} will be refreshed in FULL mode: {construct}: {reason}");
+    if let (Err(error), Mode::Auto) = (&imported.tree, mode) {
+        pgrx::notice!("stream table {shown} will be refreshed in FULL mode: {}", error.refusal());
     }
     refresh::create(Definition { name, query, imported, schedule, mode, initialize: creation.initialize })?;
     catalog_changed_at_commit();

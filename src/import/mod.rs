@@ -61,7 +61,7 @@ pub struct Imported {
     pub canonical: String,
     /// The query's result columns, in order.
     pub outputs: Vec<Column>,
-    /// The operator tree; [`Error::Unsupported`] when only recomputation can maintain the query.
+    /// The operator tree; an error that [allows recomputation](Error::allows_recomputation) when only recomputation can maintain the query.
     pub tree: std::result::Result<Rel, Error>,
     /// The result depends on nothing but the rows of tables that can be captured, tree or not.
     pub watchable: bool,
@@ -92,7 +92,7 @@ pub fn import(query: &str) -> Result<Imported> {
         let importer = select::Importer::new(&analysed.token);
         let tree = match tree(&analysed, &importer) {
             Ok(rel) => Ok(rel),
-            Err(error @ Error::Unsupported { .. }) => Err(error),
+            Err(error) if error.allows_recomputation() => Err(error),
             Err(error) => return Err(error),
         };
         if let Ok(rel) = &tree {
@@ -128,12 +128,15 @@ fn tree(analysed: &Analysed<'_>, importer: &select::Importer) -> Result<Rel> {
         let reason = "Matches would come and go with the clock alone.";
         return Err(unsupported("now() and its kin between a row and its matches", reason));
     }
-    refuse::unstorable(&rel)?;
+    refuse::unmaintainable(&rel)?;
     Ok(rel)
 }
 
 fn decorrelated(rel: Rel) -> Result<Rel> {
-    decorrelate::apply(rel).map_err(|stuck| unsupported(stuck.construct, stuck.reason))
+    decorrelate::apply(rel).map_err(|stuck| match stuck {
+        decorrelate::TOO_LARGE => Error::TooLarge(format!("{}: {}", stuck.construct, stuck.reason)),
+        _ => unsupported(stuck.construct, stuck.reason),
+    })
 }
 
 /// The refusal of a construct that only recomputation can maintain.

@@ -1,7 +1,7 @@
 //! The query after each step of compilation, for `explain_query_rewrite`.
 
 use super::{decorrelated, refuse, select};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::analyze::{Analysed, with_analysed};
 use pgtrickle_engine::delta::stage;
 use pgtrickle_engine::query::Rel;
@@ -26,8 +26,8 @@ pub fn passes(query: &str) -> Result<Vec<Pass>> {
         let inlined = (analysed.expanded != analysed.canonical).then(|| analysed.expanded.clone());
         let mut passes = vec![Pass { name: "view_inlining", after: inlined }];
         match after_import(&analysed, &mut passes) {
-            Ok(()) | Err(Error::Unsupported { .. }) => Ok(passes),
-            Err(error) => Err(error),
+            Err(error) if !error.allows_recomputation() => Err(error),
+            _ => Ok(passes),
         }
     })
 }

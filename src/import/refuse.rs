@@ -66,9 +66,24 @@ fn watchable(relid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Fails when some inner result cannot be stored: tables have no columns of pseudo-types such as anonymous records.
-pub(super) fn unstorable(tree: &Rel) -> Result<()> {
-    let stages = Program::compile(tree.clone()).stages;
+/// Bytes that a statement of a refresh may have.
+const LONGEST_STATEMENT: usize = 4 << 20;
+/// See [`Program::nested_marks`].
+const MOST_NESTED_MARKS: usize = 8;
+
+/// Fails when the compiled query is too large to be run, or when some inner result cannot be stored: tables have no columns
+/// of pseudo-types such as anonymous records.
+pub(super) fn unmaintainable(tree: &Rel) -> Result<()> {
+    let program = Program::compile(tree.clone());
+    if program.nested_marks() > MOST_NESTED_MARKS {
+        let message = format!("EXISTS, IN, ANY and ALL as values nest deeper than {MOST_NESTED_MARKS}");
+        return Err(Error::TooLarge(message));
+    }
+    if !program.fits(LONGEST_STATEMENT) {
+        let megabytes = LONGEST_STATEMENT >> 20;
+        return Err(Error::TooLarge(format!("a refresh would run a statement of more than {megabytes} MB")));
+    }
+    let stages = program.stages;
     let inner = stages.iter().take(stages.len() - 1).flat_map(Stage::columns);
     match inner.map(|column| column.ty).find(types::is_pseudo) {
         Some(ty) => Err(unsupported(

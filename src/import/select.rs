@@ -7,15 +7,15 @@
 use super::expr::Scope;
 use super::summary::Summary;
 use super::{aggregate, from, link, ordering, setop, unsupported, window};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::pg::deparse::Deparser;
 use crate::pg::level::SubLink;
 use crate::pg::nodes::Query;
+use crate::pg::stack;
 use pgtrickle_engine::query::{Column, DataType, Rel};
 use std::cell::{Cell, RefCell};
 
-/// Sub-selects, views and WITH items may nest this deep.
-const MAX_DEPTH: usize = 64;
 /// Relations that one query may read, every reference counted.
 const MAX_SCANS: usize = 256;
 
@@ -64,9 +64,7 @@ impl<'e, 'a> Level<'e, 'a> {
     /// The level of a query inside this one.
     pub(super) fn inner(&'e self, query: Query<'a>) -> Result<Level<'e, 'a>> {
         let depth = self.depth + 1;
-        if depth > MAX_DEPTH {
-            return Err(Error::TooComplex(format!("sub-selects nest deeper than {MAX_DEPTH}")));
-        }
+        check_depth(depth)?;
         Ok(Level { depth, outer: Some(self), ..Level::new(query, self.applies) })
     }
 
@@ -219,6 +217,17 @@ impl Importer {
     pub(super) fn deparser<'a>(&self, query: Query<'a>, extra: &[usize]) -> Deparser<'a> {
         Deparser::new(query, &self.token, extra)
     }
+}
+
+/// # Errors
+/// `TooComplex` (54000) below `pg_trickle.max_parse_depth`, and PostgreSQL's own where the stack ends first.
+fn check_depth(depth: usize) -> Result<()> {
+    let most = config::max_parse_depth();
+    if depth > most.unsigned_abs() as usize {
+        return Err(Error::TooComplex(format!("sub-selects nest deeper than pg_trickle.max_parse_depth ({most})")));
+    }
+    stack::check();
+    Ok(())
 }
 
 /// Clauses that this engine has no operator for.

@@ -63,12 +63,8 @@ fn mode(imported: &Imported) -> Vec<Check> {
     match &imported.tree {
         Ok(_) => vec![info("resolved_refresh_mode", Mode::Differential.as_str())],
         Err(error) => {
-            let reason = match error {
-                Error::Unsupported { construct, reason } => format!("{construct}: {reason}"),
-                other => other.to_string(),
-            };
             let full = info("resolved_refresh_mode", Mode::Full.as_str());
-            vec![full, Check { severity: "WARNING", ..info("unsupported_construct", reason) }]
+            vec![full, Check { severity: "WARNING", ..info("unsupported_construct", error.refusal()) }]
         }
     }
 }

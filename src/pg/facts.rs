@@ -3,14 +3,12 @@
 use super::constructs::{self, Construct};
 use super::nodes::{Query, items, text};
 use super::{moment, stability};
+use crate::config;
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::Volatility;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
-
-/// Nodes of an analysed query beyond which it is refused; a query of this size takes seconds to plan.
-const MAX_NODES: usize = 200_000;
 
 /// What a query uses.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +39,8 @@ pub struct Facts {
 
 struct Walk<'a> {
     nodes: usize,
+    /// The walk ends there.
+    most_nodes: usize,
     facts: Facts,
     queries: Vec<&'a pg_sys::Query>,
 }
@@ -52,8 +52,9 @@ struct Walk<'a> {
 pub(super) unsafe fn gather(tree: *mut pg_sys::Query) -> Result<Facts> {
     // SAFETY: the caller's promise.
     let walk = unsafe { walk(tree) };
-    if walk.nodes > MAX_NODES {
-        return Err(Error::TooComplex(format!("more than {MAX_NODES} parts")));
+    if walk.nodes > walk.most_nodes {
+        let most = walk.most_nodes;
+        return Err(Error::TooComplex(format!("it has more parts than pg_trickle.max_parse_nodes ({most})")));
     }
     let mut facts = walk.facts;
     // SAFETY: both functions take any expression or query tree and only read it.
@@ -79,10 +80,18 @@ pub(super) unsafe fn queries<'a>(tree: *mut pg_sys::Query) -> Vec<&'a pg_sys::Qu
 /// # Safety
 /// `tree` is an analysed query that lives for `'a`.
 unsafe fn walk<'a>(tree: *mut pg_sys::Query) -> Walk<'a> {
-    let mut walk = Walk { nodes: 0, facts: Facts::default(), queries: Vec::new() };
+    let mut walk = Walk { nodes: 0, most_nodes: most_nodes(), facts: Facts::default(), queries: Vec::new() };
     // SAFETY: the caller's promise; the context is what `visit` takes it for.
     unsafe { visit(tree.cast(), (&raw mut walk).cast()) };
     walk
+}
+
+/// `pg_trickle.max_parse_nodes`, of which 0 means no limit.
+fn most_nodes() -> usize {
+    match config::max_parse_nodes().unsigned_abs() as usize {
+        0 => usize::MAX,
+        most => most,
+    }
 }
 
 /// A tree walker: true stops the walk.
@@ -95,7 +104,7 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
     unsafe {
         let walk = &mut *context.cast::<Walk<'_>>();
         walk.nodes += 1;
-        if walk.nodes > MAX_NODES {
+        if walk.nodes > walk.most_nodes {
             return true;
         }
         if is_a(node, pg_sys::NodeTag::T_Query) {

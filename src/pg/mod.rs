@@ -32,6 +32,7 @@ pub mod slots;
 pub mod snapshot;
 pub mod source;
 pub mod stability;
+pub mod stack;
 pub mod statistics;
 pub mod transaction;
 pub mod tuplestore;

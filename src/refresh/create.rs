@@ -85,7 +85,7 @@ fn refusal(imported: &Imported, mode: Mode) -> Result<Option<String>> {
     match (&imported.tree, mode) {
         (Ok(_), _) => Ok(None),
         (Err(error), Mode::Differential) => Err(error.clone()),
-        (Err(Error::Unsupported { construct, reason }), _) => Ok(Some(format!("{construct}: {reason}"))),
+        (Err(error), _) if error.allows_recomputation() => Ok(Some(error.refusal())),
         (Err(error), _) => Err(error.clone()),
     }
 }

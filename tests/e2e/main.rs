@@ -4,6 +4,7 @@ use pgtrickle_tests::run;
 
 mod bad_input;
 mod chains;
+mod complexity;
 mod crash;
 mod ddl;
 mod documentation;
@@ -36,6 +37,7 @@ fn main() {
         recovery::TESTS,
         ddl::TESTS,
         partitions::TESTS,
+        complexity::TESTS,
         documentation::TESTS,
         support_matrix::TESTS,
         scheduler::TESTS,

@@ -114,7 +114,7 @@ fn create_one(db: &mut Database, stream: &Stream) -> Result<Option<String>, Defe
             db.track_columns(&stream.name, &stream.query, stream.columns.clone());
             Ok(None)
         }
-        Err(failure) if failure.sqlstate == "0A000" => Ok(Some(failure.message)),
+        Err(failure) if ["0A000", "54000"].contains(&failure.sqlstate.as_str()) => Ok(Some(failure.message)),
         Err(failure) => Err(defect(None, &failure, &stream.query)),
     }
 }

@@ -57,7 +57,12 @@ impl Program {
 
     /// A SELECT of the stored result of `stage`, computed from what it reads.
     pub fn content(&self, stage: usize, storage: &Storage) -> String {
-        let body = now(&self.stages[stage].body, &Context::new(storage, &BTreeSet::new()));
+        self.content_in(stage, &Context::new(storage, &BTreeSet::new()))
+    }
+
+    /// Likewise, as `context` has it.
+    pub(super) fn content_in(&self, stage: usize, context: &Context) -> String {
+        let body = now(&self.stages[stage].body, context);
         match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.fill(&body),
             StageKind::Keyed(keyed) => keyed.fill(&body),
@@ -80,7 +85,13 @@ impl Program {
     /// the stage reads none of them. An inner stage's statement yields what it changed (its state's columns and `w`), the
     /// last one's a row `(inserted int8, deleted int8, net int8)`, see [`NET`].
     pub fn maintain(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
-        let context = Context { own: storage.states.get(stage), ..Context::new(storage, changed) };
+        self.maintain_in(stage, Context::new(storage, changed))
+    }
+
+    /// Likewise, as `context` has it.
+    pub(super) fn maintain_in(&self, stage: usize, context: Context) -> Option<String> {
+        let storage = context.storage;
+        let context = Context { own: storage.states.get(stage), ..context };
         let body = &self.stages[stage].body;
         let change = delta(body, &context)?;
         Some(match &self.stages[stage].kind {

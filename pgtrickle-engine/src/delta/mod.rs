@@ -12,6 +12,7 @@
 
 pub mod apply;
 mod key;
+pub mod limit;
 pub mod operator;
 mod probes;
 pub mod stage;

@@ -333,7 +333,7 @@ fn deep_nesting_is_refused_in_time(db: &mut Database) {
         match db.attempt(&call) {
             Ok(()) => db.track(&format!("nested{level}"), &query),
             Err(failure) => {
-                assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+                assert_eq!(failure.sqlstate, "54000", "{failure:?}");
                 assert!(level > 2, "two levels are maintained: {failure:?}");
                 return db.cycle(&[CHANGES[0]]);
             }

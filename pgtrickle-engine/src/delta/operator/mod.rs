@@ -14,6 +14,7 @@ pub mod top_k;
 pub mod union_all;
 pub mod window;
 
+use crate::delta::limit::Limit;
 use crate::delta::{Leaf, Storage};
 use crate::query::Rel;
 use crate::sql::QualifiedName;
@@ -29,6 +30,8 @@ pub struct Context<'a> {
     pub own: Option<&'a QualifiedName>,
     /// What stands for [`Rel::Working`].
     pub working: Option<Working>,
+    /// Ends the text where it becomes too long.
+    pub limit: Option<&'a Limit>,
 }
 
 /// The relations that stand for [`Rel::Working`], their columns `c1 … cn`.
@@ -41,7 +44,7 @@ pub struct Working {
 
 impl<'a> Context<'a> {
     pub fn new(storage: &'a Storage, changed: &'a BTreeSet<Leaf>) -> Self {
-        Context { storage, changed, own: None, working: None }
+        Context { storage, changed, own: None, working: None, limit: None }
     }
 }
 
@@ -50,6 +53,13 @@ impl<'a> Context<'a> {
 /// # Panics
 /// On operators that staging removes; [`crate::delta::stage::cut`] leaves none.
 pub fn now(rel: &Rel, context: &Context) -> String {
+    match context.limit {
+        Some(limit) => limit.guard(|| Some(content(rel, context))).unwrap_or_default(),
+        None => content(rel, context),
+    }
+}
+
+fn content(rel: &Rel, context: &Context) -> String {
     match rel {
         Rel::Scan(scan) => scan::now(scan),
         Rel::Stage { stage, columns, .. } => scan::stage_now(*stage, columns, context),
@@ -74,6 +84,13 @@ pub fn now(rel: &Rel, context: &Context) -> String {
 
 /// A SELECT that yields the change of `rel` as `c1 … cn, w`; `None` when none of its leaves changed.
 pub fn delta(rel: &Rel, context: &Context) -> Option<String> {
+    match context.limit {
+        Some(limit) => limit.guard(|| change(rel, context)),
+        None => change(rel, context),
+    }
+}
+
+fn change(rel: &Rel, context: &Context) -> Option<String> {
     match rel {
         Rel::Scan(scan) => scan::delta(scan, context),
         Rel::Stage { stage, columns, .. } => scan::stage_delta(*stage, columns, context),

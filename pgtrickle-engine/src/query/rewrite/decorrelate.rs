@@ -27,6 +27,12 @@ pub(super) type Result<T> = std::result::Result<T, Correlated>;
 /// level of nesting.
 const MOST_OPERATORS: usize = 2000;
 
+/// The refusal of one that has more.
+pub const TOO_LARGE: Correlated = Correlated {
+    construct: "correlated sub-selects nested so deep",
+    reason: "Every level repeats what it is evaluated for, and the tree grows beyond what can be planned.",
+};
+
 /// The same relation without Apply.
 ///
 /// # Errors
@@ -40,10 +46,7 @@ pub fn apply(mut rel: Rel) -> Result<Rel> {
     let Rel::Apply { left, right, predicates, kind } = rel else { return Ok(rel) };
     let rel = eliminate(*left, *right, predicates, kind)?;
     match operators(&rel) > MOST_OPERATORS {
-        true => Err(Correlated {
-            construct: "correlated sub-selects nested so deep",
-            reason: "Every level repeats what it is evaluated for, and the tree grows beyond what can be planned.",
-        }),
+        true => Err(TOO_LARGE),
         false => Ok(rel),
     }
 }
