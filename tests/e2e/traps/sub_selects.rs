@@ -202,6 +202,8 @@ fn correlation_that_no_equality_binds(db: &mut Database) {
             "SELECT id, (SELECT max(w + t.v) FROM u WHERE u.k = t.k) AS m FROM t",
             "SELECT id, (SELECT count(*) FROM (SELECT k FROM u WHERE w > t.v UNION ALL SELECT k FROM b WHERE x = t.k) AS a) AS n FROM t",
             "SELECT id, (SELECT count(*) FROM u LEFT JOIN b ON b.k = u.k AND b.x = t.k WHERE u.w > t.v) AS n FROM t",
+            "SELECT id, (SELECT count(*) FROM (SELECT * FROM u WHERE w > t.v) AS a FULL JOIN b ON b.k = a.k) AS n FROM t",
+            "SELECT id, (SELECT sum(coalesce(a.w, 1) + coalesce(c.x, 10)) FROM (SELECT * FROM u WHERE u.w < t.v) AS a FULL JOIN (SELECT * FROM b WHERE x <> t.k) AS c ON c.k = a.k) AS n FROM t",
         ],
     );
 }

@@ -106,6 +106,7 @@ impl Domain {
                     side: Side::Left,
                 })
             }
+            Rel::OuterJoin { left, right, predicates, side: Side::Both } => self.full_join(*left, *right, &predicates),
             Rel::SemiJoin { left, right, predicates, yields } => self.semi_join(*left, *right, &predicates, yields),
             Rel::UnionAll { inputs, columns } => {
                 let inputs = inputs.into_iter().map(|input| self.carry(input)).collect::<Result<Vec<_>>>()?;
@@ -243,6 +244,33 @@ impl Domain {
         Ok(if copy > 0 { picked(rel, kept.chain(after..after + more)) } else { rel })
     }
 
+    /// Both sides carry the domain; a row of the result belongs to the domain row of whichever side is there.
+    fn full_join(&self, left: Rel, right: Rel, predicates: &[Scalar]) -> Result<Rel> {
+        let width = self.width();
+        let (before, more) = (left.columns().len(), right.columns().len());
+        let second = width + before;
+        let place = |place: usize| if place < before { place + width } else { place + 2 * width };
+        let moved = predicates.iter().map(|scalar| scalar.map(|fragment| self.moved_fragment(fragment, &place)));
+        let predicates = moved.chain(self.pairs(0, second)).collect();
+        let (left, right) = (Box::new(self.carry(left)?), Box::new(self.carry(right)?));
+        let join = Rel::OuterJoin { left, right, predicates, side: Side::Both };
+        let columns = join.columns();
+        let text = |text: &str| Fragment::Text(text.into());
+        let either = |i: usize| {
+            let Column { name, ty, nullable } = self.rel.columns()[i].clone();
+            let sides = [text("COALESCE("), Fragment::Column(i), text(", "), Fragment::Column(second + i), text(")")];
+            // Over NULL-able columns, but one of the two is a value of the domain.
+            (name, Scalar { fragments: sides.into(), ..Scalar::column(0, ty, nullable) })
+        };
+        let kept = |place: usize| {
+            let Column { name, ty, nullable } = columns[place].clone();
+            (name, Scalar::column(place, ty, nullable))
+        };
+        let sides = (width..second).chain(second + width..second + width + more);
+        let outputs = (0..width).map(either).chain(sides.map(kept)).collect();
+        Ok(Rel::Project { input: Box::new(join), outputs })
+    }
+
     fn semi_join(&self, left: Rel, right: Rel, predicates: &[Scalar], yields: Yield) -> Result<Rel> {
         let width = self.width();
         let before = left.columns().len();
@@ -300,7 +328,8 @@ fn same(a: Fragment, b: Fragment, column: &Column) -> Scalar {
 
 fn stuck(rel: &Rel) -> Correlated {
     let construct = match rel {
-        Rel::OuterJoin { .. } => "a FULL JOIN in a correlated sub-select",
+        Rel::Recursive { .. } => "WITH RECURSIVE in a correlated sub-select",
+        Rel::TopK { .. } => "a LIMIT that reads an outer row",
         _ => "a correlated sub-select",
     };
     Correlated { construct, reason: "Its rows for one outer row cannot be told from those for another." }
