@@ -10,15 +10,14 @@ use postgres::Client;
 use std::time::{Duration, Instant};
 
 const TABLES: [&str; 2] = ["bare", "captured"];
-/// Single-row inserts into one table before it is the other's turn, and turns in a block.
-const SINGLE_INSERTS: i64 = 200;
-const ROUNDS: usize = 10;
+/// How long pgbench inserts single rows into one table before it is the other's turn.
+const SECONDS: u32 = 1;
 const BULK_ROWS: i64 = 50_000;
 
 /// Medians over everything but the first block.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    /// One single-row INSERT in a transaction of its own.
+    /// One single-row INSERT in a transaction of its own, as pgbench measures it.
     pub(crate) single_bare: Duration,
     pub(crate) single_captured: Duration,
     /// One row of an INSERT of [`BULK_ROWS`] rows, in nanoseconds.
@@ -34,17 +33,18 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
         "CREATE EXTENSION pg_trickle;
          CREATE TABLE bare (id bigint PRIMARY KEY, grp int NOT NULL, amount numeric(12,2) NOT NULL, note text NOT NULL);
          CREATE TABLE captured (LIKE bare INCLUDING ALL);
+         CREATE SEQUENCE ids START 1000000000;
          SELECT pgtrickle.create_stream_table('copy', 'SELECT id, grp, amount, note FROM captured', schedule => '1h',
                                               refresh_mode => 'DIFFERENTIAL')",
     )?;
     let (mut next, mut singles, mut bulks) = (0, [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for block in 0..=effort.some {
         let (mut single, mut bulk) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for round in 0..ROUNDS {
-            for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-                single[place].extend(single_inserts(&mut client, TABLES[place], next)?);
-            }
-            next += SINGLE_INSERTS;
+        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let table = TABLES[place];
+            let insert =
+                format!("INSERT INTO {table} VALUES (nextval('ids'), 7, 12.34, 'a note of the usual length');");
+            single[place].push(server.pgbench("capture", &insert, SECONDS)?);
         }
         for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
             bulk[place].push(bulk_insert(&mut client, TABLES[place], next)?);
@@ -70,18 +70,6 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
         bulk_bare_ns: per_row(0)?,
         bulk_captured_ns: per_row(1)?,
     })
-}
-
-/// The time of each insert.
-fn single_inserts(client: &mut Client, table: &str, first: i64) -> Result<Vec<Duration>> {
-    let insert = client.prepare(&format!("INSERT INTO {table} VALUES ($1, 7, 12.34, 'a note of the usual length')"))?;
-    let mut times = Vec::new();
-    for id in first..first + SINGLE_INSERTS {
-        let begin = Instant::now();
-        client.execute(&insert, &[&id])?;
-        times.push(begin.elapsed());
-    }
-    Ok(times)
 }
 
 /// The time of one insert of many rows.

@@ -149,6 +149,25 @@ impl Server {
         format!("{} -h {} -U postgres {database}", psql.display(), self.directory.path().display())
     }
 
+    /// Runs `script` with pgbench, one client with prepared statements, for so many seconds; the mean time of one run.
+    pub fn pgbench(&self, database: &str, script: &str, seconds: u32) -> Result<Duration> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), script)?;
+        let output = Command::new(self.bin_dir.join("pgbench"))
+            .args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--host"])
+            .arg(self.directory.path())
+            .arg(format!("--time={seconds}"))
+            .arg(format!("--file={}", file.path().display()))
+            .arg(database)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+        match rate {
+            Some(rate) if output.status.success() => Ok(Duration::from_secs_f64(1.0 / rate)),
+            _ => bail!("pgbench failed: {text}{}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+
     /// What the server has written to its log so far.
     pub fn log(&self) -> Result<String> {
         let mut text = String::new();
