@@ -4,10 +4,11 @@
 
 use super::expr::Scope;
 use super::from::From;
+use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Query, Target};
 use crate::pg::windows::{FramePart, Window, Windowed};
-use pgtrickle_engine::query::{Rel, Scalar, SortItem, WindowDefinition};
+use pgtrickle_engine::query::{Fragment, Rel, Scalar, SortItem, WindowDefinition};
 use pgtrickle_engine::sql::Ident;
 
 /// `rows` with the results of the window function calls in `targets`, and the targets over them.
@@ -74,10 +75,22 @@ fn definition<'a>(scope: &Scope<'a>, window: &Window<'a>, targets: &[Target<'a>]
     for part in &window.frame {
         frame.push(match part {
             FramePart::Words(words) => (*words).to_string(),
-            FramePart::Offset(expr) => scope.scalar(*expr)?.render(|_| String::new()),
+            FramePart::Offset(expr) => constant(&scope.scalar(*expr)?)?,
         });
     }
     Ok(WindowDefinition { name: Ident::new(name(window.reference)), order, frame: frame.join(" ") })
+}
+
+/// PostgreSQL lets a frame's offset read columns of an outer query only.
+fn constant(offset: &Scalar) -> Result<String> {
+    let text = |fragment: &Fragment| match fragment {
+        Fragment::Text(text) => Ok(text.clone()),
+        _ => Err(unsupported(
+            "a window frame that reads an outer row",
+            "The frame would be another one for each of them.",
+        )),
+    };
+    offset.fragments.iter().map(text).collect()
 }
 
 /// The target that an ORDER BY, PARTITION BY or DISTINCT ON refers to.

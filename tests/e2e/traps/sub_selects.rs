@@ -21,6 +21,7 @@ tests![
     multi_column_in,
     arrays_of_rows,
     limits_below_exists,
+    frames_that_read_an_outer_row_are_refused,
     order_that_an_aggregate_does_not_see,
     deep_nesting_is_refused_in_time,
     correlation_with_null_values,
@@ -310,6 +311,15 @@ fn limits_below_exists(db: &mut Database) {
             "SELECT t.id, x.r FROM t, LATERAL (SELECT rank() OVER (ORDER BY w) AS r FROM u WHERE u.k = t.k) AS x",
         ],
     );
+}
+
+fn frames_that_read_an_outer_row_are_refused(db: &mut Database) {
+    tables(db);
+    let query =
+        "SELECT t.id, x.s FROM t, LATERAL (SELECT sum(w) OVER (ORDER BY id ROWS t.id PRECEDING) AS s FROM u) AS x";
+    let call = format!("SELECT pgtrickle.create_stream_table('st', $${query}$$, '1h', 'DIFFERENTIAL')");
+    let failure = db.attempt(&call).expect_err("the frame differs from row to row");
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
 }
 
 fn order_that_an_aggregate_does_not_see(db: &mut Database) {
