@@ -25,6 +25,8 @@ tests![
     order_that_an_aggregate_does_not_see,
     deep_nesting_is_refused_in_time,
     correlation_with_null_values,
+    keys_with_many_matches,
+    many_keys_at_once,
 ];
 
 fn tables(db: &mut Database) {
@@ -363,4 +365,43 @@ fn correlation_with_null_values(db: &mut Database) {
             "SELECT id FROM t WHERE EXISTS (SELECT FROM b WHERE b.k = t.k OR (b.k IS NULL AND t.k IS NULL))",
         ],
     );
+}
+
+const WITH_MATCHES: [&str; 5] = [
+    "SELECT id FROM t WHERE EXISTS (SELECT FROM b WHERE b.k = t.k)",
+    "SELECT id FROM t WHERE NOT EXISTS (SELECT FROM b WHERE b.k = t.k AND b.x < 3)",
+    "SELECT id, k IN (SELECT k FROM b) AS found, EXISTS (SELECT FROM b WHERE b.k = t.k) OR v = 3 AS m FROM t",
+    "SELECT t.id, b.x FROM t LEFT JOIN b ON b.k = t.k",
+    "SELECT id FROM t WHERE k NOT IN (SELECT k FROM b)",
+];
+
+fn keys_with_many_matches(db: &mut Database) {
+    tables(db);
+    for (number, query) in WITH_MATCHES.iter().enumerate() {
+        db.stream(&format!("st{number}"), query);
+    }
+    db.cycle(&["INSERT INTO b SELECT 2, i % 4 FROM generate_series(1, 300) AS i"]);
+    db.cycle(&["INSERT INTO b VALUES (2, 0)"]);
+    db.cycle(&["DELETE FROM b WHERE ctid = (SELECT min(ctid) FROM b WHERE k = 2)"]);
+    db.cycle(&["DELETE FROM b WHERE k = 2 AND x > 0; INSERT INTO b VALUES (2, 1)"]);
+    db.cycle(&["DELETE FROM b WHERE k = 2"]);
+    db.cycle(&["INSERT INTO b VALUES (2, 2), (2, 2), (2, 2)"]);
+    db.cycle(&["UPDATE b SET k = 4 WHERE k = 2; INSERT INTO t VALUES (50, 2, 1), (51, 4, 1)"]);
+    db.cycle(&["UPDATE b SET k = NULL WHERE k = 4; DELETE FROM t WHERE id = 50"]);
+    db.cycle(&["DELETE FROM b WHERE k IS NULL"]);
+}
+
+fn many_keys_at_once(db: &mut Database) {
+    tables(db);
+    db.run("INSERT INTO t SELECT i, i % 60, i FROM generate_series(200, 400) AS i");
+    for (number, query) in WITH_MATCHES.iter().enumerate() {
+        db.stream(&format!("st{number}"), query);
+    }
+    db.cycle(&["INSERT INTO b SELECT i % 50, i % 5 FROM generate_series(1, 200) AS i"]);
+    db.cycle(&[
+        "DELETE FROM b WHERE k < 40 AND k % 3 = 0; INSERT INTO b SELECT i, 1 FROM generate_series(30, 55) AS i",
+    ]);
+    db.cycle(&["UPDATE b SET k = k + 1; UPDATE t SET k = k - 1 WHERE k > 10"]);
+    db.cycle(&["DELETE FROM b; INSERT INTO t VALUES (500, 1, 1)"]);
+    db.cycle(&["INSERT INTO b SELECT i % 20, 4 FROM generate_series(1, 40) AS i; UPDATE t SET k = k + 2"]);
 }

@@ -9,6 +9,10 @@
 //! columns: a table with one row per key among ΔR, which is joined to L. Otherwise `f` is computed for each row of L that
 //! a row of ΔR matches.
 //!
+//! No more of `c` is asked for than decides: of at most `max(m, 0) + 1` matches it is known whether `c ≤ m`, or `c = 0`. So a
+//! key that half of R has costs no more than a rare one. Each key is looked up by itself as long as there are few;
+//! many are joined to R and counted, so that without an index on the equated columns R is read once, not once per key.
+//!
 //! No state: both sides are asked as they are now. Where both changed, the two terms meet rows that never were together;
 //! they cancel, so the result is consolidated.
 
@@ -17,6 +21,9 @@ use crate::delta::zset::consolidate;
 use crate::query::rel::Yield;
 use crate::query::{Column, Rel, Scalar};
 use crate::sql::{conjunction, list};
+
+/// Up to so many changed keys are looked up one by one.
+const FEW_KEYS: usize = 16;
 
 /// The operands of a semi-join.
 #[derive(Clone, Copy)]
@@ -161,18 +168,24 @@ impl<'a> SemiJoin<'a> {
             list(of_change),
             list(1..=keys.len())
         );
-        let same = keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} = n.k{}", column(*r), i + 1));
-        let grouped = || names().map(|name| format!("n.{name}"));
-        let counted = format!(
-            "SELECT {}, n.m, pg_catalog.count(r.present) AS c FROM ({net}) AS n \
-             LEFT JOIN (SELECT r.*, 1 AS present FROM ({now}) AS r WHERE {own}) AS r ON {} GROUP BY {}, n.m",
-            list(grouped()),
-            conjunction(same),
-            list(grouped())
-        );
+        let same =
+            || conjunction(keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} = n.k{}", column(*r), i + 1)));
+        let grouped = list(names().map(|name| format!("n.{name}")));
         let keys = list(names().map(|name| format!("k.{name}")));
+        let few = format!("(SELECT pg_catalog.count(*) FROM n) <= {FEW_KEYS}");
+        let looked_up = format!(
+            "SELECT {grouped}, n.m, (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} \
+             LIMIT greatest(n.m, 0) + 1) AS o) AS c FROM n WHERE {few}",
+            same()
+        );
+        let joined = format!(
+            "SELECT {grouped}, n.m, pg_catalog.count(r.present) AS c FROM n \
+             LEFT JOIN (SELECT r.*, 1 AS present FROM ({now}) AS r WHERE {own}) AS r ON {} WHERE NOT {few} GROUP BY {grouped}, n.m",
+            same()
+        );
         format!(
-            "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM ({counted}) AS k) AS f WHERE f.f IS NOT NULL) "
+            "WITH n AS MATERIALIZED ({net}), f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} \
+             FROM ({looked_up} UNION ALL {joined}) AS k) AS f WHERE f.f IS NOT NULL) "
         )
     }
 
@@ -283,7 +296,7 @@ mod tests {
     #[test]
     fn equated_columns_make_flips_a_table_and_others_a_look_per_row() {
         let text = change(&[equality(0, 1)], Yield::Matched, &[2]).expect("it changed");
-        assert!(text.starts_with("WITH f") && !text.contains("LATERAL"), "{text}");
+        assert!(text.starts_with("WITH n") && !text.contains("LATERAL"), "{text}");
         let mut greater = equality(0, 1);
         greater.fragments[2] = crate::query::Fragment::Text(" > ".into());
         let text = change(&[greater], Yield::Matched, &[2]).expect("it changed");
