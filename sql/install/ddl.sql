@@ -1,7 +1,8 @@
 -- What a change of a source's definition means for the stream tables that read it.
 --
 -- A rewrite (ALTER COLUMN … TYPE … USING) changes rows without a statement on them: who reads the column recomputes. A new body of a view,
--- or rows that come in with an inheritance child, would change what the query means: refused while a stream table reads it.
+-- or rows that come in with an inheritance child, would change what the query means: refused while a stream table reads it. Who calls
+-- a function that is replaced recomputes.
 
 CREATE FUNCTION pgtrickle._on_table_rewrite() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_table_rewrite';
@@ -42,9 +43,14 @@ BEGIN
                 HINT = 'Drop the stream table, replace the view, and create the stream table again.';
         END IF;
     END LOOP;
+    FOR command IN SELECT DISTINCT c.objid FROM pg_event_trigger_ddl_commands() c
+                   WHERE c.classid = 'pg_proc'::regclass AND c.command_tag ~ '^(CREATE|ALTER) ' ORDER BY c.objid
+    LOOP
+        PERFORM pgtrickle._function_changed(command.objid);
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means, and follows its partitions and children';
+COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means, and follows its partitions and children, and changed functions';
 
 CREATE FUNCTION pgtrickle._on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -52,7 +58,14 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     source oid;
+    dropped oid;
 BEGIN
+    FOR dropped IN
+        SELECT d.objid FROM pg_event_trigger_dropped_objects() d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
+    LOOP
+        PERFORM pgtrickle._stream_table_dropped(dropped);
+    END LOOP;
     -- What a table captured for goes with the table, and says of which source it was a member.
     FOR source IN
         SELECT DISTINCT substring(d.address_names[3] FROM '[0-9]+$')::oid
@@ -65,9 +78,10 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgtrickle._on_drop() IS 'has the readers of a source recompute that lost a partition or a child';
+COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
 
-REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
+    pgtrickle._stream_table_dropped(oid) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();

@@ -1,7 +1,10 @@
 //! What the event triggers call.
 
+use crate::catalog;
 use crate::cdc;
+use crate::pg::commit::catalog_changed_at_commit;
 use crate::pg::{Oid, report::Report};
+use crate::refresh;
 use pgrx::prelude::*;
 
 /// The table may have got or lost parents or children: those of a captured source are captured, and its readers recompute.
@@ -14,4 +17,20 @@ fn _family_changed(relation: Oid) -> std::result::Result<(), Report> {
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _member_dropped(source: Oid) {
     cdc::mark_changed(source.to_u32());
+}
+
+/// The function was created, replaced or altered: the stream tables that call it recompute.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _function_changed(function: Oid) -> std::result::Result<(), Report> {
+    Ok(cdc::function_changed(function.to_u32())?)
+}
+
+/// The relation was dropped: what is left of the stream table that it stored goes too.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _stream_table_dropped(relation: Oid) -> std::result::Result<(), Report> {
+    if let Some(table) = catalog::by_relid(relation.to_u32())? {
+        refresh::drop_table(table.id)?;
+        catalog_changed_at_commit();
+    }
+    Ok(())
 }

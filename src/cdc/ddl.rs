@@ -3,6 +3,8 @@
 use crate::catalog::{self, StreamTable, Tracking};
 use crate::error::{Error, Result};
 use crate::pg::capture as writer;
+use crate::pg::commit::catalog_changed_at_commit;
+use crate::pg::function;
 use crate::pg::object;
 use crate::pg::relation::{Generated, Relation};
 use crate::pg::rewrite::Alteration;
@@ -60,6 +62,34 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
         if super::triggers::is_announced(tracking.buffer) {
             writer::announce(source);
         }
+    }
+    Ok(())
+}
+
+/// The function was created or altered: the stream tables that call it recompute. One that calls it by its name goes on
+/// only while the function keeps it.
+///
+/// # Errors
+/// `SourceInUse` (0A000) when it was renamed or moved.
+pub fn function_changed(function: u32) -> Result<()> {
+    let mut functions = catalog::callers_of(function)?;
+    functions.sort_unstable();
+    functions.iter().for_each(|caller| function::await_creations(*caller));
+    let users = catalog::users_of(&functions)?;
+    for user in &users {
+        let Some(name) = function::name(user.function) else { continue };
+        let name = format!("{}.{}", name.schema.0, name.name.0);
+        if !user.names.contains(&name) {
+            return Err(Error::SourceInUse {
+                source_name: format!("function {name}"),
+                reader: user.shown.clone(),
+                reason: "The compiled query calls it by the name that it had.".into(),
+            });
+        }
+    }
+    if !users.is_empty() {
+        catalog::reinitialise(&users.iter().map(|user| user.pgt_id).collect::<Vec<_>>());
+        catalog_changed_at_commit();
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ mod triggers;
 
 pub use buffer::{Changes, Pending, Wanted};
 pub use collect::collect;
-pub use ddl::{source_altered, source_rewritten};
+pub use ddl::{function_changed, source_altered, source_rewritten};
 pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
 pub use triggers::{announce, capture, mark_changed, rebuild, release};

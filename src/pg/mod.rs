@@ -12,6 +12,7 @@ pub mod constructs;
 pub mod deparse;
 pub mod executor;
 pub mod facts;
+pub mod function;
 pub mod grouping;
 pub mod grouping_sets;
 pub mod guard;

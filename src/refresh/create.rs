@@ -10,6 +10,7 @@ use crate::cdc;
 use crate::error::{Error, Result};
 use crate::import::{Imported, Source, SourceKind};
 use crate::pg::clock;
+use crate::pg::function;
 use crate::pg::guard::InternalWrites;
 use crate::pg::object;
 use crate::pg::relation;
@@ -19,6 +20,7 @@ use crate::pg::snapshot::Snapshot;
 use pgtrickle_engine::delta::{Identity, Program};
 use pgtrickle_engine::query::Rel;
 use pgtrickle_engine::sql::QualifiedName;
+use std::collections::BTreeSet;
 
 /// What the user asked for, checked.
 pub struct Definition<'a> {
@@ -74,6 +76,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     };
     depend(id, &imported.sources, capture)?;
     depend_on_keys(relid, &program);
+    depend_on_functions(id, relid, &imported.functions);
     if initialize {
         fill(id)?;
     }
@@ -116,6 +119,18 @@ fn depend_on_keys(relid: u32, program: &Program) {
             attnums.sort_unstable();
             relation::depend_on_key(relid, scan.relid, &attnums);
         }
+    }
+}
+
+/// The functions must stay, and be called what they are; a change of one has the stream table recomputed.
+fn depend_on_functions(id: i64, relid: u32, functions: &[u32]) {
+    for called in functions {
+        function::depend(relid, *called);
+    }
+    let names = functions.iter().filter_map(|called| function::name(*called));
+    let names: BTreeSet<String> = names.map(|name| format!("{}.{}", name.schema.0, name.name.0)).collect();
+    if !names.is_empty() {
+        catalog::set_functions(id, &names.into_iter().collect::<Vec<_>>());
     }
 }
 

@@ -5,11 +5,14 @@
 //! is planned anew when the delta, or what it meets, leaves its size class. The cache holds the most recently
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
-use crate::catalog::{self, StreamTable};
+use crate::catalog::{self, CalledFunction, StreamTable};
 use crate::error::{Error, Result};
 use crate::pg::executor::{Named, Param, Statement};
+use crate::pg::facts;
+use crate::pg::function;
 use crate::pg::object;
 use pgtrickle_engine::delta::{Leaf, Program, Storage};
+use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::Ident;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -39,7 +42,14 @@ pub struct Prepared {
     pub storage: Storage,
     relid: u32,
     states: Vec<u32>,
+    functions: Vec<Function>,
     statements: RefCell<HashMap<Step, Rc<Statement>>>,
+}
+
+/// A function that the statements call, as it was when they were made: a plan may hold a value that it gave.
+struct Function {
+    called: CalledFunction,
+    version: Option<function::Version>,
 }
 
 thread_local! {
@@ -86,10 +96,13 @@ impl Prepared {
             return Err(error);
         }
         let storage = storage(table.relid, &states)?;
-        Ok(Prepared { program, storage, relid: table.relid, states, statements: RefCell::default() })
+        let functions = catalog::functions_of(table.relid)?.into_iter();
+        let functions = functions.map(|called| Function { called, version: function::version(called.oid) }).collect();
+        Ok(Prepared { program, storage, relid: table.relid, states, functions, statements: RefCell::default() })
     }
 
-    /// Whether the names in the statements are still those of the relations and columns that they were made for.
+    /// Whether the names in the statements are still those of the relations and columns that they were made for, and the
+    /// functions what they were.
     fn is_current(&self, table: &StreamTable) -> Result<bool> {
         let bound = |scan: &pgtrickle_engine::query::Scan| {
             let mut now = scan.clone();
@@ -100,7 +113,30 @@ impl Prepared {
                 return Ok(false);
             }
         }
-        Ok(storage(table.relid, &self.states)? == self.storage)
+        let same = |known: &Function| function::version(known.called.oid) == known.version;
+        Ok(self.functions.iter().all(same) && storage(table.relid, &self.states)? == self.storage)
+    }
+
+    /// Whether the functions that the query calls may still be called: at its creation none was VOLATILE, and none STABLE if
+    /// the query has a delta.
+    ///
+    /// # Errors
+    /// `Refused` (0A000) when one was declared otherwise since.
+    pub fn check_functions(&self, table: &StreamTable) -> Result<()> {
+        for known in self.functions.iter().filter(|known| known.called.direct) {
+            let function = facts::function(known.called.oid, false);
+            let word = match function.volatility {
+                Volatility::Volatile => "VOLATILE",
+                Volatility::Stable if table.refusal.is_none() => "STABLE",
+                _ => continue,
+            };
+            return Err(Error::Refused {
+                construct: format!("the function {}", function.name),
+                reason: format!("It was declared {word} after stream table {} was created.", table.shown()),
+                hint: "Declare it as it was if it still is that, or drop the stream table and create it again.".into(),
+            });
+        }
+        Ok(())
     }
 
     /// The statement of `step`, prepared at its first use. `relations` are the changes that it reads.

@@ -20,6 +20,7 @@ fn may_cancel(read: &Changes) -> bool {
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
 pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
     let prepared = load(table)?;
+    prepared.check_functions(table)?;
     check_rights(&prepared.program)?;
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {

@@ -1,6 +1,6 @@
 //! What happens to a stream table when its sources change shape.
 
-use pgtrickle_tests::{Database, tests};
+use pgtrickle_tests::{Database, refresh, tests};
 
 tests![
     a_column_added_to_the_source,
@@ -190,13 +190,33 @@ fn the_extension_can_be_dropped_and_created(db: &mut Database) {
 
 fn the_stream_table_is_dropped_as_a_table(db: &mut Database) {
     source(db);
-    // Refused, or done cleanly: writers go on, and the name can be used again.
-    if db.attempt("DROP TABLE sums").is_ok() {
-        db.run("UPDATE t SET v = v + 1");
-        db.untrack("sums");
-        db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
+    db.stream("few", "SELECT g, s FROM sums ORDER BY s LIMIT 2");
+    // Writers go on, who read it say so, and the name can be used again.
+    db.run("DROP TABLE sums; UPDATE t SET v = v + 1");
+    assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'sums'"), 0);
+    assert_eq!(db.fails(&refresh("few")).sqlstate, "42P01");
+    for gone in ["sums", "few"] {
+        db.untrack(gone);
     }
+    db.stream("sums", "SELECT g, sum(v) AS s FROM t GROUP BY g");
     db.cycle(&["UPDATE t SET v = v + 1"]);
+    // With its schema, its owner's other objects, and inside a transaction that thinks better of it.
+    db.run("CREATE SCHEMA s; SELECT pgtrickle.create_stream_table('s.b', 'SELECT v FROM t', schedule => '1h')");
+    db.run("BEGIN; DROP SCHEMA s CASCADE; ROLLBACK; UPDATE t SET v = v + 1");
+    db.refresh("s.b");
+    db.run("DROP SCHEMA s CASCADE; DROP TABLE few, rows");
+    db.untrack("rows");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+    db.run("DROP TABLE sums");
+    db.untrack("sums");
+    for left in [
+        "SELECT count(*) FROM pgtrickle.pgt_stream_tables",
+        "SELECT count(*) FROM pgtrickle.pgt_change_tracking",
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass",
+        "SELECT count(*) FROM pg_class WHERE relnamespace IN ('pgtrickle_changes'::regnamespace, 'pgtrickle_state'::regnamespace)",
+    ] {
+        assert_eq!(db.number(left), 0, "{left}");
+    }
 }
 
 /// A stream table is its relation, whatever it is called; a table that takes its old name is left alone.

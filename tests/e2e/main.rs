@@ -4,6 +4,7 @@ use pgtrickle_tests::run;
 
 mod bad_input;
 mod chains;
+mod changed_functions;
 mod complexity;
 mod crash;
 mod ddl;
@@ -36,6 +37,7 @@ fn main() {
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
+        changed_functions::TESTS,
         partitions::TESTS,
         complexity::TESTS,
         documentation::TESTS,

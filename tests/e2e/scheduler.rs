@@ -5,6 +5,7 @@ use pgtrickle_tests::{Database, Session, tests, wait_until};
 tests![scheduled:
     changes_arrive_by_themselves,
     every_mode_is_scheduled,
+    a_replaced_function_is_scheduled,
     the_clock_needs_no_writer,
     what_is_recomputed_waits_for_a_change,
     a_chain_arrives_by_itself,
@@ -48,6 +49,17 @@ fn changes_arrive_by_themselves(db: &mut Database) {
     }
     let initiated = "SELECT DISTINCT initiated_by FROM pgtrickle.pgt_refresh_history ORDER BY 1";
     assert!(db.lines(initiated).contains(&"SCHEDULER".to_string()));
+}
+
+fn a_replaced_function_is_scheduled(db: &mut Database) {
+    let times = |factor: i32| {
+        format!("CREATE OR REPLACE FUNCTION times(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * {factor}'")
+    };
+    db.run(&times(2));
+    db.run("CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2)");
+    db.stream_with("multiples", "SELECT times(v) AS v FROM t", "schedule => '100ms'");
+    db.run(&times(4));
+    wait_until("the rows are computed anew", || db.number("SELECT sum(v) FROM multiples") == 12);
 }
 
 fn every_mode_is_scheduled(db: &mut Database) {
