@@ -273,16 +273,20 @@ fn create_triggers(source: u32) -> Result<()> {
 }
 
 /// `enabled` says in which sessions the trigger fires, unless it is the usual ones.
+///
+/// Only a trigger that writes another relation's buffer has an argument: every statement on a table copies its triggers,
+/// names, arguments and all (`CopyTriggerDesc` in trigger.c).
 fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled: &str) {
     let name = names::capture_trigger(source, kind.suffix);
     if facts::has_trigger(member, &name) {
         return;
     }
     let name = Ident::new(name);
+    let argument = if member == source { String::new() } else { source.to_string() };
     let Kind { event, transition_tables, each, function, .. } = kind;
     run(&format!(
         "CREATE TRIGGER {name} AFTER {event} ON {table} {transition_tables} FOR EACH {each} \
-         EXECUTE FUNCTION {}.{function}({source})",
+         EXECUTE FUNCTION {}.{function}({argument})",
         names::SCHEMA
     ));
     if !enabled.is_empty() {

@@ -15,6 +15,9 @@ use pgrx::pg_sys::{
 
 unsafe extern "C-unwind" {
     pub(super) fn palloc(size: usize) -> *mut c_void;
+    pub(super) fn LockRelationOid(relation: Oid, lock: LOCKMODE);
+    pub(super) fn UnlockRelationOid(relation: Oid, lock: LOCKMODE);
+    pub(super) fn table_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub(super) fn try_table_open(relation: Oid, lock: LOCKMODE) -> Relation;
     pub(super) fn table_close(relation: Relation, lock: LOCKMODE);
     pub(super) fn GetTopFullTransactionId() -> FullTransactionId;

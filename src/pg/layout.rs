@@ -91,31 +91,28 @@ pub(super) unsafe fn open(
     // SAFETY: by contract.
     unsafe {
         let key = (*trigger).tgoid.to_u32();
-        let forgotten = FORGOTTEN.get();
         let known = LAYOUTS.with_borrow(|layouts| layouts.get(&key).copied());
-        let (source, buffer) = match known {
-            Some(known) => (known.source, known.buffer),
-            None => {
-                let source = source_of(relation, trigger)?;
-                (source, buffer::find(source)?)
+        if let Some(known) = known {
+            let buffer = Oid::from_u32(known.buffer);
+            let forgotten = FORGOTTEN.get();
+            bare::LockRelationOid(buffer, pg_sys::RowExclusiveLock as i32);
+            // Taking the lock has processed invalidations, so what is still there is valid, and the buffer exists.
+            if FORGOTTEN.get() == forgotten {
+                return Some((bare::table_open(buffer, pg_sys::NoLock as i32), known));
             }
-        };
-        let buffer = bare::try_table_open(Oid::from_u32(buffer), pg_sys::RowExclusiveLock as i32);
+            bare::UnlockRelationOid(buffer, pg_sys::RowExclusiveLock as i32);
+        }
+        let source = source_of(relation, trigger)?;
+        let buffer = bare::try_table_open(Oid::from_u32(buffer::find(source)?), pg_sys::RowExclusiveLock as i32);
         if buffer.is_null() {
             return None;
         }
-        // Taking the lock has processed invalidations, so what is still there is valid.
-        match known {
-            Some(known) if FORGOTTEN.get() == forgotten => Some((buffer, known)),
-            _ => {
-                let layout: &'static Layout = Box::leak(Box::new(make(source, relation, buffer)));
-                register();
-                if let Some(replaced) = LAYOUTS.with_borrow_mut(|layouts| layouts.insert(key, layout)) {
-                    retire(replaced);
-                }
-                Some((buffer, layout))
-            }
+        let layout: &'static Layout = Box::leak(Box::new(make(source, relation, buffer)));
+        register();
+        if let Some(replaced) = LAYOUTS.with_borrow_mut(|layouts| layouts.insert(key, layout)) {
+            retire(replaced);
         }
+        Some((buffer, layout))
     }
 }
 
@@ -132,17 +129,17 @@ pub(super) fn free_retired() {
     }
 }
 
-/// The source that a trigger captures for: its first argument, provided that the relation is it or a descendant of it.
+/// The source that a trigger captures for: the relation itself, or the trigger's argument, provided that the relation is a
+/// descendant of it.
 unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger) -> Option<u32> {
     // SAFETY: a trigger has `tgnargs` NUL-terminated arguments.
     unsafe {
+        let relation = (*relation).rd_id.to_u32();
         if (*trigger).tgnargs < 1 {
-            return None;
+            return Some(relation);
         }
         let source: u32 = CStr::from_ptr(*(*trigger).tgargs).to_str().ok()?.parse().ok()?;
-        let relation = (*relation).rd_id;
-        let family = relation.to_u32() == source || source::members(source).contains(&relation.to_u32());
-        family.then_some(source)
+        source::members(source).contains(&relation).then_some(source)
     }
 }
 
