@@ -25,6 +25,7 @@ fn integer() -> DataType {
         eq: Some("OPERATOR(pg_catalog.=)".into()),
         btree: true,
         hash: true,
+        row: false,
     }
 }
 
@@ -37,6 +38,7 @@ fn scan(number: usize) -> Rel {
     });
     Rel::Scan(Scan {
         only: false,
+        whole: false,
         relid: relid(number),
         name: QualifiedName::new("public", format!("table_{number}")),
         columns: columns.collect(),

@@ -86,7 +86,7 @@ impl Node {
 fn data_type(oid: u32, sql: &str) -> DataType {
     let equality = if oid == 1700 { Equality::Coarse } else { Equality::Image };
     let eq = Some("OPERATOR(pg_catalog.=)".into());
-    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true }
+    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true, row: false }
 }
 
 /// Columns are int4, but those whose name ends in `_n` are numeric.
@@ -301,6 +301,7 @@ fn scan(parts: &[Node]) -> Rel {
         columns: columns.collect(),
         keys: if key.is_empty() { vec![] } else { vec![key] },
         only: false,
+        whole: false,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::pg::object;
 use crate::pg::relation::{Generated, Relation};
 use crate::pg::rewrite::Alteration;
 use crate::pg::source as facts;
+use pgtrickle_engine::delta::Program;
 
 /// `relation` is being rewritten: the readers of a source recompute when a column that its buffer holds is computed anew,
 /// since no statement on its rows tells; those that take no rows, when any column is. The relation may be a descendant
@@ -33,7 +34,7 @@ pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()>
 fn recomputed(change: &Alteration) -> Option<&String> {
     match change {
         Alteration::Type(name) | Alteration::Expression(name) => Some(name),
-        Alteration::Unlogged => None,
+        Alteration::Unlogged | Alteration::Row => None,
     }
 }
 
@@ -54,7 +55,11 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
             // Who has no program computes with the new expression.
             let concerned = |reader: &&StreamTable| *change == Alteration::Unlogged || reader.refusal.is_none();
             let mut consumers = readers.iter().filter(|reader| tracking.consumers.contains(&reader.id));
-            if let Some(reader) = consumers.find(concerned) {
+            let found = match change {
+                Alteration::Row => first_of_whole_rows(source, consumers)?,
+                _ => consumers.find(concerned),
+            };
+            if let Some(reader) = found {
                 let source_name = object::name(source).map_or_else(String::new, |name| name.to_string());
                 return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
             }
@@ -116,8 +121,28 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
                 .any(|column| column.name == *name && column.generated == Generated::Virtual);
             is_virtual.then(|| format!("The compiled query contains what column \"{name}\" is computed from."))
         }
+        Alteration::Row => {
+            Some("The stream table reads whole rows, which would have other columns or another name.".into())
+        }
         Alteration::Type(_) => None,
     }
+}
+
+/// The first reader whose program reads rows of the source as values.
+fn first_of_whole_rows<'a>(
+    source: u32,
+    readers: impl Iterator<Item = &'a StreamTable>,
+) -> Result<Option<&'a StreamTable>> {
+    for reader in readers {
+        let (json, _) = catalog::program(reader.id)?;
+        let program: Program =
+            serde_json::from_str(&json).map_err(|error| Error::Internal(format!("program does not parse: {error}")))?;
+        let scans = program.stages.iter().flat_map(|stage| stage.body.scans());
+        if scans.into_iter().any(|scan| scan.relid == source && scan.whole) {
+            return Ok(Some(reader));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn tracked() -> Result<Vec<Tracking>> {

@@ -14,10 +14,11 @@ use crate::pg::grouping::{Call, Grouped};
 use crate::pg::nodes::{Expr, Target};
 use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Scalar};
 
-/// The groups of `from` that HAVING keeps, and the targets over them.
+/// The groups of `from` that HAVING keeps, and the targets over them. The second level is the first one as it is seen above
+/// the grouping.
 pub(super) fn import<'a>(
     importer: &Importer,
-    level: &Level<'_, 'a>,
+    (level, over_groups): (&Level<'_, 'a>, &Level<'_, 'a>),
     grouped: Grouped<'a>,
     mut from: From<'a>,
 ) -> Result<(From<'a>, Vec<Target<'a>>)> {
@@ -74,7 +75,7 @@ pub(super) fn import<'a>(
     importer.summary.borrow_mut().note_groups(&input, &key_scalars);
     let groups = Groups { input, keys: key_scalars, dependent: dependents, calls: aggregate_calls, groupings };
     let rel = groups.union(&level.query.grouping_sets())?;
-    let rel = link::filter(importer, level, &mut above, rel, 0, having.into_iter().collect())?;
+    let rel = link::filter(importer, over_groups, &mut above, rel, 0, having.into_iter().collect())?;
     Ok((From { rel, scope: above }, targets))
 }
 

@@ -102,11 +102,6 @@ impl<'a> Scope<'a> {
             let reason = "The record has no named type, so its fields cannot be named outside the sub-select.";
             return Err(unsupported("a field of an anonymous record", reason));
         }
-        if variables.named_record {
-            let reason =
-                "Its fields have the names of columns, and an expression outside the sub-select cannot give them.";
-            return Err(unsupported("the whole row of a join or a sub-select", reason));
-        }
         for variable in variables.columns {
             fragment(variable)?;
         }
@@ -145,10 +140,6 @@ impl<'a> Scope<'a> {
             return Ok(outer.clone());
         }
         match variable {
-            (_, 0) => Err(unsupported(
-                "a whole-row reference",
-                "It reads every column of the table, also those that the query does not name.",
-            )),
             (_, ..0) => Err(unsupported("a system column", "It changes without any change of the row's contents.")),
             (entry, _) if entry == self.link_entry => Err(unsupported(
                 "a sub-select in this place",

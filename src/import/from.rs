@@ -2,12 +2,14 @@
 //!
 //! Nested inner joins, the FROM list and all their conditions flatten into one operator: a cross product under a
 //! conjunction. The engine picks the order. An outer join is an operator of its own, an input of the join around it.
+//!
+//! An item whose rows are read as values has them as one more column, number 0 in the range table.
 
 use super::expr::Scope;
 use super::link;
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
-use super::{item, recursion};
+use super::{item, recursion, row};
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
@@ -168,7 +170,7 @@ fn tree<'a>(
                 Entry::Subquery { query, lateral: true } => {
                     lateral_entry(importer, level, scope, (index, query), start)?
                 }
-                Entry::Computed(computed) => computed_entry(scope, index, computed, start)?,
+                Entry::Computed(computed) => computed_entry(level, scope, (index, computed), start)?,
                 entry => Input::Rel(self::entry(importer, level, scope, (index, entry), start)?),
             };
             Ok(Item::one(input, start))
@@ -239,15 +241,21 @@ fn lateral_entry<'a>(
 ) -> Result<Input> {
     let around = level.around(Inside { scope, start: 0 });
     let rel = importer.select(&around.applied(query)?)?;
-    for position in 0..rel.columns().len() {
-        scope.place((index, position as i16 + 1), start + position);
-    }
-    Ok(Input::Applied(rel))
+    Ok(Input::Applied(placed(level, scope, index, rel, start)))
 }
 
 /// An item that reads columns is computed for each row of what stands left of it, another one once.
-fn computed_entry<'a>(scope: &mut Scope<'a>, index: usize, computed: Computed<'a>, start: usize) -> Result<Input> {
-    let (item, numbers) = item::of(scope, computed)?;
+fn computed_entry<'a>(
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    (index, computed): (usize, Computed<'a>),
+    start: usize,
+) -> Result<Input> {
+    let (mut item, mut numbers) = item::of(scope, computed)?;
+    if let Some(ty) = level.whole_row(index) {
+        item = row::beside(item, &level.query.column_names(index), ty);
+        numbers.insert(0, 0);
+    }
     for (position, number) in numbers.into_iter().enumerate() {
         scope.place((index, number), start + position);
     }
@@ -265,34 +273,40 @@ fn entry<'a>(
     start: usize,
 ) -> Result<Rel> {
     let rel = match entry {
-        Entry::Relation { relid, only } => return scan(importer, scope, (level.query, index), (relid, only), start),
+        Entry::Relation { relid, only } => return scan(importer, scope, (level, index), (relid, only), start),
         Entry::Subquery { query, .. } => importer.select(&level.inner(query)?)?,
-        Entry::Cte { name, levels_up, recursive } => {
-            if recursive {
-                return recursion::working(importer, scope, (index, &name), start);
-            }
-            with_item(importer, level, &name, levels_up)?
-        }
+        Entry::Cte { name, recursive: true, .. } => recursion::working(importer, &name)?,
+        Entry::Cte { name, levels_up, .. } => with_item(importer, level, &name, levels_up)?,
         Entry::Computed(_) => return Err(Error::Internal("a computed entry is no relation".into())),
         Entry::Other(construct) => {
             return Err(unsupported(construct, "Only tables, views and sub-selects can be watched for changes."));
         }
     };
-    for position in 0..rel.columns().len() {
+    Ok(placed(level, scope, index, rel, start))
+}
+
+/// The rows of an item whose columns count from 1, and if it is read the whole row.
+fn placed<'a>(level: &Level<'_, 'a>, scope: &mut Scope<'a>, index: usize, rel: Rel, start: usize) -> Rel {
+    let width = rel.columns().len();
+    for position in 0..width {
         scope.place((index, position as i16 + 1), start + position);
     }
-    Ok(rel)
+    let Some(ty) = level.whole_row(index) else { return rel };
+    scope.place((index, 0), start + width);
+    let fields: Vec<(String, usize)> = level.query.column_names(index).into_iter().zip(0..width).collect();
+    row::with(rel, &fields, ty, false)
 }
 
 /// The table's stored columns, then those that are computed from them whenever they are read.
 fn scan<'a>(
     importer: &Importer,
     scope: &mut Scope<'a>,
-    (query, index): (Query<'a>, usize),
+    (level, index): (&Level<'_, 'a>, usize),
     (relid, only): (u32, bool),
     start: usize,
 ) -> Result<Rel> {
     importer.count_scan()?;
+    let query = level.query;
     let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
     check_kind(&relation, only)?;
     // Keys and NOT NULL hold for the rows of partitions, but need not for those of inheritance children.
@@ -310,18 +324,31 @@ fn scan<'a>(
         keys: keys.collect(),
         columns: stored.iter().map(|column| scan_column(column, inherited)).collect(),
         only,
+        whole: level.whole_row(index).is_some(),
     });
-    if computed.is_empty() {
-        return Ok(scan);
+    let mut rel = scan;
+    if !computed.is_empty() {
+        let mut outputs: Vec<(String, Scalar)> = kept(&rel.columns()).collect();
+        for column in &computed {
+            let value = scope.scalar(query.generated_column(index, column.attnum))?.remap(|place| place - start);
+            outputs.push((column.name.clone(), value));
+        }
+        rel = Rel::Project { input: Box::new(rel), outputs };
     }
-    let kept =
-        |(position, column): (usize, Column)| (column.name, Scalar::column(position, column.ty, column.nullable));
-    let mut outputs: Vec<(String, Scalar)> = scan.columns().into_iter().enumerate().map(kept).collect();
-    for column in computed {
-        let value = scope.scalar(query.generated_column(index, column.attnum))?.remap(|place| place - start);
-        outputs.push((column.name.clone(), value));
-    }
-    Ok(Rel::Project { input: Box::new(scan), outputs })
+    let Some(ty) = level.whole_row(index) else { return Ok(rel) };
+    scope.place((index, 0), start + relation.columns.len());
+    let place = |column: &Attribute| {
+        stored.iter().chain(&computed).position(|other| other.attnum == column.attnum).unwrap_or_default()
+    };
+    let fields: Vec<(String, usize)> =
+        relation.columns.iter().map(|column| (column.name.clone(), place(column))).collect();
+    let dropped = relation.columns.last().is_some_and(|last| last.attnum as usize > relation.columns.len());
+    Ok(row::with(rel, &fields, ty, dropped))
+}
+
+/// The columns, unchanged.
+pub(super) fn kept(columns: &[Column]) -> impl Iterator<Item = (String, Scalar)> {
+    columns.iter().enumerate().map(|(i, c)| (c.name.clone(), Scalar::column(i, c.ty.clone(), c.nullable)))
 }
 
 fn scan_column(attribute: &Attribute, inherited: bool) -> ScanColumn {

@@ -9,7 +9,6 @@ use super::unsupported;
 use crate::error::Result;
 use crate::pg::computed::{Computed, FunctionCall, Rows, collate_clause};
 use crate::pg::nodes::Expr;
-use crate::pg::types::is_composite;
 use pgtrickle_engine::query::{Column, DataType, Fragment, Item, Rel, Scalar};
 
 /// The item, over the columns that `scope` finds, and the numbers of its columns in the range table.
@@ -57,7 +56,7 @@ fn functions<'a>(scope: &Scope<'a>, calls: Vec<FunctionCall<'a>>, ordinality: bo
     // What is no call cannot stand in ROWS FROM, but then it is one value, which a sub-select yields as well.
     if let [FunctionCall { expr, callable: false, .. }] = calls.as_slice()
         && !ordinality
-        && !is_composite(&expr.data_type())
+        && !expr.data_type().row
     {
         return Ok(enclosed("(SELECT ", scope.fragments(*expr)?, ")"));
     }

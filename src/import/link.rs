@@ -6,16 +6,18 @@
 //! `x op ANY (q)` is true when some row of q compares true, else NULL when some compares NULL, else false; `x op ALL (q)` is
 //! that of the negation, negated. Where the comparison is NULL exactly when a side is, "some row compares NULL" is asked as
 //! "some row of q is NULL, or x is and q has a row", which no comparison of all rows with all is needed for.
+//!
+//! `(x, y) op (q)` is the scalar sub-select `(SELECT (x, y) op (a, b) FROM q AS q(a, b))`.
 
 use super::expr::Scope;
-use super::from::predicates;
+use super::from::{kept, predicates};
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::level::{LinkKind, SubLink};
 use crate::pg::nodes::Expr;
 use pgtrickle_engine::query::rel::{ApplyKind, Yield};
-use pgtrickle_engine::query::{Column, DataType, Fragment, Rel, Scalar, Volatility};
+use pgtrickle_engine::query::{DataType, Fragment, Rel, Scalar, Volatility};
 
 /// `rel` under `conditions`; its columns count from `start` in the scope, and it keeps them.
 pub(super) fn filter<'a>(
@@ -77,10 +79,6 @@ fn cut(rel: Rel, width: usize) -> Rel {
         return rel;
     }
     Rel::Project { input: Box::new(rel), outputs: kept(&columns[..width]).collect() }
-}
-
-fn kept(columns: &[Column]) -> impl Iterator<Item = (String, Scalar)> {
-    columns.iter().enumerate().map(|(i, c)| (c.name.clone(), Scalar::column(i, c.ty.clone(), c.nullable)))
 }
 
 /// The comparison of an ANY or ALL over the columns of the row and of the sub-select's row after them.
@@ -176,11 +174,21 @@ impl<'a> Links<'_, '_, 'a> {
             }
             LinkKind::Exists => Ok(apply(rel, &self.right(link)?, Vec::new(), ApplyKind::Semi(Yield::Mark(name)))),
             LinkKind::Any | LinkKind::All => self.mark(rel, link, name),
-            LinkKind::Row => {
-                let reason = "Its columns would have to be compared one after the other.";
-                Err(unsupported("a row compared with a sub-select", reason))
-            }
+            LinkKind::Row => Ok(apply(rel, &self.compared(link)?, Vec::new(), ApplyKind::Scalar(name))),
         }
+    }
+
+    /// What the comparison of the row with each row of the sub-select gives: its only column.
+    fn compared(&self, link: &SubLink<'a>) -> Result<Rel> {
+        let Some(test) = link.test else { return Err(without_operator()) };
+        let right = self.right(link)?;
+        let value = self.scope.scalar_beside(test, self.level.row_entry)?.map(|fragment| match fragment {
+            Fragment::Outer { depth: 0, column } => Fragment::Column(*column),
+            Fragment::Outer { depth, column } => Fragment::Outer { depth: depth + 1, column: *column },
+            Fragment::Column(place) => Fragment::Outer { depth: 1, column: place - self.start },
+            other => other.clone(),
+        });
+        Ok(Rel::Project { input: Box::new(right), outputs: vec![("compared".into(), value)] })
     }
 
     /// What the comparison of the link needs of the row.
@@ -249,9 +257,7 @@ impl<'a> Links<'_, '_, 'a> {
     }
 
     fn test(&self, left: &Rel, right: &Rel, link: &SubLink<'a>) -> Result<Test> {
-        let Some(expr) = link.test else {
-            return Err(unsupported("a comparison with a sub-select", "It has no operator."));
-        };
+        let Some(expr) = link.test else { return Err(without_operator()) };
         let (below, rows) = (left.columns(), right.columns());
         let width = below.len();
         let over_both = |expr: Expr<'a>| {
@@ -290,6 +296,10 @@ impl<'a> Links<'_, '_, 'a> {
         };
         Ok(Test { decides, unknown })
     }
+}
+
+fn without_operator() -> Error {
+    unsupported("a comparison with a sub-select", "It has no operator.")
 }
 
 fn apply(left: Rel, right: &Rel, predicates: Vec<Scalar>, kind: ApplyKind) -> Rel {

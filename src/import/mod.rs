@@ -12,6 +12,7 @@
 //! | [`grouping_sets`] | GROUPING SETS, ROLLUP, CUBE |
 //! | [`recursion`] | WITH RECURSIVE |
 //! | [`item`] | functions in FROM, VALUES, SELECT lists that return sets |
+//! | [`row`] | whole rows as values |
 //! | [`window`] | window functions |
 //! | [`target`] | the SELECT list |
 //! | [`ordering`] | DISTINCT, ORDER BY, LIMIT |
@@ -32,6 +33,7 @@ mod ordering;
 mod passes;
 mod recursion;
 mod refuse;
+mod row;
 mod select;
 mod setop;
 mod sources;

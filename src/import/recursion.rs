@@ -1,6 +1,5 @@
 //! WITH RECURSIVE → Recursive.
 
-use super::expr::Scope;
 use super::select::{Importer, Level};
 use super::{setop, unsupported};
 use crate::error::{Error, Result};
@@ -43,20 +42,10 @@ fn refused(construct: &str, reason: &str) -> Error {
 }
 
 /// What the step before yielded.
-pub(super) fn working(
-    importer: &Importer,
-    scope: &mut Scope<'_>,
-    (index, name): (usize, &str),
-    start: usize,
-) -> Result<Rel> {
+pub(super) fn working(importer: &Importer, name: &str) -> Result<Rel> {
     let recursions = importer.recursions.borrow();
     match recursions.last() {
-        Some((innermost, columns)) if innermost == name => {
-            for position in 0..columns.len() {
-                scope.place((index, position as i16 + 1), start + position);
-            }
-            Ok(Rel::Working { columns: columns.clone() })
-        }
+        Some((innermost, columns)) if innermost == name => Ok(Rel::Working { columns: columns.clone() }),
         _ => Err(refused("another recursion", "The inner one would be another one at each step of the outer one.")),
     }
 }

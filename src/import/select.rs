@@ -38,6 +38,8 @@ pub(super) struct Level<'e, 'a> {
     pub(super) query: Query<'a>,
     /// As it came from the analysis.
     original: Query<'a>,
+    /// The entries of which a whole row is read, once the walk is at it.
+    whole_rows: &'e [(usize, DataType)],
     pub(super) outer: Option<&'e Level<'e, 'a>>,
     pub(super) depth: usize,
     /// How many Apply operators it stands in the right side of.
@@ -72,6 +74,7 @@ impl<'e, 'a> Level<'e, 'a> {
         Level {
             query,
             original: query,
+            whole_rows: &[],
             outer: None,
             depth: 0,
             applies,
@@ -104,6 +107,11 @@ impl<'e, 'a> Level<'e, 'a> {
     /// that of the place.
     pub(super) fn with_item_used_at(&self, place: &Level<'_, '_>) -> Level<'e, 'a> {
         Level { depth: place.depth, applies: place.applies, inside: None, ..*self }
+    }
+
+    /// The type of the entry's whole row, if that is read.
+    pub(super) fn whole_row(&self, entry: usize) -> Option<&'e DataType> {
+        self.whole_rows.iter().find(|(known, _)| *known == entry).map(|(_, ty)| ty)
     }
 
     /// What can be read of each query further out: the number of its first entry, its columns, and how many Apply
@@ -151,8 +159,10 @@ impl Importer {
             let reason = "It aggregates rows of a query further out.";
             return Err(unsupported("an aggregate call that belongs to an outer query", reason));
         }
+        let whole_rows = level.original.whole_rows();
         let level = &Level {
             query: own.query,
+            whole_rows: &whole_rows,
             links: &own.links,
             link_entry: own.link_entry,
             row_entry: own.row_entry,
@@ -185,16 +195,23 @@ impl Importer {
             return ordering::collected(level, rel, &references);
         }
         let from = from::import(self, level)?;
+        let above;
         let (mut rows, targets) = if query.is_aggregate() {
-            let grouped = query.grouped(level.link_entry - 1);
+            let mut grouped = query.grouped(level.link_entry - 1, level.links);
             if self.ordered_input.get() && grouped.calls.iter().any(|call| call.order_sensitive) {
                 let reason = "Its result depends on the order of its input; write ORDER BY inside the call instead.";
                 return Err(unsupported("an aggregate over a sub-select with ORDER BY", reason));
             }
-            aggregate::import(self, level, grouped, from)?
+            let links = std::mem::take(&mut grouped.links);
+            let over_groups = Level { links: &links, ..*level };
+            let rows = aggregate::import(self, (level, &over_groups), grouped, from)?;
+            above = links;
+            rows
         } else {
+            above = level.links.to_vec();
             (from, if level.array.is_some() { query.targets() } else { query.used_targets() })
         };
+        let level = &Level { links: &above, ..*level };
         rows.rel = link::values(self, level, &mut rows.scope, rows.rel, targets.iter().map(|target| target.expr))?;
         let (rows, targets) = match query.has_window_functions() {
             true => window::import(query, rows, targets)?,

@@ -4,6 +4,7 @@
 use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
+use super::rows;
 use super::settings::PinnedSettings;
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
@@ -161,8 +162,8 @@ unsafe extern "C-unwind" fn without_idle_limits(node: *mut pg_sys::Node, context
 unsafe fn printed(tree: *mut pg_sys::Query) -> String {
     // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
     unsafe {
-        let copy = pg_sys::copyObjectImpl(tree.cast()).cast();
-        text(pg_sys::pg_get_querydef(copy, false))
+        let copy = rows::name_fields(pg_sys::copyObjectImpl(tree.cast()).cast(), std::ptr::null_mut());
+        text(pg_sys::pg_get_querydef(copy.cast(), false))
     }
 }
 

@@ -6,10 +6,11 @@
 
 use super::moment::{self, Moments};
 use super::nodes::{Expr, Query, Variable, items, text};
+use super::rows::{make_node, name_fields, palloc_string};
 use super::windows::window_function;
 use crate::error::{Error, Result};
 use pgrx::{is_a, pg_guard, pg_sys};
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::marker::PhantomData;
 
 /// A part of an expression's text.
@@ -30,7 +31,8 @@ pub struct Deparser<'a> {
     statement: *mut pg_sys::PlannedStmt,
     /// The names of the entries.
     names: *mut pg_sys::List,
-    entries: usize,
+    /// How many columns each entry has; one more stands for the whole row.
+    widths: Vec<usize>,
     token: String,
     /// Columns of this entry stand for the clock.
     clock_entry: usize,
@@ -54,7 +56,8 @@ impl<'a> Deparser<'a> {
             let statement = make_node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
             let names = std::ptr::null_mut();
             let token = token.into();
-            let mut deparser = Deparser { statement, names, entries: 0, token, clock_entry, lives: PhantomData };
+            let none = Vec::with_capacity(clock_entry);
+            let mut deparser = Deparser { statement, names, widths: none, token, clock_entry, lives: PhantomData };
             widths.into_iter().for_each(|width| deparser.append(width));
             deparser
         }
@@ -62,16 +65,16 @@ impl<'a> Deparser<'a> {
 
     /// The number of entries.
     pub fn entries(&self) -> usize {
-        self.entries
+        self.widths.len()
     }
 
     /// Adds an entry with that many columns.
     pub fn append(&mut self, width: usize) {
-        self.entries += 1;
-        let alias = format!("{}r{}", self.token, self.entries);
+        self.widths.push(width);
+        let alias = format!("{}r{}", self.token, self.widths.len());
         // SAFETY: lists and nodes are made in the memory context of the analysed query.
         unsafe {
-            let entry = stand_in(&alias, &self.token, width);
+            let entry = stand_in(&alias, &self.token, width + 1);
             (*self.statement).rtable = pg_sys::lappend((*self.statement).rtable, entry.cast());
             self.names = pg_sys::lappend(self.names, palloc_string(&alias).cast());
         }
@@ -109,13 +112,16 @@ impl<'a> Deparser<'a> {
             if moments.types.len() > CLOCKS {
                 return Err(Error::TooComplex(format!("an expression reads the clock more than {CLOCKS} times")));
             }
-            use_own_names(copy, std::ptr::null_mut());
+            let copy = name_fields(copy, std::ptr::null_mut());
+            let mut names = Names { widths: &self.widths, depth: 0 };
+            use_own_names(copy, (&raw mut names).cast());
             text(pg_sys::deparse_expression(copy, context, true, true))
         };
         let clock = |piece| match piece {
             Piece::Column((entry, column)) if entry == self.clock_entry => {
                 Piece::Clock(moments.types[column as usize - 1].clone())
             }
+            Piece::Column((entry, column)) if column as usize > self.widths[entry - 1] => Piece::Column((entry, 0)),
             other => other,
         };
         Ok(split(&printed, &self.token)?.into_iter().map(clock).collect())
@@ -143,37 +149,36 @@ pub(super) unsafe fn stand_in(alias: &str, token: &str, width: usize) -> *mut pg
     }
 }
 
-/// # Safety
-/// `T` is the node type of `tag`.
-unsafe fn make_node<T>(tag: pg_sys::NodeTag) -> *mut T {
-    // SAFETY: palloc0 never returns null; a node begins with its tag.
-    unsafe {
-        let node = pg_sys::palloc0(std::mem::size_of::<T>());
-        (*node.cast::<pg_sys::Node>()).type_ = tag;
-        node.cast()
-    }
+struct Names<'a> {
+    widths: &'a [usize],
+    depth: pg_sys::Index,
 }
 
-/// # Safety
-/// Runs in the memory context that is to own the copy.
-unsafe fn palloc_string(value: &str) -> *mut std::ffi::c_char {
-    let value = CString::new(value).unwrap_or_default();
-    // SAFETY: a NUL-terminated string is copied.
-    unsafe { pg_sys::pstrdup(value.as_ptr()) }
-}
-
-/// Makes every column print as what it is: the deparser prefers the name by which the user referred to it.
+/// Makes every column print as what it is: the deparser prefers the name by which the user referred to it. The whole row of
+/// an entry is the column after its last one.
 #[pg_guard]
 unsafe extern "C-unwind" fn use_own_names(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     if node.is_null() {
         return false;
     }
-    // SAFETY: the walker calls back with valid nodes, which `pieces` owns.
+    // SAFETY: `printed` passes Names and owns the nodes that the walkers call back with; the tag tells the type.
     unsafe {
+        let names = &mut *context.cast::<Names<'_>>();
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            names.depth += 1;
+            pg_sys::query_tree_walker_impl(node.cast(), Some(use_own_names), context, 0);
+            names.depth -= 1;
+            return false;
+        }
         if is_a(node, pg_sys::NodeTag::T_Var) {
             let var = &mut *node.cast::<pg_sys::Var>();
-            var.varnosyn = var.varno as pg_sys::Index;
-            var.varattnosyn = var.varattno;
+            if var.varlevelsup == names.depth {
+                if var.varattno == 0 {
+                    var.varattno = names.widths[var.varno as usize - 1] as i16 + 1;
+                }
+                var.varnosyn = var.varno as pg_sys::Index;
+                var.varattnosyn = var.varattno;
+            }
         }
         pg_sys::expression_tree_walker_impl(node, Some(use_own_names), context)
     }

@@ -4,6 +4,7 @@
 //! expression above the grouping may use become columns too: aggregate calls, and columns that depend on a grouped
 //! primary key.
 
+use super::level::SubLink;
 use super::nodes::{Expr, Query, Target, items, text};
 use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::AggregateFunction;
@@ -25,6 +26,8 @@ pub struct Grouped<'a> {
     pub targets: Vec<Target<'a>>,
     /// The HAVING condition, over the four entries below.
     pub having: Option<Expr<'a>>,
+    /// The sub-selects in expressions that these use, with their comparisons over the four entries below.
+    pub links: Vec<SubLink<'a>>,
     /// Columns of this entry are the keys; 0 when there are none.
     pub key_entry: usize,
     /// Columns of this entry are the dependent columns.
@@ -70,12 +73,14 @@ struct Split {
     dependent: Vec<*mut pg_sys::Var>,
     calls: Vec<*mut pg_sys::Node>,
     groupings: Vec<*mut pg_sys::Node>,
+    /// Positions of sub-selects that are used above the grouping.
+    linked: Vec<usize>,
 }
 
 impl<'a> Query<'a> {
     /// Splits a query for which [`Query::is_aggregate`] holds. Entries from `own` + 1 on are additional ones, whose columns
-    /// stay what they are.
-    pub fn grouped(self, own: usize) -> Grouped<'a> {
+    /// stay what they are; those of the first are the sub-selects `links`.
+    pub fn grouped(self, own: usize, links: &[SubLink<'a>]) -> Grouped<'a> {
         let entries = self.entries();
         let (key_entry, keys) = self.keys();
         let mut split = Split {
@@ -87,6 +92,7 @@ impl<'a> Query<'a> {
             dependent: Vec::new(),
             calls: Vec::new(),
             groupings: Vec::new(),
+            linked: Vec::new(),
         };
         let mut above = |expr: Expr<'a>| {
             // SAFETY: the mutator copies what it changes; the context is what `lift` takes it for.
@@ -107,6 +113,14 @@ impl<'a> Query<'a> {
         };
         let targets = targets.map(over_groups).collect();
         let having = self.having().map(above);
+        let mut links = links.to_vec();
+        let mut done = 0;
+        while let Some(link) = split.linked.get(done).copied() {
+            // SAFETY: as for the targets; the comparison may itself use further sub-selects.
+            links[link].test =
+                links[link].test.map(|test| unsafe { Expr::new(lift(test.node, (&raw mut split).cast())) });
+            done += 1;
+        }
         Grouped {
             keys,
             // SAFETY: the nodes belong to the query's tree or to copies in its memory context.
@@ -116,6 +130,7 @@ impl<'a> Query<'a> {
             groupings: split.groupings.iter().map(|call| unsafe { self.grouping(call.cast()) }).collect(),
             targets,
             having,
+            links,
             key_entry,
             dependent_entry: entries + 1,
             call_entry: entries + 2,
@@ -199,6 +214,9 @@ unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) 
         }
         if is_a(node, pg_sys::NodeTag::T_Var) {
             let var = node.cast::<pg_sys::Var>();
+            if (*var).varno == split.own + 1 && !split.linked.contains(&((*var).varattno as usize - 1)) {
+                split.linked.push((*var).varattno as usize - 1);
+            }
             if (*var).varno == split.key_entry || (*var).varno > split.own {
                 return node;
             }

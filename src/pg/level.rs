@@ -27,6 +27,7 @@ pub enum LinkKind {
 }
 
 /// A sub-select in an expression.
+#[derive(Clone)]
 pub struct SubLink<'a> {
     pub kind: LinkKind,
     pub query: Query<'a>,

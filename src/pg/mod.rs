@@ -25,6 +25,7 @@ mod pages;
 pub mod relation;
 pub mod report;
 pub mod rewrite;
+pub mod rows;
 pub mod scalar;
 pub mod security;
 pub mod settings;

@@ -8,6 +8,8 @@
 //!   persistence) leaves the values that are there as they are.
 //! - `SET EXPRESSION` of a virtual generated column gives it other values without touching the table.
 //! - `SET UNLOGGED` lets a crash empty the table.
+//! - Adding, dropping and renaming columns changes rows as values, and so their text as JSON; renaming the table renames
+//!   their type.
 //!
 //! A statement on a parent, or on the type of a typed table, names the columns as its descendants do.
 
@@ -26,6 +28,8 @@ pub enum Alteration {
     /// The generated column has another expression.
     Expression(String),
     Unlogged,
+    /// Rows as values have other columns, or another name.
+    Row,
 }
 
 /// Who decides what follows. Both are given an altered relation.
@@ -62,9 +66,14 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: the statement has found its relation under the name in its tree, and holds a lock on it.
     unsafe {
         let tree = called(fcinfo);
-        if (*tree).type_ == NodeTag::T_AlterTableStmt {
+        let name = match (*tree).type_ {
+            NodeTag::T_AlterTableStmt => (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
+            NodeTag::T_RenameStmt => renamed(&*tree.cast()),
+            _ => std::ptr::null_mut(),
+        };
+        if !name.is_null() {
             let relation = pg_sys::RangeVarGetRelidExtended(
-                (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
+                name,
                 pg_sys::NoLock as i32,
                 pg_sys::RVROption::RVR_MISSING_OK,
                 None,
@@ -74,6 +83,22 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
         }
     }
     Datum::from(0)
+}
+
+/// What the relation that the statement is about is called now.
+///
+/// # Safety
+/// The statement has been run.
+unsafe fn renamed(statement: &pg_sys::RenameStmt) -> *mut pg_sys::RangeVar {
+    // SAFETY: the name of a table that was renamed is copied before it is changed.
+    unsafe {
+        if statement.renameType != pg_sys::ObjectType::OBJECT_TABLE {
+            return statement.relation;
+        }
+        let name = pg_sys::copyObjectImpl(statement.relation.cast()).cast::<pg_sys::RangeVar>();
+        (*name).relname = statement.newname;
+        name
+    }
 }
 
 type Handler = fn(u32, &[Alteration]) -> Result<()>;
@@ -105,13 +130,18 @@ unsafe fn called(fcinfo: pg_sys::FunctionCallInfo) -> *const pg_sys::Node {
     }
 }
 
-/// The subcommands of the statement that matter, if it is an ALTER TABLE.
+/// The subcommands of the statement that matter, if it is an ALTER TABLE or renames something.
 ///
 /// # Safety
 /// `tree` is a valid parse tree.
 unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
     // SAFETY: the tag says which struct the node is; the commands of an ALTER TABLE are a list of AlterTableCmd.
     unsafe {
+        if (*tree).type_ == NodeTag::T_RenameStmt {
+            use pg_sys::ObjectType::{OBJECT_COLUMN, OBJECT_TABLE};
+            let renames = [OBJECT_COLUMN, OBJECT_TABLE].contains(&(*tree.cast::<pg_sys::RenameStmt>()).renameType);
+            return if renames { vec![Alteration::Row] } else { Vec::new() };
+        }
         if (*tree).type_ != NodeTag::T_AlterTableStmt {
             return Vec::new();
         }
@@ -129,6 +159,7 @@ unsafe fn alteration(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
         Kind::AT_AlterColumnType => Some(Alteration::Type(name())),
         Kind::AT_SetExpression => Some(Alteration::Expression(name())),
         Kind::AT_SetUnLogged => Some(Alteration::Unlogged),
+        Kind::AT_AddColumn | Kind::AT_DropColumn => Some(Alteration::Row),
         _ => None,
     }
 }

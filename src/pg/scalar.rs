@@ -13,8 +13,6 @@ pub struct Variables {
     pub columns: Vec<Variable>,
     /// It selects a field of a column whose type is an anonymous record, which cannot be printed.
     pub anonymous_field: bool,
-    /// It makes an anonymous record whose fields have names, which its text does not give.
-    pub named_record: bool,
     /// It contains a call of GROUPING().
     pub grouping: bool,
 }
@@ -80,12 +78,6 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
                 let record = (*node.cast::<pg_sys::FieldSelect>()).arg.cast();
                 variables.anonymous_field |=
                     is_a(record, pg_sys::NodeTag::T_Var) && pg_sys::exprType(record) == pg_sys::RECORDOID;
-            }
-            pg_sys::NodeTag::T_RowExpr => {
-                let row = &*node.cast::<pg_sys::RowExpr>();
-                let names = super::nodes::items::<pg_sys::String>(row.colnames);
-                let given = names.iter().enumerate().all(|(i, name)| text(name.sval) == format!("f{}", i + 1));
-                variables.named_record |= row.row_typeid == pg_sys::RECORDOID && !given;
             }
             pg_sys::NodeTag::T_GroupingFunc => variables.grouping = true,
             _ => {}

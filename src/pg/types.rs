@@ -30,6 +30,8 @@ pub fn data_type(oid: pg_sys::Oid, typmod: i32, collation: pg_sys::Oid) -> DataT
         eq: operator_sql(entry.eq_opr),
         btree,
         hash: entry.hash_extended_proc != pg_sys::InvalidOid,
+        // SAFETY: a syscache lookup.
+        row: unsafe { pg_sys::type_is_rowtype(oid) },
     }
 }
 
@@ -90,12 +92,6 @@ pub(super) fn number(oid: pg_sys::Oid, typmod: i32) -> (Number, i32) {
 pub fn is_pseudo(ty: &DataType) -> bool {
     // SAFETY: a syscache lookup.
     unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_PSEUDO }
-}
-
-/// Values of the type, or of a domain's base type, are rows.
-pub fn is_composite(ty: &DataType) -> bool {
-    // SAFETY: a syscache lookup.
-    unsafe { pg_sys::type_is_rowtype(pg_sys::Oid::from(ty.oid)) }
 }
 
 /// The collation that columns of the type have unless they name one.

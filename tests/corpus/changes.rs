@@ -63,7 +63,9 @@ impl Changer {
     /// Over the tables named; up to `rows` rows of each are inserted, updated and deleted per cycle.
     pub(crate) fn over(session: &mut Session, names: &[String], seed: u64, rows: u32) -> Changer {
         session.run("CREATE SCHEMA IF NOT EXISTS gone");
-        let tables = names.iter().enumerate().map(|(number, name)| table(session, number, name)).collect();
+        let tables = names.iter().enumerate().map(|(number, name)| table(session, number, name));
+        // Nothing can be written to a table without columns but rows that nobody can tell apart.
+        let tables = tables.filter(|table| !table.columns.is_empty()).collect();
         Changer { random: ChaCha8Rng::seed_from_u64(seed), tables, rows }
     }
 
@@ -253,6 +255,8 @@ fn table(session: &mut Session, number: usize, name: &str) -> Table {
         })
         .collect();
     let table = Table { name: name.to_string(), columns, gone: format!("gone.t{number}"), aims: Vec::new() };
-    session.run(&format!("CREATE TABLE {} AS SELECT {}, 0 AS cycle FROM {name} LIMIT 0", table.gone, table.list()));
+    if !table.columns.is_empty() {
+        session.run(&format!("CREATE TABLE {} AS SELECT {}, 0 AS cycle FROM {name} LIMIT 0", table.gone, table.list()));
+    }
     table
 }

@@ -43,7 +43,7 @@ fn key_hash(columns: &[Column], alias: &str) -> String {
 pub(crate) fn equal(a: &str, b: &str, column: &Column) -> String {
     let operator = column.ty.eq.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
     match column.nullable {
-        true => format!("({a} {operator} {b} OR ({a} IS NULL AND {b} IS NULL))"),
+        true => format!("({a} {operator} {b} OR ({} AND {}))", column.ty.missing(a), column.ty.missing(b)),
         false => format!("{a} {operator} {b}"),
     }
 }

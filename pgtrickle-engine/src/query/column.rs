@@ -31,9 +31,22 @@ pub struct DataType {
     pub btree: bool,
     /// There is a default hash operator class with an extended hash function.
     pub hash: bool,
+    /// Values are rows, of which IS NULL and IS NOT NULL ask what the fields are.
+    #[serde(default)]
+    pub row: bool,
 }
 
 impl DataType {
+    /// That there is no value of the type, as a condition.
+    pub fn missing(&self, value: &str) -> String {
+        format!("{value} IS {}NULL", if self.row { "NOT DISTINCT FROM " } else { "" })
+    }
+
+    /// That there is one.
+    pub fn present(&self, value: &str) -> String {
+        format!("{value} IS {}NULL", if self.row { "DISTINCT FROM " } else { "NOT " })
+    }
+
     /// `boolean`
     pub fn boolean() -> Self {
         DataType::plain(16, "pg_catalog.bool")
@@ -60,6 +73,7 @@ impl DataType {
             eq: Some("OPERATOR(pg_catalog.=)".into()),
             btree: true,
             hash: true,
+            row: false,
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Scan {
     /// The rows of the table itself, without those of its descendants.
     #[serde(default)]
     pub only: bool,
+    /// Rows are read as wholes: another column, or another name of one, would change them.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 impl Scan {

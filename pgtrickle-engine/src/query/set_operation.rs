@@ -80,5 +80,15 @@ fn boolean() -> DataType {
 /// A built-in type whose equality is that of its image.
 fn built_in(sql: &str, oid: u32) -> DataType {
     let eq = Some("OPERATOR(pg_catalog.=)".into());
-    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality: Equality::Image, eq, btree: true, hash: true }
+    DataType {
+        oid,
+        typmod: -1,
+        collation: 0,
+        sql: sql.into(),
+        equality: Equality::Image,
+        eq,
+        btree: true,
+        hash: true,
+        row: false,
+    }
 }

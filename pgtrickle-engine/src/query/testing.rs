@@ -14,6 +14,7 @@ pub(crate) fn int4() -> DataType {
         eq: Some("OPERATOR(pg_catalog.=)".into()),
         btree: true,
         hash: true,
+        row: false,
     }
 }
 
@@ -31,6 +32,7 @@ pub(crate) fn scan(relid: u32, columns: &[&str], keys: &[&[usize]]) -> Rel {
         columns: columns.collect(),
         keys: keys.iter().map(|key| key.to_vec()).collect(),
         only: false,
+        whole: false,
     })
 }
 

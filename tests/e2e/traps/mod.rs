@@ -14,6 +14,7 @@ mod limits;
 mod names;
 mod outer_joins;
 mod recursion;
+mod rows;
 mod sets;
 mod settings;
 mod shapes;
@@ -35,6 +36,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     names::TESTS,
     outer_joins::TESTS,
     recursion::TESTS,
+    rows::TESTS,
     sets::TESTS,
     settings::TESTS,
     shapes::TESTS,

@@ -19,6 +19,7 @@ tests![
     lateral_sub_selects,
     sub_selects_over_joins_and_unions,
     multi_column_in,
+    rows_compared_with_sub_selects,
     arrays_of_rows,
     limits_below_exists,
     frames_that_read_an_outer_row_are_refused,
@@ -273,6 +274,25 @@ fn sub_selects_over_joins_and_unions(db: &mut Database) {
             "SELECT id FROM t WHERE EXISTS (SELECT FROM u LEFT JOIN b ON b.k = u.k WHERE u.k = t.k AND b.x IS NULL)",
             "WITH c AS (SELECT k, count(*) AS n FROM u GROUP BY k) SELECT id FROM t WHERE v > (SELECT n FROM c WHERE c.k = t.k)",
             "WITH c AS (SELECT k FROM u) SELECT id, k IN (SELECT k FROM c) AS a FROM t WHERE EXISTS (SELECT FROM c WHERE c.k = t.k) OR v > 3",
+        ],
+    );
+}
+
+fn rows_compared_with_sub_selects(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT id FROM t WHERE (k, v) = (SELECT min(k), min(w) FROM u)",
+            "SELECT id, (k, v) = (SELECT k, w FROM u WHERE u.id = t.id) AS e, (k, v) <> (SELECT k, w FROM u WHERE u.id = t.id) AS d FROM t",
+            "SELECT id, (k, v) < (SELECT max(k), min(w) FROM u WHERE u.k >= t.k) AS l FROM t",
+            "SELECT id FROM t WHERE NOT ((k, v) >= (SELECT count(*), sum(x) FROM b WHERE b.k = t.k)) OR v = 2",
+            "SELECT id, (k, 1) = (SELECT t.k, 1 WHERE t.v > 3) AS e FROM t",
+            "SELECT k, count(*) FILTER (WHERE (v, k) > (SELECT avg(w), 2 FROM u)) AS n FROM t GROUP BY k",
+            "SELECT k, (k, count(*)) = (SELECT min(x), count(*) FROM b WHERE b.k = t.k) AS e FROM t GROUP BY k",
+            "SELECT k, count(*) IN (SELECT w FROM u) AS e, sum(v) > ALL (SELECT x FROM b WHERE b.k = t.k) AS a FROM t GROUP BY k",
+            "SELECT k FROM t GROUP BY k HAVING (count(*), max(v)) IN (SELECT x, k FROM b) OR max(v) < ANY (SELECT w FROM u)",
+            "SELECT k FROM t WHERE v IN (SELECT w FROM u) GROUP BY k HAVING count(*) IN (SELECT x FROM b)",
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE (u.k, t.k) = (SELECT b.k, max(b.x) FROM b WHERE b.k = u.k AND b.x <= t.v GROUP BY b.k))",
         ],
     );
 }

@@ -300,7 +300,7 @@ impl Condition {
     }
 
     fn not_null(&self) -> Option<String> {
-        self.argument.as_ref().map(|x| format!("({}) IS NOT NULL", over("i", x)))
+        self.argument.as_ref().map(|x| x.ty.present(&format!("({})", over("i", x))))
     }
 }
 
@@ -468,5 +468,5 @@ fn numeric() -> DataType {
 
 fn built_in(oid: u32, sql: &str, equality: Equality) -> DataType {
     let eq = Some("OPERATOR(pg_catalog.=)".into());
-    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true }
+    DataType { oid, typmod: -1, collation: 0, sql: sql.into(), equality, eq, btree: true, hash: true, row: false }
 }

@@ -143,13 +143,13 @@ impl Keyed {
             let matches = key.iter().map(|column| {
                 let (a, b) = (format!("i.{}", column.name), format!("k.{}", column.name));
                 match is_split(column) {
-                    Some(bit) if nulls & (1 << bit) != 0 => format!("{a} IS NULL AND {b} IS NULL"),
+                    Some(bit) if nulls & (1 << bit) != 0 => conjunction([&a, &b].map(|x| column.ty.missing(x))),
                     Some(_) => equal(&a, &b, &Column { nullable: false, ..column.clone() }),
                     None => equal(&a, &b, column),
                 }
             });
             let null = split.iter().enumerate().filter(|(bit, _)| nulls & (1 << bit) != 0);
-            let null = conjunction(null.map(|(_, column)| format!("k.{} IS NULL", column.name)));
+            let null = conjunction(null.map(|(_, column)| column.ty.missing(&format!("k.{}", column.name))));
             let entered = format!("(SELECT pg_catalog.count(*) FROM k WHERE {null}) > 0");
             let conditions = matches.chain((nulls != 0).then_some(entered));
             format!("SELECT {columns} FROM k CROSS JOIN ({body}) AS i WHERE {}", conjunction(conditions))

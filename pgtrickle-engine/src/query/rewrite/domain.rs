@@ -321,7 +321,8 @@ fn same(a: Fragment, b: Fragment, column: &Column) -> Scalar {
         }
         fragments.push(text("("));
         fragments.extend(plain);
-        fragments.extend([text(" OR ("), a, text(" IS NULL AND "), b, text(" IS NULL)))")]);
+        let missing = column.ty.missing("");
+        fragments.extend([text(" OR ("), a, text(&format!("{missing} AND ")), b, text(&format!("{missing})))"))]);
     }
     Scalar { fragments, ty: DataType::boolean(), volatility: Volatility::Immutable, nullable: true, fixed_scale: false }
 }
