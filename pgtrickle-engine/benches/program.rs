@@ -71,12 +71,14 @@ fn query(tables: usize) -> Rel {
     let count = AggregateCall {
         function: AggregateFunction::CountStar,
         argument: None,
+        distinct: false,
         filter: None,
         call: scalar(&["pg_catalog.count(*)"], &[], integer()),
     };
     let sum = AggregateCall {
         function: AggregateFunction::SumInteger,
         argument: Some(Scalar::column(summed, integer(), true)),
+        distinct: false,
         filter: None,
         call: scalar(&["pg_catalog.sum(", ")"], &[summed], integer()),
     };

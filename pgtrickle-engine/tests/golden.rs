@@ -128,7 +128,10 @@ fn scalar(text: &str, below: &[Column]) -> Scalar {
 
 fn call(node: &Node, below: &[Column]) -> (String, AggregateCall) {
     let parts = node.list();
-    let name = parts[0].atom();
+    let (name, distinct) = match parts[0].atom().strip_suffix("_distinct") {
+        Some(name) => (name, true),
+        None => (parts[0].atom(), false),
+    };
     let argument = parts.get(1).map(|argument| scalar(argument.atom(), below));
     let numeric = argument.as_ref().is_some_and(|x| x.ty.oid == 1700);
     use AggregateFunction as F;
@@ -139,6 +142,9 @@ fn call(node: &Node, below: &[Column]) -> (String, AggregateCall) {
         ("sum", false) => (F::SumInteger, data_type(20, "bigint")),
         ("avg", true) => (F::AvgNumeric, data_type(1700, "numeric")),
         ("avg", false) => (F::AvgInteger, data_type(1700, "numeric")),
+        ("bool_and", _) => (F::BoolAnd, data_type(16, "boolean")),
+        ("variance", _) => (F::Variance { sample: true, root: false }, data_type(1700, "numeric")),
+        ("stddev_pop", _) => (F::Variance { sample: false, root: true }, data_type(1700, "numeric")),
         ("min", _) => (F::Min, argument.clone().expect("min has an argument").ty),
         ("max", _) => (F::Max, argument.clone().expect("max has an argument").ty),
         ("recompute", _) => (F::Recompute, data_type(25, "text")),
@@ -150,7 +156,7 @@ fn call(node: &Node, below: &[Column]) -> (String, AggregateCall) {
     };
     let whole = Scalar { ty, ..scalar(&text, below) };
     let argument = argument.filter(|_| function != F::Recompute);
-    (name.to_string(), AggregateCall { function, argument, filter: None, call: whole })
+    (name.to_string(), AggregateCall { function, argument, distinct, filter: None, call: whole })
 }
 
 fn outputs(nodes: &[Node], below: &[Column]) -> Vec<(String, Scalar)> {

@@ -12,6 +12,8 @@ use super::{link, unsupported};
 use crate::error::Result;
 use crate::pg::grouping::{Call, Grouped};
 use crate::pg::nodes::{Expr, Target};
+use crate::pg::types;
+use pgtrickle_engine::query::rewrite::distinct_calls::recompute_together;
 use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Scalar};
 
 /// The groups of `from` that HAVING keeps, and the targets over them. The second level is the first one as it is seen above
@@ -64,12 +66,14 @@ pub(super) fn import<'a>(
         dependents.push((named(dependent_entry, index, format!("key{}", index + 1)), from.scope.scalar(column)?));
     }
     let mut aggregate_calls = Vec::new();
+    let mut functions = Vec::new();
     for (index, call) in calls.into_iter().enumerate() {
-        let name = named(call_entry, index, call.name.clone());
-        let function = call.name.clone();
-        let call = aggregate_call(&from.scope, call)?;
-        importer.summary.borrow_mut().note_call(&name, function, call.function);
-        aggregate_calls.push((name, call));
+        functions.push(call.name.clone());
+        aggregate_calls.push((named(call_entry, index, call.name.clone()), aggregate_call(&from.scope, call)?));
+    }
+    settle(&mut aggregate_calls);
+    for ((name, call), function) in aggregate_calls.iter().zip(functions) {
+        importer.summary.borrow_mut().note_call(name, function, call.strategy());
     }
 
     importer.summary.borrow_mut().note_groups(&input, &key_scalars);
@@ -92,7 +96,9 @@ fn aggregate_call<'a>(scope: &Scope<'a>, call: Call<'a>) -> Result<AggregateCall
         AggregateFunction::CountStar | AggregateFunction::Recompute => None,
         _ => arguments.into_iter().next(),
     };
-    Ok(AggregateCall { function, argument, filter, call: whole })
+    use AggregateFunction as F;
+    let repeated = !matches!(function, F::Recompute | F::Min | F::Max | F::BoolAnd | F::BoolOr);
+    Ok(AggregateCall { function, argument, distinct: call.distinct && repeated, filter, call: whole })
 }
 
 /// An extremum needs an order to compare by.
@@ -105,4 +111,14 @@ fn maintained(function: AggregateFunction, arguments: &[Scalar]) -> AggregateFun
         (_, [_]) => function,
         _ => AggregateFunction::Recompute,
     }
+}
+
+/// Calls with DISTINCT have their values stored, and each call's argument is NULL beside the other calls' values: neither
+/// works for records without a named type, nor the latter for a domain that is NOT NULL.
+fn settle(calls: &mut [(String, AggregateCall)]) {
+    let fits = |value: &Scalar| !types::is_pseudo(&value.ty) && !types::is_domain(&value.ty);
+    if !calls.iter().all(|(_, call)| call.argument.iter().all(fits)) {
+        calls.iter_mut().filter(|(_, call)| call.distinct).for_each(|(_, call)| call.recompute());
+    }
+    recompute_together(calls);
 }

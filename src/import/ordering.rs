@@ -48,7 +48,8 @@ pub(super) fn collected(level: &Level<'_, '_>, rel: Rel, references: &[u32]) -> 
     }
     fragments.push(text(")".into()));
     let call = Scalar { fragments, ..Scalar::column(0, ty.clone(), true) };
-    let call = AggregateCall { function: AggregateFunction::Recompute, argument: None, filter: None, call };
+    let call =
+        AggregateCall { function: AggregateFunction::Recompute, argument: None, distinct: false, filter: None, call };
     let array = Rel::Aggregate { input: Box::new(rel), keys: Vec::new(), calls: vec![("elements".into(), call)] };
     let fragments = vec![text("COALESCE(".into()), Fragment::Column(0), text(format!(", CAST('{{}}' AS {}))", ty.sql))];
     let whole = Scalar { fragments, ..Scalar::column(0, ty.clone(), false) };

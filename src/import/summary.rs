@@ -32,9 +32,9 @@ pub struct Summary {
 
 impl Summary {
     /// `name` is the function's unless the SELECT list has another for the call.
-    pub(super) fn note_call(&mut self, name: &str, function: String, is: AggregateFunction) {
+    pub(super) fn note_call(&mut self, name: &str, function: String, strategy: &'static str) {
         let column = (name != function).then(|| name.to_string());
-        self.calls.insert(Call { function, column, strategy: is.strategy() });
+        self.calls.insert(Call { function, column, strategy });
     }
 
     pub(super) fn note_groups(&mut self, input: &Rel, keys: &[(String, Scalar)]) {

@@ -60,6 +60,7 @@ fn of_groups(state: &State) -> Vec<String> {
             Accumulator::Count(Condition { argument: None, .. }) => "number of rows that the FILTER keeps",
             Accumulator::Count(_) => "number of values that are not NULL",
             Accumulator::IntegerSum { .. } | Accumulator::NumericSum(_) => "sum",
+            Accumulator::Scales(_) => "numbers of values by their fractional digits",
             Accumulator::Extremum { least: true, .. } => "minimum",
             Accumulator::Extremum { .. } => "maximum",
             Accumulator::Opaque(_) => "result of an aggregate",

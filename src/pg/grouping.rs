@@ -56,8 +56,9 @@ pub struct Call<'a> {
     /// Its arguments, over the FROM clause.
     pub arguments: Vec<Expr<'a>>,
     pub filter: Option<Expr<'a>>,
-    /// Nothing but arguments and FILTER: no DISTINCT, ORDER BY, WITHIN GROUP or VARIADIC.
+    /// Nothing but arguments, DISTINCT and FILTER, besides an ORDER BY that changes nothing: no WITHIN GROUP or VARIADIC.
     pub plain: bool,
+    pub distinct: bool,
     /// Arguments of an ordered-set aggregate that are computed once for each group read columns.
     pub varies_by_group: bool,
     /// The result may depend on the order in which rows arrive.
@@ -180,18 +181,24 @@ impl<'a> Query<'a> {
             };
             let aggregate = &*aggregate;
             let function = if json { AggregateFunction::Recompute } else { known(aggregate.aggfnoid) };
-            let arguments = items::<pg_sys::TargetEntry>(aggregate.args);
+            // Beyond the arguments, what only ORDER BY reads.
+            let arguments = items::<pg_sys::TargetEntry>(aggregate.args).into_iter().filter(|target| !target.resjunk);
             let filter = aggregate.aggfilter;
-            let ordered = !aggregate.aggorder.is_null() || !aggregate.aggdistinct.is_null();
+            let (distinct, sorted) = (!aggregate.aggdistinct.is_null(), !aggregate.aggorder.is_null());
             Call {
                 name: text(pg_sys::get_func_name(aggregate.aggfnoid)),
                 function,
                 expr,
-                arguments: arguments.iter().map(|argument| Expr::new(argument.expr.cast())).collect(),
+                arguments: arguments.map(|argument| Expr::new(argument.expr.cast())).collect(),
                 filter: if filter.is_null() { None } else { Some(Expr::new(filter.cast())) },
-                plain: !ordered && !aggregate.aggvariadic && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+                // An ORDER BY can choose the equality by which DISTINCT tells values apart.
+                plain: !aggregate.aggvariadic && aggregate.aggkind as u8 == AGGKIND_NORMAL && !(distinct && sorted),
+                distinct,
                 varies_by_group: pg_sys::contain_var_clause(aggregate.aggdirectargs.cast()),
-                order_sensitive: collects(aggregate.aggfnoid) && !ordered && aggregate.aggkind as u8 == AGGKIND_NORMAL,
+                order_sensitive: collects(aggregate.aggfnoid)
+                    && !distinct
+                    && !sorted
+                    && aggregate.aggkind as u8 == AGGKIND_NORMAL,
             }
         }
     }
@@ -294,11 +301,23 @@ fn known(function: pg_sys::Oid) -> AggregateFunction {
         pg_sys::F_SUM_NUMERIC => AggregateFunction::SumNumeric,
         pg_sys::F_AVG_INT2 | pg_sys::F_AVG_INT4 | pg_sys::F_AVG_INT8 => AggregateFunction::AvgInteger,
         pg_sys::F_AVG_NUMERIC => AggregateFunction::AvgNumeric,
+        pg_sys::F_BOOL_AND | pg_sys::F_EVERY => AggregateFunction::BoolAnd,
+        pg_sys::F_BOOL_OR => AggregateFunction::BoolOr,
         oid if oid < pg_sys::FirstUnpinnedObjectId => {
-            // SAFETY: a syscache lookup.
-            match unsafe { text(pg_sys::get_func_name(function)) }.as_str() {
+            // SAFETY: syscache lookups.
+            let (name, result) = unsafe { (text(pg_sys::get_func_name(function)), pg_sys::get_func_rettype(function)) };
+            // Those of floating-point numbers give such a number.
+            let variance = |sample, root| match result {
+                pg_sys::NUMERICOID => AggregateFunction::Variance { sample, root },
+                _ => AggregateFunction::Recompute,
+            };
+            match name.as_str() {
                 "min" => AggregateFunction::Min,
                 "max" => AggregateFunction::Max,
+                "var_pop" => variance(false, false),
+                "var_samp" | "variance" => variance(true, false),
+                "stddev_pop" => variance(false, true),
+                "stddev_samp" | "stddev" => variance(true, true),
                 _ => AggregateFunction::Recompute,
             }
         }

@@ -35,7 +35,6 @@ impl Case {
         for number in 0..STREAMS {
             let depth = random.random_range(2..6);
             let prefix = format!("view{number}_");
-            let operators = &operators.either(random.random_bool(0.5));
             let (random, relations_now) = (&mut random, relations.as_slice());
             let mut generator = Generator {
                 random,

@@ -138,7 +138,9 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
     let (sql, result, exact) = match random.random_range(0..16) {
         10 if operators.has(Operator::DistinctAggregate) => (format!("count(DISTINCT {x})"), Type::Big, true),
         11 if operators.has(Operator::DistinctAggregate) && matches!(ty, Type::Int | Type::Decimal) => {
-            (format!("sum(DISTINCT {x})"), if ty == Type::Int { Type::Big } else { Type::Numeric }, argument.exact)
+            let function = ["sum", "avg", "stddev_pop"].choose(random).expect("not empty");
+            let result = if ty == Type::Int && *function == "sum" { Type::Big } else { Type::Numeric };
+            (format!("{function}(DISTINCT {x})"), result, argument.exact)
         }
         12 if operators.has(Operator::OrderedAggregate) && ty == Type::Text => {
             (format!("left(string_agg({x}, ',' ORDER BY {x}), 20)"), Type::Text, true)
@@ -151,7 +153,7 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
             let function = ["variance", "var_pop", "stddev", "stddev_pop"].choose(random).expect("not empty");
             (format!("{function}({x})"), Type::Numeric, argument.exact)
         }
-        15 if ty == Type::Bool && operators.has(Operator::Recomputed) => {
+        9 | 15 if ty == Type::Bool && operators.has(Operator::Variance) => {
             let function = if random.random_bool(0.5) { "bool_and" } else { "bool_or" };
             (format!("{function}({x})"), Type::Bool, true)
         }

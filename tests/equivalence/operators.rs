@@ -25,6 +25,7 @@ pub(crate) enum Operator {
     GroupingSets,
     DistinctAggregate,
     OrderedAggregate,
+    /// And standard deviations, and the truth of all or of some.
     Variance,
     /// Sums of floating point and other aggregates that only recomputation maintains.
     Recomputed,
@@ -143,8 +144,8 @@ const PROBES: [(Operator, &[&str]); 23] = [
     (GroupingSets, &["SELECT k, v, count(*) FROM q GROUP BY CUBE (k, v)"]),
     (DistinctAggregate, &["SELECT k, count(DISTINCT v), sum(DISTINCT v) FROM q GROUP BY k"]),
     (OrderedAggregate, &["SELECT k, array_agg(v ORDER BY v) FROM q GROUP BY k"]),
-    (Variance, &["SELECT k, variance(v), stddev_pop(v) FROM q GROUP BY k"]),
-    (Recomputed, &["SELECT k, sum(v::float8), bool_and(v > 1) FROM q GROUP BY k"]),
+    (Variance, &["SELECT k, variance(v), stddev_pop(v), bool_and(v > 1) FROM q GROUP BY k"]),
+    (Recomputed, &["SELECT k, sum(v::float8), string_agg(v::text, ',' ORDER BY v) FROM q GROUP BY k"]),
     (
         Recursive,
         &[
@@ -170,13 +171,6 @@ pub(crate) struct Operators(Vec<Operator>);
 impl Operators {
     pub(crate) fn has(&self, operator: Operator) -> bool {
         self.0.contains(&operator)
-    }
-
-    /// Those for one query: what depends on an order, or aggregates that are recomputed. A query with both is refused,
-    /// for an aggregate may depend on the order of its input.
-    pub(crate) fn either(&self, ordered: bool) -> Operators {
-        let excluded: &[Operator] = if ordered { &[Recomputed, Variance] } else { &[Top, DistinctOn] };
-        Operators(self.0.iter().copied().filter(|operator| !excluded.contains(operator)).collect())
     }
 
     /// Asks the extension.

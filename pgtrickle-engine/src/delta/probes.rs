@@ -1,13 +1,13 @@
 //! The indexes that readers of a state table look rows up by.
 //!
 //! A join probes each of its inputs by the columns that it equates with another input's; a keyed recomputation probes its
-//! input by the partition. Where such columns are a state table's own, an index on them keeps the cost of a change from
+//! input by the partition, a group that is computed anew its rows by the grouping columns. Where such columns are a state table's own, an index on them keeps the cost of a change from
 //! growing with the state. Identity needs another index where keys can be NULL (`super::key`), and that one serves no
 //! join. An entry of a btree has at most a third of a page, so values that can be longer get a hash index, which holds no
 //! values; NULLs are not in it.
 
 use super::{Program, StageKind};
-use crate::query::{Column, Rel};
+use crate::query::{Column, Rel, Scalar};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,13 @@ impl Program {
     pub fn probes(&self, stage: usize) -> Vec<String> {
         let mut found = Vec::new();
         for reader in &self.stages[stage + 1..] {
-            if let StageKind::Keyed(keyed) = &reader.kind {
-                add(&reader.body, &keyed.partition, &mut found);
+            match &reader.kind {
+                StageKind::Keyed(keyed) => add(&reader.body, &keyed.partition, &mut found),
+                StageKind::Aggregate(state) if state.recomputes() => {
+                    let keys: Vec<usize> = state.keys.iter().filter_map(Scalar::as_column).collect();
+                    add(&reader.body, &keys, &mut found);
+                }
+                _ => {}
             }
             in_joins(&reader.body, &mut found);
         }
@@ -80,6 +85,9 @@ fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {
 
 /// A lookup of `rel` by `columns`: those of them that are columns of a stored result.
 fn add(rel: &Rel, columns: &[usize], found: &mut Vec<Probe>) {
+    if let Rel::UnionAll { inputs, .. } = rel {
+        return inputs.iter().for_each(|input| add(input, columns, found));
+    }
     let mut stages: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (stage, column) in columns.iter().filter_map(|column| origin(rel, *column)) {
         stages.entry(stage).or_default().insert(column);
@@ -111,8 +119,8 @@ fn origin(rel: &Rel, column: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::WindowDefinition;
     use crate::query::testing::{equality, int4, scan};
-    use crate::query::{Scalar, WindowDefinition};
 
     fn groups(keys: &[usize]) -> Rel {
         let keys = keys.iter().map(|key| (format!("g{key}"), Scalar::column(*key, int4(), true)));

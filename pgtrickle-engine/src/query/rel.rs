@@ -63,16 +63,46 @@ pub enum AggregateFunction {
     Min,
     /// `max(x)`, likewise
     Max,
+    /// `bool_and(x)`, `every(x)`
+    BoolAnd,
+    /// `bool_or(x)`
+    BoolOr,
+    /// `var_samp(x)`, or `var_pop(x)` unless `sample`, of int2, int4, int8 or numeric; with `root`, `stddev_samp(x)` and
+    /// `stddev_pop(x)`
+    Variance { sample: bool, root: bool },
     /// Any other: its touched groups are computed anew.
     Recompute,
 }
 
 impl AggregateFunction {
+    /// The name of such a function in `pg_catalog`; of [`Self::Recompute`], which has none, nothing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CountStar | Self::Count => "count",
+            Self::SumInteger | Self::SumNumeric => "sum",
+            Self::AvgInteger | Self::AvgNumeric => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::BoolAnd => "bool_and",
+            Self::BoolOr => "bool_or",
+            Self::Variance { sample: true, root: false } => "var_samp",
+            Self::Variance { sample: true, root: true } => "stddev_samp",
+            Self::Variance { sample: false, root: false } => "var_pop",
+            Self::Variance { sample: false, root: true } => "stddev_pop",
+            Self::Recompute => "",
+        }
+    }
+
     /// How it is maintained, in the words of `explain_st`.
     pub fn strategy(self) -> &'static str {
         match self {
             Self::CountStar | Self::Count | Self::SumInteger => "ALGEBRAIC_INVERTIBLE",
-            Self::SumNumeric | Self::AvgInteger | Self::AvgNumeric => "ALGEBRAIC_VIA_AUX",
+            Self::SumNumeric
+            | Self::AvgInteger
+            | Self::AvgNumeric
+            | Self::BoolAnd
+            | Self::BoolOr
+            | Self::Variance { .. } => "ALGEBRAIC_VIA_AUX",
             Self::Min | Self::Max => "SEMI_ALGEBRAIC",
             Self::Recompute => "GROUP_RESCAN",
         }
@@ -85,6 +115,9 @@ pub struct AggregateCall {
     pub function: AggregateFunction,
     /// The argument; `None` for `count(*)` and for [`AggregateFunction::Recompute`].
     pub argument: Option<Scalar>,
+    /// Each different value of the argument counts once.
+    #[serde(default)]
+    pub distinct: bool,
     /// The FILTER condition.
     pub filter: Option<Scalar>,
     /// The whole call as PostgreSQL prints it, FILTER included; gives the result type as well.
@@ -105,9 +138,22 @@ impl AggregateCall {
         AggregateCall {
             function: self.function,
             argument: self.argument.as_ref().map(&change),
+            distinct: self.distinct,
             filter: self.filter.as_ref().map(&change),
             call: change(&self.call),
         }
+    }
+
+    /// Makes it one whose groups are computed anew.
+    pub fn recompute(&mut self) {
+        *self =
+            AggregateCall { function: AggregateFunction::Recompute, argument: None, distinct: false, ..self.clone() };
+    }
+
+    /// How it is maintained, in the words of `explain_st`.
+    pub fn strategy(&self) -> &'static str {
+        // Its values are counted beside the groups.
+        if self.distinct { AggregateFunction::AvgInteger.strategy() } else { self.function.strategy() }
     }
 }
 

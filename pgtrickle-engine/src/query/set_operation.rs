@@ -30,7 +30,13 @@ pub fn set_operation(operation: SetOperation, all: bool, left: Rel, right: Rel, 
         call.extend(filter.fragments.clone());
         call.push(text(")"));
         let call = expression(call, built_in("bigint", 20));
-        AggregateCall { function: AggregateFunction::CountStar, argument: None, filter: Some(filter), call }
+        AggregateCall {
+            function: AggregateFunction::CountStar,
+            argument: None,
+            distinct: false,
+            filter: Some(filter),
+            call,
+        }
     };
     let calls = vec![("l".into(), count("0")), ("r".into(), count("1"))];
     let groups = Rel::Aggregate { input: Box::new(union), keys: (0..width).map(kept).collect(), calls };

@@ -2,6 +2,7 @@
 
 use pgtrickle_tests::Test;
 
+mod aggregates;
 mod clock;
 mod distinct;
 mod functions;
@@ -24,6 +25,7 @@ mod windows;
 mod writes;
 
 pub(crate) const MODULES: &[&[Test]] = &[
+    aggregates::TESTS,
     clock::TESTS,
     distinct::TESTS,
     functions::TESTS,

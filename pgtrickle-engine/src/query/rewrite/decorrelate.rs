@@ -283,7 +283,7 @@ fn any_value(value: &Scalar) -> AggregateCall {
     fragments.extend(value.fragments.iter().cloned());
     fragments.push(text(")"));
     let call = Scalar { fragments, nullable: true, fixed_scale: false, ..value.clone() };
-    AggregateCall { function: AggregateFunction::Recompute, argument: None, filter: None, call }
+    AggregateCall { function: AggregateFunction::Recompute, argument: None, distinct: false, filter: None, call }
 }
 
 pub(super) fn count_rows() -> AggregateCall {
@@ -295,7 +295,7 @@ pub(super) fn count_rows() -> AggregateCall {
         nullable: false,
         fixed_scale: true,
     };
-    AggregateCall { function: AggregateFunction::CountStar, argument: None, filter: None, call }
+    AggregateCall { function: AggregateFunction::CountStar, argument: None, distinct: false, filter: None, call }
 }
 
 /// `right` for every value of the correlated columns of `left`.

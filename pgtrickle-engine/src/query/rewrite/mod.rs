@@ -2,6 +2,7 @@
 
 pub mod decorrelate;
 pub mod distinct;
+pub mod distinct_calls;
 mod domain;
 mod lift;
 pub mod merge_filters;
@@ -12,9 +13,13 @@ use crate::query::Rel;
 /// A pass, and what reports call it.
 pub type Pass = (&'static str, fn(Rel) -> Rel);
 
-/// The passes of compilation in their order: [`distinct`] first, since it makes the aggregates that staging cuts at; then
-/// [`merge_filters`], which gives each join all the predicates that hold above it.
-pub const PASSES: [Pass; 2] = [("distinct_to_groups", distinct::apply), ("filter_merging", merge_filters::apply)];
+/// The passes of compilation in their order: [`distinct_calls`] and [`distinct`] first, since they make the aggregates that
+/// staging cuts at; then [`merge_filters`], which gives each join all the predicates that hold above it.
+pub const PASSES: [Pass; 3] = [
+    ("distinct_calls", distinct_calls::apply),
+    ("distinct_to_groups", distinct::apply),
+    ("filter_merging", merge_filters::apply),
+];
 
 /// All of [`PASSES`].
 pub fn all(rel: Rel) -> Rel {

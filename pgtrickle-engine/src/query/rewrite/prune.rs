@@ -228,15 +228,7 @@ fn narrow_aggregate(
         narrow(input, &used(keys.iter().map(|(_, key)| key).chain(calls.iter().map(|(_, aggregate)| &aggregate.call))));
     let kept = (0..keys.len()).chain(calls_needed.iter().map(|position| position + keys.len())).collect();
     let keys = keys.into_iter().map(|(name, key)| (name, below.scalar(&key))).collect();
-    let moved = |(name, aggregate): (String, AggregateCall)| {
-        let call = AggregateCall {
-            function: aggregate.function,
-            argument: aggregate.argument.as_ref().map(|scalar| below.scalar(scalar)),
-            filter: aggregate.filter.as_ref().map(|scalar| below.scalar(scalar)),
-            call: below.scalar(&aggregate.call),
-        };
-        (name, call)
-    };
+    let moved = |(name, call): (String, AggregateCall)| (name, call.map(|scalar| below.scalar(scalar)));
     let calls = calls.into_iter().map(moved).collect();
     Narrowed { rel: Rel::Aggregate { input: Box::new(below.rel), keys, calls }, kept }
 }
@@ -304,6 +296,7 @@ mod tests {
         let call = AggregateCall {
             function: AggregateFunction::SumInteger,
             argument: Some(Scalar::column(2, int4(), false)),
+            distinct: false,
             filter: None,
             call: expression(&[2]),
         };
@@ -325,6 +318,7 @@ mod tests {
         let count = AggregateCall {
             function: AggregateFunction::CountStar,
             argument: None,
+            distinct: false,
             filter: None,
             call: expression(&[]),
         };

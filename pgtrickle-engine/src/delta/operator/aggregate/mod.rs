@@ -5,40 +5,23 @@
 //!
 //! An accumulator whose new value does not follow from its old one and ΔR makes the group *stale*: then all of the
 //! group's accumulators are computed anew from R, restricted to that group, in the same statement. Stale are: an extremum
-//! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo, or that loses
-//! a row with as many fractional digits as the sum has, since the sum then may print with fewer; and every aggregate that
-//! this module has no rule for.
+//! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo; and every
+//! aggregate that this module has no rule for, floating-point sums among them: what was added to them cannot be taken off
+//! again.
 //!
 //! Equal keys may differ in image (1.0 = 1.00). The stored key is that of a row of the group, so a group is stale too when
 //! rows with the stored image left and none is left in R.
 
+mod accumulator;
+mod result;
+
 use super::column;
 use crate::delta::key::{equal, key_index, same_key};
-use crate::query::{AggregateCall, AggregateFunction, Column, DataType, Equality, Fragment, Rel, Scalar};
+use crate::query::{AggregateCall, Column, DataType, Equality, Rel, Scalar};
 use crate::sql::{QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
 
-/// The rows that a call counts: those with `filter` true and `argument` not NULL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condition {
-    pub argument: Option<Scalar>,
-    pub filter: Option<Scalar>,
-}
-
-/// A stored value per group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Accumulator {
-    /// The number of rows that meet the condition.
-    Count(Condition),
-    /// The sum of an integer argument; int8 when `wide` is false (int2, int4), else numeric (int8).
-    IntegerSum { of: Condition, wide: bool },
-    /// The sum of a numeric argument.
-    NumericSum(Condition),
-    /// The smallest (`least`) or largest argument.
-    Extremum { of: Condition, least: bool },
-    /// The call's result.
-    Opaque(Scalar),
-}
+pub use accumulator::{Accumulator, Condition};
 
 /// What an aggregating stage stores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,41 +62,9 @@ impl State {
         state
     }
 
-    /// Adds the accumulators of `call`; the result is an expression over the state's columns. `never_null`: every row
-    /// counts.
-    fn add(&mut self, call: &AggregateCall, never_null: bool) -> Scalar {
-        let condition = Condition { argument: call.argument.clone(), filter: call.filter.clone() };
-        let count = |state: &mut State| match never_null || (call.argument.is_none() && call.filter.is_none()) {
-            true => state.keys.len(),
-            false => state.place(Accumulator::Count(condition.clone())),
-        };
-        use AggregateFunction as F;
-        let value = match call.function {
-            F::CountStar | F::Count => return value_at(count(self), call, true),
-            F::Min | F::Max => {
-                let least = call.function == F::Min;
-                return value_at(self.place(Accumulator::Extremum { of: condition, least }), call, false);
-            }
-            F::Recompute => return value_at(self.place(Accumulator::Opaque(call.call.clone())), call, false),
-            F::SumNumeric | F::AvgNumeric => self.place(Accumulator::NumericSum(condition.clone())),
-            F::SumInteger | F::AvgInteger => {
-                let wide = call.argument.as_ref().is_some_and(|x| x.ty.oid == INT8);
-                self.place(Accumulator::IntegerSum { of: condition.clone(), wide })
-            }
-        };
-        let counted = count(self);
-        let average = matches!(call.function, F::AvgInteger | F::AvgNumeric);
-        let exact = call.function == F::SumInteger || call.argument.as_ref().is_some_and(|x| x.fixed_scale);
-        if never_null && !self.keys.is_empty() && !average {
-            return value_at(value, call, exact);
-        }
-        let mut fragments =
-            vec![text("CASE WHEN "), Fragment::Column(counted), text(" > 0 THEN "), Fragment::Column(value)];
-        if average {
-            fragments.extend([text("::numeric / "), Fragment::Column(counted), text("::numeric")]);
-        }
-        fragments.push(text(" END"));
-        Scalar { fragments, nullable: true, fixed_scale: exact && !average, ..value_at(value, call, false) }
+    /// Groups can become stale.
+    pub fn recomputes(&self) -> bool {
+        !self.coarse_keys().is_empty() || self.accumulators.iter().any(|a| a.stale("a").is_some())
     }
 
     /// The position of `accumulator` among the state's columns; equal ones are stored once.
@@ -253,14 +204,14 @@ impl State {
 
     /// `d` with, for stale groups, all accumulators computed from the body: `r_a1 …`.
     fn with_recomputed(&self, stale: &[String], body: &str, table: &QualifiedName) -> String {
-        let alive = if self.keys.is_empty() { "" } else { " AND coalesce(o.n, 0) + d.n > 0" };
+        let alive = if self.keys.is_empty() { "" } else { "coalesce(o.n, 0) + d.n > 0 AND " };
         let values = self.accumulators.iter().enumerate().map(|(i, a)| format!("{} AS r_a{}", a.fill(), i + 1));
         let coarse = self.coarse_keys();
         let keys =
             coarse.iter().map(|i| format!("pg_catalog.any_value({}) AS r_k{}", over("i", &self.keys[*i]), i + 1));
         format!(
             "SELECT d.*, x.stale, r.* FROM d LEFT JOIN {table} AS o ON {} \
-             CROSS JOIN LATERAL (SELECT ({}){alive} AS stale) AS x \
+             CROSS JOIN LATERAL (SELECT {alive}({}) AS stale) AS x \
              LEFT JOIN LATERAL (SELECT {} FROM ({body}) AS i WHERE x.stale AND {}) AS r ON true",
             self.same_group("o", "d"),
             stale.join(" OR "),
@@ -287,169 +238,12 @@ impl State {
     }
 }
 
-impl Condition {
-    fn argument(&self) -> String {
-        self.argument.as_ref().map_or_else(|| "1".into(), |x| over("i", x))
-    }
-
-    /// ` FILTER (WHERE …)`, with `extra` among the conditions; empty when there are none.
-    fn filter(&self, extra: Option<&str>) -> String {
-        let own = self.filter.as_ref().map(|filter| format!("({})", over("i", filter)));
-        let all: Vec<String> = own.into_iter().chain(extra.map(String::from)).collect();
-        if all.is_empty() { String::new() } else { format!(" FILTER (WHERE {})", conjunction(all)) }
-    }
-
-    fn not_null(&self) -> Option<String> {
-        self.argument.as_ref().map(|x| x.ty.present(&format!("({})", over("i", x))))
-    }
-}
-
-impl Accumulator {
-    /// How it is maintained, in the words of `explain_st`.
-    pub fn strategy(&self) -> &'static str {
-        match self {
-            Accumulator::Count(_) | Accumulator::IntegerSum { .. } => "ALGEBRAIC_INVERTIBLE",
-            Accumulator::NumericSum(_) => "ALGEBRAIC_VIA_AUX",
-            Accumulator::Extremum { .. } => "SEMI_ALGEBRAIC",
-            Accumulator::Opaque(_) => "GROUP_RESCAN",
-        }
-    }
-
-    fn ty(&self) -> DataType {
-        match self {
-            Accumulator::Count(_) | Accumulator::IntegerSum { wide: false, .. } => int8(),
-            Accumulator::IntegerSum { wide: true, .. } | Accumulator::NumericSum(_) => numeric(),
-            Accumulator::Extremum { of, .. } => of.argument.as_ref().map_or_else(int8, |x| x.ty.clone()),
-            Accumulator::Opaque(call) => call.ty.clone(),
-        }
-    }
-
-    /// Its value over the rows of `i`.
-    fn fill(&self) -> String {
-        match self {
-            Accumulator::Count(of) => format!("pg_catalog.count(*){}", of.filter(of.not_null().as_deref())),
-            Accumulator::IntegerSum { of, wide } => {
-                let zero = if *wide { "0::numeric" } else { "0::int8" };
-                format!("coalesce(pg_catalog.sum({}){}, {zero})", of.argument(), of.filter(None))
-            }
-            Accumulator::NumericSum(of) => {
-                format!("coalesce(pg_catalog.sum({}){}, 0::numeric)", of.argument(), of.filter(None))
-            }
-            Accumulator::Extremum { of, least } => {
-                format!("pg_catalog.{}({}){}", extremum(*least), of.argument(), of.filter(None))
-            }
-            Accumulator::Opaque(call) => over("i", call),
-        }
-    }
-
-    /// Its change over the weighted rows of `i`, as the columns `name`, `name_…` of `d`.
-    fn change(&self, name: &str) -> Vec<String> {
-        let x = |of: &Condition| of.argument();
-        match self {
-            Accumulator::Count(of) => {
-                let filter = of.filter(of.not_null().as_deref());
-                vec![format!("coalesce(pg_catalog.sum(i.w){filter}, 0)::int8 AS {name}")]
-            }
-            Accumulator::IntegerSum { of, wide } => {
-                let ty = if *wide { "numeric" } else { "int8" };
-                vec![format!("coalesce(pg_catalog.sum(i.w * ({})::{ty}){}, 0)::{ty} AS {name}", x(of), of.filter(None))]
-            }
-            Accumulator::NumericSum(of) => {
-                let unbounded = format!("pg_catalog.abs({}) >= 'Infinity'::numeric", x(of));
-                let mut all = vec![
-                    format!("coalesce(pg_catalog.sum(i.w * ({})){}, 0::numeric) AS {name}", x(of), of.filter(None)),
-                    format!("pg_catalog.bool_or({unbounded}){} AS {name}_inf", of.filter(None)),
-                ];
-                if !of.argument.as_ref().is_some_and(|x| x.fixed_scale) {
-                    let left = of.filter(Some("i.w < 0"));
-                    all.push(format!("pg_catalog.max(pg_catalog.scale({})){left} AS {name}_scale", x(of)));
-                }
-                all
-            }
-            Accumulator::Extremum { of, least } => {
-                let best = extremum(*least);
-                vec![
-                    format!("pg_catalog.{best}({}){} AS {name}", x(of), of.filter(Some("i.w > 0"))),
-                    format!("pg_catalog.{best}({}){} AS {name}_left", x(of), of.filter(Some("i.w < 0"))),
-                ]
-            }
-            Accumulator::Opaque(_) => Vec::new(),
-        }
-    }
-
-    /// When the group must be recomputed, over `d` and the old state `o` (whose columns are NULL for a new group);
-    /// never NULL.
-    fn stale(&self, name: &str) -> Option<String> {
-        match self {
-            Accumulator::Count(_) | Accumulator::IntegerSum { .. } => None,
-            Accumulator::NumericSum(of) => {
-                let infinite = format!(
-                    "coalesce(d.{name}_inf, false) OR coalesce(pg_catalog.abs(o.{name}) >= 'Infinity'::numeric, false)"
-                );
-                match of.argument.as_ref().is_some_and(|x| x.fixed_scale) {
-                    true => Some(infinite),
-                    false => Some(format!(
-                        "{infinite} OR coalesce(d.{name}_scale >= coalesce(pg_catalog.scale(o.{name}), 0), false)"
-                    )),
-                }
-            }
-            Accumulator::Extremum { of, least } => {
-                let operator = of.argument.as_ref().and_then(|x| x.ty.eq.as_deref()).unwrap_or("=");
-                let best = if *least { "LEAST" } else { "GREATEST" };
-                Some(format!("coalesce({best}(d.{name}_left, o.{name}) {operator} d.{name}_left, false)"))
-            }
-            Accumulator::Opaque(_) => Some("true".into()),
-        }
-    }
-
-    /// The new value from the old `s` and the change `q`.
-    fn merged(&self, name: &str) -> String {
-        match self {
-            Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::NumericSum(_) => {
-                format!("s.{name} + q.{name}")
-            }
-            Accumulator::Extremum { least: true, .. } => format!("LEAST(s.{name}, q.{name})"),
-            Accumulator::Extremum { least: false, .. } => format!("GREATEST(s.{name}, q.{name})"),
-            Accumulator::Opaque(_) => format!("q.r_{name}"),
-        }
-    }
-
-    /// The value in a new group.
-    fn initial(&self, name: &str) -> String {
-        match self {
-            Accumulator::Opaque(_) => format!("q.r_{name}"),
-            _ => format!("q.{name}"),
-        }
-    }
-
-    /// `otherwise`, unless the group is stale and the accumulator one that can be the cause: counts and integer sums
-    /// are right in any case.
-    fn recomputed_or(&self, name: &str, otherwise: String) -> String {
-        match self {
-            Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::Opaque(_) => otherwise,
-            _ => format!("CASE WHEN q.stale THEN q.r_{name} ELSE {otherwise} END"),
-        }
-    }
-}
-
 fn row_image(values: impl Iterator<Item = String>) -> String {
     format!("pgtrickle.row_image(ROW({}))", list(values))
 }
 
-fn extremum(least: bool) -> &'static str {
-    if least { "min" } else { "max" }
-}
-
 fn over(alias: &str, scalar: &Scalar) -> String {
     scalar.render(|position| format!("{alias}.{}", column(position)))
-}
-
-fn text(literal: &str) -> Fragment {
-    Fragment::Text(literal.into())
-}
-
-fn value_at(position: usize, call: &AggregateCall, fixed_scale: bool) -> Scalar {
-    Scalar { fixed_scale, ..Scalar::column(position, call.call.ty.clone(), true) }
 }
 
 /// `pg_type.oid` of int8.
