@@ -1,84 +1,204 @@
-//! What capture costs the writer: the same inserts into a bare table and into the source of a stream table, in
+//! What capture costs the writers: the same inserts into a bare table and into the source of a stream table, in
 //! alternating blocks so that both see the same state of the machine; both grow alike.
 
 use crate::Effort;
 use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
-use pgtrickle_workload::server::Server;
-use pgtrickle_workload::stats::median;
+use pgtrickle_workload::server::{PgBench, Server};
+use pgtrickle_workload::stats::{median, middle};
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-const TABLES: [&str; 2] = ["bare", "captured"];
 /// How long pgbench inserts single rows into one table before it is the other's turn.
 const SECONDS: u32 = 1;
 const BULK_ROWS: i64 = 50_000;
+/// Integer columns that a wide table has besides the usual ones.
+const WIDTH: usize = 46;
 
-/// Medians over everything but the first block.
+/// A pair of tables, one bare and one captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Four columns.
+    Narrow,
+    /// Fifty columns, all of them captured.
+    Wide,
+}
+
+impl Table {
+    const ALL: [Table; 2] = [Table::Narrow, Table::Wide];
+
+    pub(crate) fn columns(self) -> usize {
+        4 + self.more().len()
+    }
+
+    fn more(self) -> Vec<String> {
+        let width = if self == Table::Wide { WIDTH } else { 0 };
+        (0..width).map(|column| format!("n{column}")).collect()
+    }
+
+    fn name(self, captured: bool) -> &'static str {
+        match (self, captured) {
+            (Table::Narrow, false) => "narrow_bare",
+            (Table::Narrow, true) => "narrow_captured",
+            (Table::Wide, false) => "wide_bare",
+            (Table::Wide, true) => "wide_captured",
+        }
+    }
+
+    /// The copy that reads every column of the captured table, and its query.
+    fn copy(self) -> (String, String) {
+        let source = self.name(true);
+        (format!("{source}_copy"), format!("SELECT * FROM {source}"))
+    }
+
+    fn create(self, client: &mut Client) -> Result<()> {
+        let [bare, captured] = [false, true].map(|captured| self.name(captured));
+        let more: String = self.more().iter().map(|column| format!(", {column} int NOT NULL")).collect();
+        let (copy, query) = self.copy();
+        client.batch_execute(&format!(
+            "CREATE TABLE {bare} (id bigint PRIMARY KEY, grp int NOT NULL, amount numeric(12,2) NOT NULL,
+                                  note text NOT NULL{more});
+             CREATE TABLE {captured} (LIKE {bare} INCLUDING ALL);
+             SELECT pgtrickle.create_stream_table('{copy}', '{query}', schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        ))?;
+        Ok(())
+    }
+
+    /// One row, or what stands for it in a SELECT of many.
+    fn row(self, id: &str) -> String {
+        let more: String = (0..self.more().len()).map(|value| format!(", {value}")).collect();
+        format!("{id}, 7, 12.34, 'a note of the usual length'{more}")
+    }
+
+    /// Empties the change buffer, so that every block begins alike.
+    fn settle(self, client: &mut Client) -> Result<()> {
+        let (copy, _) = self.copy();
+        Ok(client.batch_execute(&format!("SELECT pgtrickle.refresh_stream_table('{copy}'); CHECKPOINT"))?)
+    }
+
+    fn check(self, client: &mut Client) -> Result<()> {
+        let (copy, query) = self.copy();
+        let verdict = oracle::compare(client, &copy, &query)?;
+        ensure!(verdict.is_equal(), "oracle: {verdict}");
+        Ok(())
+    }
+}
+
+/// Single-row inserts, each a transaction of its own, as pgbench measures them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Singles {
+    pub(crate) table: Table,
+    pub(crate) writers: u32,
+    /// COMMIT waits for the disk.
+    pub(crate) durable: bool,
+}
+
+impl Singles {
+    const ALL: [Singles; 6] = [
+        Singles { table: Table::Narrow, writers: 1, durable: false },
+        Singles { table: Table::Narrow, writers: 4, durable: false },
+        Singles { table: Table::Narrow, writers: 16, durable: false },
+        Singles { table: Table::Narrow, writers: 1, durable: true },
+        Singles { table: Table::Narrow, writers: 16, durable: true },
+        Singles { table: Table::Wide, writers: 1, durable: false },
+    ];
+}
+
+/// The same on the bare and on the captured table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair {
+    pub(crate) bare: Duration,
+    pub(crate) captured: Duration,
+    /// The middle of what the single blocks gave for bare ÷ captured.
+    pub(crate) kept: f64,
+}
+
+impl Pair {
+    fn of(samples: &[[Duration; 2]]) -> Result<Pair> {
+        let all = |place: usize| samples.iter().map(|pair| pair[place]).collect::<Vec<_>>();
+        let kept = samples.iter().map(|[bare, captured]| bare.as_secs_f64() / captured.as_secs_f64());
+        Ok(Pair {
+            bare: median(&all(0)).context("no samples")?,
+            captured: median(&all(1)).context("no samples")?,
+            kept: middle(kept.collect()).context("no samples")?,
+        })
+    }
+}
+
+/// What each kind of insert costs.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    /// One single-row INSERT in a transaction of its own, as pgbench measures it.
-    pub(crate) single_bare: Duration,
-    pub(crate) single_captured: Duration,
-    /// One row of an INSERT of [`BULK_ROWS`] rows, in nanoseconds.
-    pub(crate) bulk_bare_ns: f64,
-    pub(crate) bulk_captured_ns: f64,
+    /// The time that one transaction takes of all writers together.
+    pub(crate) singles: Vec<(Singles, Pair)>,
+    /// An INSERT of [`BULK_ROWS`] rows, per row.
+    pub(crate) bulks: Vec<(Table, Pair)>,
 }
 
 pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
     server.connect("postgres")?.batch_execute("CREATE DATABASE capture")?;
     server.connect("postgres")?.batch_execute("ALTER DATABASE capture SET pg_trickle.enabled = off")?;
     let mut client = server.connect("capture")?;
-    client.batch_execute(
-        "CREATE EXTENSION pg_trickle;
-         CREATE TABLE bare (id bigint PRIMARY KEY, grp int NOT NULL, amount numeric(12,2) NOT NULL, note text NOT NULL);
-         CREATE TABLE captured (LIKE bare INCLUDING ALL);
-         CREATE SEQUENCE ids START 1000000000;
-         SELECT pgtrickle.create_stream_table('copy', 'SELECT id, grp, amount, note FROM captured', schedule => '1h',
-                                              refresh_mode => 'DIFFERENTIAL')",
-    )?;
-    let (mut next, mut singles, mut bulks) = (0, [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    for block in 0..=effort.some {
-        let (mut single, mut bulk) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let table = TABLES[place];
-            let insert =
-                format!("INSERT INTO {table} VALUES (nextval('ids'), 7, 12.34, 'a note of the usual length');");
-            single[place].push(server.pgbench("capture", &insert, SECONDS)?);
-        }
-        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
-            bulk[place].push(bulk_insert(&mut client, TABLES[place], next)?);
-        }
-        next += BULK_ROWS;
-        // The first block is warm-up.
-        if block > 0 {
-            singles.iter_mut().zip(single).for_each(|(all, new)| all.extend(new));
-            bulks.iter_mut().zip(bulk).for_each(|(all, new)| all.extend(new));
-        }
-        // Empties the change buffer, so that every block begins alike.
-        client.batch_execute("SELECT pgtrickle.refresh_stream_table('copy'); CHECKPOINT")?;
+    client.batch_execute("CREATE EXTENSION pg_trickle; CREATE SEQUENCE ids START 1000000000")?;
+    for table in Table::ALL {
+        table.create(&mut client)?;
     }
-    let verdict = oracle::compare(&mut client, "copy", "SELECT id, grp, amount, note FROM captured")?;
-    ensure!(verdict.is_equal(), "oracle: {verdict}");
-    let single = |place: usize| median(&singles[place]).context("no samples");
-    let per_row = |place: usize| -> Result<f64> {
-        Ok(median(&bulks[place]).context("no samples")?.as_secs_f64() * 1e9 / BULK_ROWS as f64)
-    };
-    Ok(Capture {
-        single_bare: single(0)?,
-        single_captured: single(1)?,
-        bulk_bare_ns: per_row(0)?,
-        bulk_captured_ns: per_row(1)?,
+    let mut capture = Capture { singles: Vec::new(), bulks: Vec::new() };
+    for singles in Singles::ALL {
+        let samples =
+            blocks(&mut client, singles.table, effort, |_, captured, _| single_inserts(server, singles, captured))?;
+        capture.singles.push((singles, Pair::of(&samples)?));
+    }
+    for table in Table::ALL {
+        let samples =
+            blocks(&mut client, table, effort, |client, captured, block| bulk_insert(client, table, captured, block))?;
+        capture.bulks.push((table, Pair::of(&samples)?));
+    }
+    Table::ALL.into_iter().try_for_each(|table| table.check(&mut client))?;
+    Ok(capture)
+}
+
+/// What `sample` gives for the bare and for the captured table, which take turns at being first. It is told which of them
+/// it is and the number of the block. The first block is warm-up.
+fn blocks(
+    client: &mut Client,
+    table: Table,
+    effort: Effort,
+    sample: impl Fn(&mut Client, bool, usize) -> Result<Duration>,
+) -> Result<Vec<[Duration; 2]>> {
+    let mut samples = Vec::new();
+    for block in 0..=effort.some {
+        let mut pair = [Duration::ZERO; 2];
+        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
+            pair[place] = sample(client, place == 1, block)?;
+        }
+        if block > 0 {
+            samples.push(pair);
+        }
+        table.settle(client)?;
+    }
+    Ok(samples)
+}
+
+fn single_inserts(server: &Server, singles: Singles, captured: bool) -> Result<Duration> {
+    let Singles { table, writers, durable } = singles;
+    server.pgbench(&PgBench {
+        database: "capture",
+        script: &format!("INSERT INTO {} VALUES ({});", table.name(captured), table.row("nextval('ids')")),
+        clients: writers,
+        seconds: SECONDS,
+        options: if durable { "-c synchronous_commit=on" } else { "" },
     })
 }
 
-/// The time of one insert of many rows.
-fn bulk_insert(client: &mut Client, table: &str, first: i64) -> Result<Duration> {
+/// The time of one insert of many rows, divided by their number.
+fn bulk_insert(client: &mut Client, table: Table, captured: bool, block: usize) -> Result<Duration> {
+    let first = i64::try_from(block)? * BULK_ROWS;
     let insert = client.prepare(&format!(
-        "INSERT INTO {table} SELECT i, 7, 12.34, 'a note of the usual length'
-         FROM generate_series($1::bigint, $1 + {BULK_ROWS} - 1) i"
+        "INSERT INTO {} SELECT {} FROM generate_series($1::bigint, $1 + {BULK_ROWS} - 1) i",
+        table.name(captured),
+        table.row("i")
     ))?;
     let begin = Instant::now();
     client.execute(&insert, &[&first])?;
-    Ok(begin.elapsed())
+    Ok(begin.elapsed().div_f64(BULK_ROWS as f64))
 }

@@ -11,6 +11,12 @@ pub fn median(samples: &[Duration]) -> Option<Duration> {
     Some(if sorted.len() % 2 == 1 { upper } else { (sorted[sorted.len() / 2 - 1] + upper) / 2 })
 }
 
+/// The middle of the numbers, the upper one of two; `None` without any.
+pub fn middle(mut numbers: Vec<f64>) -> Option<f64> {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied()
+}
+
 /// Durations from a microsecond to a minute, kept to three digits.
 #[derive(Debug, Clone)]
 pub struct Latencies(Histogram<u64>);
