@@ -43,7 +43,7 @@ impl Case {
                 prefix,
                 operators,
                 outer: Vec::new(),
-                budget: 2,
+                budget: 4,
             };
             let query = generator.query(depth);
             let stream = stream(format!("s{number}"), &query);
