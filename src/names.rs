@@ -24,6 +24,11 @@ pub fn state_table(pgt_id: i64, stage: usize) -> QualifiedName {
     QualifiedName::new(STATE_SCHEMA, format!("state_{pgt_id}_{stage}"))
 }
 
+/// What a source that nothing captures was when the stream table last looked at it: columns `c<attnum>`.
+pub fn snapshot_table(pgt_id: i64, source: u32) -> QualifiedName {
+    QualifiedName::new(STATE_SCHEMA, format!("snapshot_{pgt_id}_{source}"))
+}
+
 /// The capture triggers of a source: `kind` is `ins`, `upd`, `del`, `truncate` or `row` (replica sessions).
 pub fn capture_trigger(source: u32, kind: &str) -> String {
     format!("pg_trickle_cdc_{kind}_{source}")

@@ -83,10 +83,11 @@ CREATE TABLE pgtrickle.pgt_dependencies (
     columns_used            text[],
     column_snapshot         jsonb,
     schema_fingerprint      text,
-    cdc_mode                text NOT NULL DEFAULT 'TRIGGER' CHECK (cdc_mode IN ('TRIGGER', 'TRANSITIONING', 'WAL')),
+    cdc_mode                text NOT NULL DEFAULT 'TRIGGER' CHECK (cdc_mode IN ('TRIGGER', 'TRANSITIONING', 'WAL', 'SNAPSHOT')),
     slot_name               text,
     decoder_confirmed_lsn   pg_lsn,
     transition_started_at   timestamptz,
+    snapshot_relid          oid,
     PRIMARY KEY (pgt_id, source_relid)
 );
 CREATE INDEX idx_deps_source ON pgtrickle.pgt_dependencies (source_relid);

@@ -48,6 +48,9 @@ BEGIN
     LOOP
         PERFORM pgtrickle._function_changed(command.objid);
     END LOOP;
+    FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag = 'REFRESH MATERIALIZED VIEW' LOOP
+        PERFORM pgtrickle._matview_refreshed(command.objid);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means, and follows its partitions and children, and changed functions';
@@ -81,7 +84,7 @@ $$;
 COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
-    pgtrickle._stream_table_dropped(oid) FROM PUBLIC;
+    pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();

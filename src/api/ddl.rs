@@ -34,3 +34,9 @@ fn _stream_table_dropped(relation: Oid) -> std::result::Result<(), Report> {
     }
     Ok(())
 }
+
+/// The materialized view was refreshed: the stream tables that read it compare it with what it was.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _matview_refreshed(relation: Oid) {
+    cdc::refreshed(relation.to_u32());
+}

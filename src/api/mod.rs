@@ -14,8 +14,14 @@ extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires 
 extension_sql_file!(
     "../../sql/install/ddl.sql",
     name = "ddl",
-    requires =
-        ["catalog", ddl::_family_changed, ddl::_member_dropped, ddl::_function_changed, ddl::_stream_table_dropped,]
+    requires = [
+        "catalog",
+        ddl::_family_changed,
+        ddl::_member_dropped,
+        ddl::_function_changed,
+        ddl::_matview_refreshed,
+        ddl::_stream_table_dropped,
+    ]
 );
 extension_sql_file!(
     "../../sql/install/monitor.sql",

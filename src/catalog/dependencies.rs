@@ -36,6 +36,11 @@ impl SourceType {
     pub fn can_be_captured(self) -> bool {
         matches!(self, SourceType::Table | SourceType::StreamTable)
     }
+
+    /// Whether a snapshot of it can be compared with it.
+    pub fn can_be_polled(self) -> bool {
+        matches!(self, SourceType::Matview | SourceType::ForeignTable)
+    }
 }
 
 /// One edge.
@@ -46,6 +51,8 @@ pub struct Dependency {
     pub kind: SourceType,
     /// Its change buffer serves the stream table.
     pub captured: bool,
+    /// The table that holds what it was at the last look: it is compared, whether a buffer tells when or not.
+    pub snapshot: Option<u32>,
 }
 
 impl Dependency {
@@ -57,11 +64,17 @@ impl Dependency {
 }
 
 /// Adds an edge from stream table `id` to its source; `columns` are the names of the columns that the query reads.
-pub fn add_dependency(id: i64, source: u32, kind: SourceType, columns: &[String]) {
+pub fn add_dependency(id: i64, source: u32, kind: SourceType, columns: &[String], snapshot: Option<u32>) {
     execute(
-        "INSERT INTO pgtrickle.pgt_dependencies (pgt_id, source_relid, source_type, columns_used) VALUES ($1, $2, $3, $4) \
-         RETURNING 1",
-        &[Param::of(id), Param::oid(source), Param::of(kind.as_str()), Param::of(columns.to_vec())],
+        "INSERT INTO pgtrickle.pgt_dependencies (pgt_id, source_relid, source_type, columns_used, snapshot_relid, cdc_mode) \
+         VALUES ($1, $2, $3, $4, nullif($5, 0), CASE WHEN $5 = 0 THEN 'TRIGGER' ELSE 'SNAPSHOT' END) RETURNING 1",
+        &[
+            Param::of(id),
+            Param::oid(source),
+            Param::of(kind.as_str()),
+            Param::of(columns.to_vec()),
+            Param::oid(snapshot.unwrap_or(0)),
+        ],
     );
 }
 
@@ -69,7 +82,7 @@ pub fn add_dependency(id: i64, source: u32, kind: SourceType, columns: &[String]
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT d.pgt_id, d.source_relid, d.source_type, t.source_relid IS NOT NULL AS captured ",
+            "SELECT d.pgt_id, d.source_relid, d.source_type, t.source_relid IS NOT NULL AS captured, d.snapshot_relid ",
             "FROM pgtrickle.pgt_dependencies d LEFT JOIN pgtrickle.pgt_change_tracking t ",
             "ON t.source_relid = d.source_relid AND d.pgt_id = ANY (t.tracked_by_pgt_ids) ",
             $rest
@@ -99,6 +112,7 @@ fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {
             source: row.required_oid(1)?,
             kind: SourceType::parse(&row.required::<String>(2)?)?,
             captured: row.required(3)?,
+            snapshot: row.oid(4),
         })
     })
     .into_iter()

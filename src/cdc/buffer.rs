@@ -13,17 +13,16 @@ use crate::pg::{object, source as facts};
 /// The changes of several sources that a snapshot sees and a frontier does not hold. Each buffer is read once: up to the
 /// first change when somebody asks whether there is any, and on from there when somebody wants them all.
 pub struct Pending<'a> {
-    sources: IntoIter<u32>,
+    sources: IntoIter<(u32, Wanted)>,
     frontier: &'a Frontier,
     snapshot: &'a Snapshot,
-    wanted: Wanted,
     /// A source with changes, read up to the first of them.
     begun: Option<(u32, Reading<'a>)>,
 }
 
 impl<'a> Pending<'a> {
-    pub fn new(sources: Vec<u32>, frontier: &'a Frontier, snapshot: &'a Snapshot, wanted: Wanted) -> Self {
-        Pending { sources: sources.into_iter(), frontier, snapshot, wanted, begun: None }
+    pub fn new(sources: Vec<(u32, Wanted)>, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
+        Pending { sources: sources.into_iter(), frontier, snapshot, begun: None }
     }
 
     /// Whether any source has changed.
@@ -32,9 +31,9 @@ impl<'a> Pending<'a> {
     /// `SourceDropped` (42P01) when one has no buffer, `SourceBusy` (55006) inside a statement that changes it.
     pub fn any(&mut self) -> Result<bool> {
         while self.begun.is_none()
-            && let Some(source) = self.sources.next()
+            && let Some((source, wanted)) = self.sources.next()
         {
-            let mut reading = self.begin(source)?;
+            let mut reading = self.begin(source, wanted)?;
             if reading.any() {
                 self.begun = Some((source, reading));
             }
@@ -54,13 +53,13 @@ impl<'a> Pending<'a> {
         Ok(changes)
     }
 
-    fn begin(&self, source: u32) -> Result<Reading<'a>> {
+    fn begin(&self, source: u32, wanted: Wanted) -> Result<Reading<'a>> {
         let buffer = buffer::find(source)
             .ok_or_else(|| Error::SourceDropped(format!("relation {source} has no change buffer")))?;
         if facts::is_being_written(source) {
             let name = object::name(source).map_or_else(|| source.to_string(), |name| name.name.0);
             return Err(Error::SourceBusy(name));
         }
-        Ok(Reading::begin(buffer, self.frontier, self.snapshot, self.wanted))
+        Ok(Reading::begin(buffer, self.frontier, self.snapshot, wanted))
     }
 }

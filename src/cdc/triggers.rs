@@ -62,6 +62,19 @@ pub fn announce(source: u32, consumer: i64) -> Result<()> {
     })
 }
 
+/// Has every REFRESH of the materialized view `source` announced to the stream table `consumer`; an event trigger does it.
+///
+/// # Errors
+/// As [`capture`].
+pub fn watch(source: u32, consumer: i64) -> Result<()> {
+    serve(source, consumer, |_| Ok(()))
+}
+
+/// The materialized view was refreshed: those who watch it are told.
+pub fn refreshed(source: u32) {
+    writer::announce(source);
+}
+
 /// Whether the buffer serves readers that take no rows.
 pub(super) fn is_announced(buffer: u32) -> bool {
     [names::ANNOUNCED, names::ONLY_ANNOUNCED].into_iter().any(|column| object::has_column(buffer, column))
@@ -143,6 +156,10 @@ pub fn mark_changed(source: u32) {
 
 fn lock(source: u32) -> Result<()> {
     let name = name_of(source)?;
+    if facts::is_matview(source) {
+        facts::lock_matview(source);
+        return Ok(());
+    }
     run(&format!("LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"));
     // Who waited may have waited for a rename.
     match object::oid(&name) {
@@ -253,6 +270,9 @@ fn is_by_row(source: u32) -> bool {
 
 /// Creates what is missing on `source` and its descendants.
 fn create_triggers(source: u32) -> Result<()> {
+    if facts::is_matview(source) {
+        return Ok(());
+    }
     let _own = OwnCommands::begin();
     let by_row = is_by_row(source);
     for member in facts::members(source) {

@@ -309,20 +309,26 @@ fn scan<'a>(
     let query = level.query;
     let relation = Relation::load(relid).ok_or_else(|| Error::SourceDropped(format!("OID {relid}")))?;
     check_kind(&relation, only)?;
-    // Keys and NOT NULL hold for the rows of partitions, but need not for those of inheritance children.
-    let inherited = relation.has_children && relation.kind == RelationKind::Table;
+    if level.whole_row(index).is_some() && is_polled(&relation) {
+        let reason = "Its columns can be renamed without its readers being told.";
+        return Err(unsupported(format!("whole rows of {}", relation.name), reason));
+    }
+    // Keys and NOT NULL hold for the rows of partitions, but need not for those of inheritance children, and nobody makes a
+    // foreign server keep them.
+    let foreign = relation.kind == RelationKind::ForeignTable;
+    let unproven = foreign || (relation.has_children && relation.kind == RelationKind::Table);
     let (stored, computed): (Vec<&Attribute>, Vec<&Attribute>) =
         relation.columns.iter().partition(|column| column.generated != Generated::Virtual);
     for (position, column) in stored.iter().chain(&computed).enumerate() {
         scope.place((index, column.attnum), start + position);
     }
     let position = |attnum: &i16| stored.iter().position(|column| column.attnum == *attnum);
-    let keys = relation.keys.iter().filter(|_| !inherited).filter_map(|key| key.iter().map(position).collect());
+    let keys = relation.keys.iter().filter(|_| !unproven).filter_map(|key| key.iter().map(position).collect());
     let scan = Rel::Scan(Scan {
         relid,
         name: relation.name.clone(),
         keys: keys.collect(),
-        columns: stored.iter().map(|column| scan_column(column, inherited)).collect(),
+        columns: stored.iter().map(|column| scan_column(column, unproven)).collect(),
         only,
         whole: level.whole_row(index).is_some(),
     });
@@ -351,8 +357,13 @@ pub(super) fn kept(columns: &[Column]) -> impl Iterator<Item = (String, Scalar)>
     columns.iter().enumerate().map(|(i, c)| (c.name.clone(), Scalar::column(i, c.ty.clone(), c.nullable)))
 }
 
-fn scan_column(attribute: &Attribute, inherited: bool) -> ScanColumn {
-    let nullable = inherited || !attribute.not_null;
+/// It is compared with a snapshot of it.
+fn is_polled(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::ForeignTable | RelationKind::MaterializedView)
+}
+
+fn scan_column(attribute: &Attribute, unproven: bool) -> ScanColumn {
+    let nullable = unproven || !attribute.not_null;
     ScanColumn {
         attnum: attribute.attnum,
         name: Ident::new(&attribute.name),
@@ -361,19 +372,18 @@ fn scan_column(attribute: &Attribute, inherited: bool) -> ScanColumn {
     }
 }
 
-/// Only what the capture triggers see completely can be scanned.
+/// Only what the capture triggers see completely can be scanned, and what is compared with a snapshot of it.
 pub(super) fn check_kind(relation: &Relation, only: bool) -> Result<()> {
     let refused = |construct: &str, name, reason| Err(unsupported(format!("{construct} {name}"), reason));
     if relation.is_catalog {
         return refused("the system catalog", &relation.name, "Triggers cannot be created on system catalogs.");
     }
-    if relation.kind == RelationKind::MaterializedView {
-        let reason = "REFRESH MATERIALIZED VIEW replaces its rows without firing triggers.";
-        return refused("the materialized view", &relation.name, reason);
-    }
     if only && relation.has_children {
         let reason = "The rows of its children are captured together with its own.";
         return refused("ONLY of the inheritance parent", &relation.name, reason);
+    }
+    if relation.kind == RelationKind::ForeignTable {
+        return Ok(());
     }
     for member in members(relation.relid).into_iter().filter_map(Relation::load) {
         if let Some((construct, reason)) = member.uncapturable() {

@@ -75,15 +75,20 @@ pub(super) fn check_direct_reads(tree: &Rel) -> Result<()> {
     Ok(())
 }
 
-/// Whether the result can change only when a capture trigger fires: no value of the clock or the session goes into it, and
-/// every relation is a table whose triggers see all that happens to it, or a view. Triggers are not set on what the user
+/// Whether the result can change only when a buffer tells of it: no value of the clock or the session goes into it, and
+/// every relation is a table whose triggers see all that happens to it, a materialized view, or a view. Triggers are not set on what the user
 /// reaches through the rights of a view only.
 pub(super) fn are_watchable(facts: &Facts) -> bool {
     let watchable = |(relid, columns): (&u32, &BTreeSet<i16>)| {
         let Some(relation) = Relation::load(*relid) else { return false };
         let named: Vec<i16> = columns.iter().copied().filter(|attnum| *attnum > 0).collect();
-        relation.kind == RelationKind::View
-            || (super::from::check_kind(&relation, false).is_ok() && may_read(*relid, &named))
+        match relation.kind {
+            RelationKind::View => true,
+            RelationKind::ForeignTable => false,
+            // Nobody tells when its columns are renamed, which whole rows would show.
+            RelationKind::MaterializedView if columns.contains(&0) => false,
+            _ => super::from::check_kind(&relation, false).is_ok() && may_read(*relid, &named),
+        }
     };
     facts.hidden_volatility.is_none() && facts.relations.iter().all(watchable)
 }

@@ -3,7 +3,7 @@
 use crate::catalog::{self, Mode};
 use crate::config;
 use crate::import::{Imported, Summary};
-use crate::pg::relation::Relation;
+use crate::pg::relation::{Relation, RelationKind};
 
 /// Rows that a group has on average at least, where a small number of groups is worth a warning.
 const LARGE_GROUP: f64 = 10.0;
@@ -27,14 +27,19 @@ pub fn warnings(imported: &Imported, mode: Mode) -> Vec<String> {
     lines
 }
 
-/// A stream table below has the key that its query gives it; its user cannot add one.
+/// A stream table below has the key that its query gives it; its user cannot add one, nor to what is no table.
 fn keyless_sources(imported: &Imported) -> Option<String> {
     let tree = imported.tree.as_ref().ok()?;
     let mut names: Vec<String> = tree
         .scans()
         .into_iter()
         .filter(|scan| !catalog::is_stream_table(scan.relid))
-        .filter(|scan| Relation::load(scan.relid).is_some_and(|relation| relation.keys.is_empty()))
+        .filter(|scan| {
+            Relation::load(scan.relid).is_some_and(|relation| {
+                relation.keys.is_empty()
+                    && matches!(relation.kind, RelationKind::Table | RelationKind::PartitionedTable)
+            })
+        })
         .map(|scan| format!("{}.{}", scan.name.schema.0, scan.name.name.0))
         .collect();
     names.sort();

@@ -15,7 +15,7 @@ pub struct Auxiliary {
     pub purpose: String,
 }
 
-/// The columns of the state tables, then the hash by which the stream table finds rows that have no key without NULLs.
+/// The columns of the state tables and of the snapshots of polled sources, then the hash by which the stream table finds rows that have no key without NULLs.
 pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
     let prepared = refresh::load(table)?;
     let program = &prepared.program;
@@ -40,6 +40,16 @@ pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
             name: format!("{}.{}.{}", state.schema.0, state.name.0, column.name),
             ty: column.ty.sql.trim_start_matches("pg_catalog.").into(),
             purpose,
+        }));
+    }
+    for polled in &prepared.polled {
+        rows.extend(polled.columns.values().map(|scanned| Auxiliary {
+            name: format!("{}.{}.c{}", polled.snapshot.schema.0, polled.snapshot.name.0, scanned.attnum),
+            ty: scanned.column.ty.sql.trim_start_matches("pg_catalog.").into(),
+            purpose: format!(
+                "{} of {}.{} at the last look",
+                scanned.name.0, polled.source.schema.0, polled.source.name.0
+            ),
         }));
     }
     let (index, unique) = program.output_index();

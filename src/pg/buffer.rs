@@ -17,19 +17,22 @@ use crate::names;
 
 /// What a source's buffer holds between a frontier and a snapshot.
 pub struct Changes {
-    /// The rows, with exactly the buffer's columns. Without meaning when `truncated`.
+    /// The rows, with exactly the buffer's columns, or those of a source's snapshot and `w`. Without meaning when `truncated`.
     pub store: TupleStore,
     /// How many rows there are.
     pub rows: u64,
     /// One command wrote all of them.
     pub one_command: bool,
-    /// How many of them have weight -1.
-    pub deletions: u64,
     /// The source was truncated, or for another reason the rows do not tell what became of it: recompute.
     pub truncated: bool,
 }
 
 impl Changes {
+    /// The consolidated rows of a store.
+    pub fn of(store: TupleStore) -> Changes {
+        Changes { rows: store.rows(), store, one_command: true, truncated: false }
+    }
+
     /// Nothing changed.
     pub fn is_empty(&self) -> bool {
         self.rows == 0 && !self.truncated
@@ -83,7 +86,6 @@ impl<'a> Reading<'a> {
             store: unsafe { TupleStore::like((*scan.relation).rd_att) },
             rows: 0,
             one_command: true,
-            deletions: 0,
             truncated: frontier.system != snapshot::system_identifier(),
         };
         Reading { scan, frontier, changes, wanted, writer: None, snapshot: PhantomData }
@@ -115,7 +117,6 @@ impl<'a> Reading<'a> {
                 unsafe { changes.store.put(self.scan.slot) };
                 changes.rows += 1;
                 changes.one_command &= *self.writer.get_or_insert((xid, cid)) == (xid, cid);
-                changes.deletions += u64::from(weight < 0);
             }
         }
         true

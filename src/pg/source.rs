@@ -34,6 +34,19 @@ pub fn is_partitioned(relation: u32) -> bool {
     unsafe { pg_sys::get_rel_relkind(Oid::from_u32(relation)) as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
 }
 
+/// Whether the relation is a materialized view, on which there are no triggers.
+pub fn is_matview(relation: u32) -> bool {
+    // SAFETY: a look-up in the system cache.
+    unsafe { pg_sys::get_rel_relkind(Oid::from_u32(relation)) as u8 == pg_sys::RELKIND_MATVIEW }
+}
+
+/// Keeps REFRESH of the materialized view waiting until the transaction ends, after one that is under way; LOCK TABLE takes
+/// tables and views only.
+pub fn lock_matview(relation: u32) {
+    // SAFETY: waits for a lock.
+    unsafe { pg_sys::LockRelationOid(Oid::from_u32(relation), pg_sys::ShareRowExclusiveLock as i32) }
+}
+
 /// Whether the relation inherits from another one or is a partition.
 pub fn has_parent(relation: u32) -> bool {
     super::relation::has_parent(Oid::from_u32(relation))

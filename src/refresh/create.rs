@@ -4,7 +4,7 @@
 //! that fills the table is taken. A writer that was there first has committed when the lock is granted, so the snapshot
 //! sees it; one that comes later writes the buffer. Nothing falls between.
 
-use super::{full, load, prepared, storage};
+use super::{full, load, poll, prepared, storage};
 use crate::catalog::{self, Action, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
 use crate::cdc;
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ pub fn create(definition: Definition) -> Result<i64> {
         Some(_) if imported.watchable => Capture::News,
         Some(_) => Capture::Nothing,
     };
-    depend(id, &imported.sources, capture)?;
+    depend((id, relid, owner), &imported.sources, capture, &program)?;
     depend_on_keys(relid, &program);
     depend_on_functions(id, relid, &imported.functions);
     if initialize {
@@ -149,8 +149,8 @@ enum Capture {
     Nothing,
 }
 
-/// Records the sources, and captures their changes.
-fn depend(id: i64, sources: &[Source], capture: Capture) -> Result<()> {
+/// Records the sources, and captures their changes or keeps what they were.
+fn depend((id, table, owner): (i64, u32, u32), sources: &[Source], capture: Capture, program: &Program) -> Result<()> {
     let mut sources: Vec<&Source> = sources.iter().collect();
     // Locks are taken in one order, so that two creations cannot wait for each other.
     sources.sort_by_key(|source| source.relid);
@@ -165,10 +165,15 @@ fn depend(id: i64, sources: &[Source], capture: Capture) -> Result<()> {
         };
         let columns: Vec<String> =
             source.columns.iter().filter_map(|attnum| object::column_name(relid, *attnum)).collect();
-        catalog::add_dependency(id, relid, kind, &columns);
+        let snapshot = match capture {
+            Capture::Rows if kind.can_be_polled() => storage::create_snapshot(id, table, owner, relid, program)?,
+            _ => None,
+        };
+        catalog::add_dependency(id, relid, kind, &columns, snapshot);
         match capture {
             Capture::Rows if kind.can_be_captured() => cdc::capture(relid, &source.columns, id)?,
             Capture::News if kind.can_be_captured() => cdc::announce(relid, id)?,
+            Capture::Rows | Capture::News if kind == SourceType::Matview => cdc::watch(relid, id)?,
             _ => {}
         }
     }
@@ -186,9 +191,11 @@ fn fill(id: i64) -> Result<()> {
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
         let _writes = InternalWrites::allow(table.relid);
+        poll::fill(&table, &snapshot)?;
         full::recompute(&table, &snapshot)?
     };
     let prepared = load(&table)?;
+    poll::analyze(&prepared);
     frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
     catalog::save_refresh(id, &frontier, Action::Full.as_str(), None)?;

@@ -4,7 +4,7 @@
 //!    transaction itself wrote.
 //! 2. Look into each source's buffer for a row that the old frontier does not contain. None: nothing is written or locked.
 //! 3. Lock the catalog row; another session that holds it is refreshing, and that is reported, not waited for. Read on.
-//! 4. Choose differential or full. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
+//!    Sources that nothing captures are compared with what they were ([`poll`]). 4. Choose differential or full. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
 //!    transaction as the rows. 7. History; and buffer rows that every reader has seen are removed.
 //!
 //! **Why S may be older than the lock.** Contents and frontier change together, in a transaction that holds the row's lock,
@@ -17,6 +17,7 @@
 
 mod create;
 mod full;
+mod poll;
 mod prepared;
 mod stages;
 mod storage;
@@ -66,10 +67,12 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
     let started = clock::now();
     let seen = catalog::by_id(id)?.ok_or_else(|| Error::NotFound(id.to_string()))?;
     may_refresh(&seen)?;
+    let edges = catalog::sources_of(id)?;
     let snapshot = Snapshot::take().advanced();
-    let mut pending = pending(&seen, &snapshot)?;
+    let mut pending = pending(&seen, &edges, &snapshot);
     if let Some(pending) = &mut pending
         && !moves_by_itself(&seen)
+        && !asks(&edges)
         && !pending.any()?
     {
         return Ok(Outcome::Unchanged);
@@ -80,7 +83,7 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
         Some(pending) if usable_frontier(&table) == usable_frontier(&seen) => {
             may_refresh(&table)?;
             let changes = pending.read()?;
-            apply(&table, &snapshot, Some(changes), (started, initiator))
+            apply((&table, &edges), &snapshot, Some(changes), (started, initiator))
         }
         _ => refresh_at(&table, &Snapshot::take(), initiator),
     }
@@ -116,8 +119,9 @@ pub fn is_behind(table: &StreamTable) -> Result<bool> {
     if moves_by_itself(table) {
         return Ok(true);
     }
-    let (Some(frontier), Some(sources)) = (usable_frontier(table), watched(table)?) else { return Ok(true) };
-    match Pending::new(sources, frontier, &Snapshot::take(), wanted(table)).any() {
+    let edges = catalog::sources_of(table.id)?;
+    let (Some(frontier), Some(sources)) = (usable_frontier(table), watched(table, &edges)) else { return Ok(true) };
+    match Pending::new(sources, frontier, &Snapshot::take()).any() {
         Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => Ok(true),
         answer => answer,
     }
@@ -141,31 +145,29 @@ fn moves_by_itself(table: &StreamTable) -> bool {
     usable_frontier(table).is_some_and(|frontier| frontier.clock.is_some())
 }
 
-/// The sources, if their buffers tell whenever the result of the query may have changed.
-fn watched(table: &StreamTable) -> Result<Option<Vec<u32>>> {
-    let edges = catalog::sources_of(table.id)?;
-    let unannounced = edges.iter().any(Dependency::is_unannounced);
-    let sources: Vec<u32> = edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect();
+/// Some source has to be asked whether it changed.
+fn asks(edges: &[Dependency]) -> bool {
+    edges.iter().any(|edge| edge.snapshot.is_some() && !edge.captured)
+}
+
+/// The captured sources and what is wanted of their buffers, if these, and looking at the other sources, tell whenever the
+/// result of the query may have changed. A query without a delta has no use for rows; a polled source has none.
+fn watched(table: &StreamTable, edges: &[Dependency]) -> Option<Vec<(u32, Wanted)>> {
+    let unannounced = edges.iter().any(|edge| edge.is_unannounced() && edge.snapshot.is_none());
+    let wanted = |edge: &Dependency| match table.refusal.is_some() || edge.snapshot.is_some() {
+        true => (edge.source, Wanted::News),
+        false => (edge.source, Wanted::Rows),
+    };
+    let sources: Vec<(u32, Wanted)> = edges.iter().filter(|edge| edge.captured).map(wanted).collect();
     // Without a delta and without a captured source, the query follows something else, such as the clock.
-    Ok((!unannounced && (table.refusal.is_none() || !sources.is_empty())).then_some(sources))
-}
-
-fn captured(table: &StreamTable) -> Result<Vec<u32>> {
-    Ok(catalog::sources_of(table.id)?.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect())
-}
-
-/// A query without a delta has no use for rows.
-fn wanted(table: &StreamTable) -> Wanted {
-    if table.refusal.is_some() { Wanted::News } else { Wanted::Rows }
+    (!unannounced && (table.refusal.is_none() || !sources.is_empty())).then_some(sources)
 }
 
 /// What the buffers hold for the stream table; `None` when it is recomputed whatever they hold.
-fn pending<'a>(table: &'a StreamTable, snapshot: &'a Snapshot) -> Result<Option<Pending<'a>>> {
-    match (usable_frontier(table), watched(table)?) {
-        (Some(frontier), Some(sources)) if table.mode != Mode::Full => {
-            Ok(Some(Pending::new(sources, frontier, snapshot, wanted(table))))
-        }
-        _ => Ok(None),
+fn pending<'a>(table: &'a StreamTable, edges: &[Dependency], snapshot: &'a Snapshot) -> Option<Pending<'a>> {
+    match (usable_frontier(table), watched(table, edges)) {
+        (Some(frontier), Some(sources)) if table.mode != Mode::Full => Some(Pending::new(sources, frontier, snapshot)),
+        _ => None,
     }
 }
 
@@ -174,13 +176,14 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
-    let changes = pending(table, snapshot)?.map(Pending::read).transpose()?;
-    apply(table, snapshot, changes, (started, initiator))
+    let edges = catalog::sources_of(table.id)?;
+    let changes = pending(table, &edges, snapshot).map(Pending::read).transpose()?;
+    apply((table, &edges), snapshot, changes, (started, initiator))
 }
 
 /// Brings the stream table to `snapshot`, given all changes since its frontier; `None` recomputes, whatever they are.
 fn apply(
-    table: &StreamTable,
+    (table, edges): (&StreamTable, &[Dependency]),
     snapshot: &Snapshot,
     changes: Option<Vec<(u32, Changes)>>,
     (started, initiator): (TimestampWithTimeZone, Initiator),
@@ -190,16 +193,18 @@ fn apply(
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    let still = changes.as_ref().is_some_and(Vec::is_empty);
+    let sources: Vec<u32> = match &changes {
+        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
+        None => edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect(),
+    };
+    let changes = poll::look(table, edges, snapshot, changes)?;
+    // What a buffer told of is consumed, also where it made no difference.
+    let still = changes.as_ref().is_some_and(Vec::is_empty) && sources.is_empty();
     if still && !moves_by_itself(table) {
         return Ok(Outcome::Unchanged);
     }
-    let sources = match &changes {
-        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
-        None => captured(table)?,
-    };
     let changes = changes.unwrap_or_default();
-    let wanted = choose(table, old.is_some(), &changes);
+    let wanted = choose((table, edges), old.is_some(), &changes);
     let (method, (inserted, deleted)) = attempt(table, &changes, snapshot, wanted)?;
     let prepared = load(table)?;
     if still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
@@ -264,7 +269,7 @@ fn run(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot, met
 
 /// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO as the policy
 /// decides.
-fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -> Method {
+fn choose((table, edges): (&StreamTable, &[Dependency]), has_frontier: bool, changes: &[(u32, Changes)]) -> Method {
     let truncated = changes.iter().any(|(_, read)| read.truncated);
     if !has_frontier || truncated || table.refusal.is_some() || table.mode == Mode::Full {
         return Method::Full;
@@ -272,9 +277,11 @@ fn choose(table: &StreamTable, has_frontier: bool, changes: &[(u32, Changes)]) -
     if table.mode != Mode::Auto {
         return Method::Differential;
     }
+    let stored =
+        |source: u32| edges.iter().find(|edge| edge.source == source).and_then(|edge| edge.snapshot).unwrap_or(source);
     let facts = Facts {
         changed_rows: changes.iter().map(|(_, read)| read.rows).sum(),
-        source_rows: changes.iter().map(|(source, _)| object::estimated_rows(*source)).sum(),
+        source_rows: changes.iter().map(|(source, _)| object::estimated_rows(stored(*source))).sum(),
         truncated,
     };
     let strategy = match config::refresh_strategy() {

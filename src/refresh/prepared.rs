@@ -11,7 +11,7 @@ use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
-use pgtrickle_engine::delta::{Leaf, Program, Storage};
+use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::Ident;
 use std::cell::RefCell;
@@ -32,6 +32,8 @@ pub enum Step {
     Fill { stage: usize },
     /// Empty the state of an inner stage.
     Clear { stage: usize },
+    /// Bring the snapshot of a polled source up to date.
+    Look { source: u32, stored_size: u32 },
     /// Make the stream table equal to the last stage's content.
     Recompute,
 }
@@ -40,6 +42,8 @@ pub enum Step {
 pub struct Prepared {
     pub program: Program,
     pub storage: Storage,
+    /// The sources of which the scans read snapshots.
+    pub polled: Vec<Polled>,
     relid: u32,
     states: Vec<u32>,
     functions: Vec<Function>,
@@ -95,10 +99,12 @@ impl Prepared {
         if let Some(error) = failure {
             return Err(error);
         }
+        let polled = polled(&program, table.id)?;
+        program.for_each_scan(|scan| bind(scan, &polled));
         let storage = storage(table.relid, &states)?;
         let functions = catalog::functions_of(table.relid)?.into_iter();
         let functions = functions.map(|called| Function { called, version: function::version(called.oid) }).collect();
-        Ok(Prepared { program, storage, relid: table.relid, states, functions, statements: RefCell::default() })
+        Ok(Prepared { program, storage, polled, relid: table.relid, states, functions, statements: RefCell::default() })
     }
 
     /// Whether the names in the statements are still those of the relations and columns that they were made for, and the
@@ -106,7 +112,12 @@ impl Prepared {
     fn is_current(&self, table: &StreamTable) -> Result<bool> {
         let bound = |scan: &pgtrickle_engine::query::Scan| {
             let mut now = scan.clone();
-            rebind(&mut now).map(|()| now == *scan)
+            rebind(&mut now)?;
+            let followed = self.polled.iter().find(|polled| polled.relid == scan.relid).is_none_or(|polled| {
+                polled.source == now.name && now.columns.iter().all(|c| polled.columns.get(&c.attnum) == Some(c))
+            });
+            bind(&mut now, &self.polled);
+            Ok::<bool, Error>(followed && now == *scan)
         };
         for scan in self.program.stages.iter().flat_map(|stage| stage.body.scans()) {
             if !bound(scan)? {
@@ -157,9 +168,15 @@ impl Prepared {
     /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
     /// factor of four.
     pub fn stored_size(&self) -> u32 {
-        let sources = self.program.sources().into_iter();
+        let polled = |source: &u32| self.polled.iter().all(|polled| polled.relid != *source);
+        let sources = self.program.sources().into_iter().filter(polled).chain(self.snapshots());
         let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
         relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
+    }
+
+    /// The tables that hold what polled sources were.
+    fn snapshots(&self) -> impl Iterator<Item = u32> {
+        self.polled.iter().filter_map(|polled| object::oid(&polled.snapshot))
     }
 
     fn text(&self, step: &Step) -> String {
@@ -171,6 +188,11 @@ impl Prepared {
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
             Step::Fill { stage } => self.program.fill(*stage, &self.storage),
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
+            Step::Look { source, .. } => self
+                .polled
+                .iter()
+                .find(|polled| polled.relid == *source)
+                .map_or_else(|| unreachable!("only polled sources are looked at"), Polled::look),
             Step::Recompute => self.program.recompute(&self.storage),
         }
     }
@@ -201,6 +223,25 @@ fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
     }
     scan.name = name;
     Ok(())
+}
+
+/// The polled sources of a program whose scans name the sources themselves.
+fn polled(program: &Program, id: i64) -> Result<Vec<Polled>> {
+    let edges = catalog::sources_of(id)?.into_iter();
+    let snapshots = edges.filter_map(|edge| Some((edge.source, edge.snapshot?)));
+    let missing = |relid| Error::Internal(format!("relation {relid} of a stream table is gone"));
+    let found = snapshots.map(|(source, snapshot)| {
+        let snapshot = object::name(snapshot).ok_or_else(|| missing(snapshot))?;
+        Ok(Polled::of(program, source, snapshot))
+    });
+    found.filter_map(Result::transpose).collect()
+}
+
+/// Has the scan of a polled source read its snapshot.
+fn bind(scan: &mut pgtrickle_engine::query::Scan, polled: &[Polled]) {
+    if let Some(polled) = polled.iter().find(|polled| polled.relid == scan.relid) {
+        polled.bind(scan);
+    }
 }
 
 fn storage(relid: u32, states: &[u32]) -> Result<Storage> {

@@ -1,12 +1,12 @@
 //! The tables of a stream table: the table itself, owned by its creator like any other, and the state tables of its inner
-//! stages in `pgtrickle_state`, owned by the same role and dropped with it.
+//! stages in `pgtrickle_state`, owned by the same role and dropped with it, as are the snapshots of polled sources.
 
 use crate::error::{Error, Result};
 use crate::names;
 use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::utility::run;
-use pgtrickle_engine::delta::{Program, StageKind, Storage};
+use pgtrickle_engine::delta::{Polled, Program, StageKind, Storage};
 use pgtrickle_engine::sql::{Ident, QualifiedName, list};
 
 /// Creates the table as the current role, with exactly the query's columns and the index of its identity.
@@ -44,6 +44,20 @@ pub(super) fn create_states(id: i64, relid: u32, owner: u32, program: &Program) 
         relids.push(created);
     }
     Ok(relids)
+}
+
+/// Creates the table in which the stream table `id`, stored in `relid` and owned by `owner`, keeps what `source` was.
+pub(super) fn create_snapshot(id: i64, relid: u32, owner: u32, source: u32, program: &Program) -> Result<Option<u32>> {
+    let table = names::snapshot_table(id, source);
+    let Some(polled) = Polled::of(program, source, table.clone()) else { return Ok(None) };
+    let _elevated = RunAs::extension();
+    let role = object::role_name(owner).ok_or_else(|| Error::Internal(format!("role {owner} is gone")))?;
+    run(&format!("CREATE TABLE {table} AS {} WITH NO DATA", polled.definition()));
+    polled.indexes(program).iter().for_each(|index| run(&format!("CREATE INDEX ON {table} {index}")));
+    run(&format!("ALTER TABLE {table} OWNER TO {role}"));
+    let created = object::oid(&table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
+    object::drop_with(created, relid);
+    Ok(Some(created))
 }
 
 /// Refuses direct writes to the stream table.

@@ -221,12 +221,11 @@ fn announcements_beside_rows(db: &mut Database) {
 
 fn recomputed_always_when_nobody_tells(db: &mut Database) {
     sources(db);
-    db.run("CREATE UNLOGGED TABLE scratch (v int); CREATE MATERIALIZED VIEW m AS SELECT v FROM t");
+    db.run("CREATE UNLOGGED TABLE scratch (v int)");
     let queries = [
         "SELECT id, hash_record(t) AS r, now() - now() AS zero FROM t",
         "SELECT hash_record(t) AS r, current_date - current_date AS zero FROM t",
         "SELECT hash_record(t) AS r, scratch.v FROM t, scratch",
-        "SELECT hash_record(t) AS r, m.v FROM t, m",
         "SELECT now() - now() AS zero",
     ];
     for (number, query) in queries.into_iter().enumerate() {

@@ -61,12 +61,15 @@ fn a_query_that_is_recomputed_is_validated(db: &mut Database) {
     tables(db);
     db.run("CREATE MATERIALIZED VIEW m AS SELECT k FROM t");
     let rows = validated(db, "SELECT k FROM m");
+    assert_eq!(rows[0], "resolved_refresh_mode|DIFFERENTIAL|INFO");
+    assert_eq!(rows[1], "matview_or_foreign_table|\"public\".\"m\"|WARNING");
+    db.run("CREATE UNLOGGED TABLE scratch (k int)");
+    let rows = validated(db, "SELECT k FROM scratch");
     assert_eq!(rows[0], "resolved_refresh_mode|FULL|INFO");
     assert!(
-        rows[1].starts_with("unsupported_construct|the materialized view \"public\".\"m\": ")
+        rows[1].starts_with("unsupported_construct|the unlogged table \"public\".\"scratch\": ")
             && rows[1].ends_with("|WARNING")
     );
-    assert_eq!(rows[2], "matview_or_foreign_table|\"public\".\"m\"|WARNING");
     let rows = validated(db, "SELECT id, current_setting('block_size') AS size FROM t");
     assert_eq!(rows[0], "resolved_refresh_mode|FULL|INFO");
     assert_eq!(rows.last().map(String::as_str), Some("volatility|STABLE|INFO"));

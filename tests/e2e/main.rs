@@ -17,6 +17,7 @@ mod lifecycle;
 mod monitoring;
 mod ownership;
 mod partitions;
+mod polled;
 mod races;
 mod recovery;
 mod scheduler;
@@ -39,6 +40,7 @@ fn main() {
         ddl::TESTS,
         changed_functions::TESTS,
         partitions::TESTS,
+        polled::TESTS,
         complexity::TESTS,
         documentation::TESTS,
         support_matrix::TESTS,

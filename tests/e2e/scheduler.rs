@@ -6,6 +6,8 @@ tests![scheduled:
     changes_arrive_by_themselves,
     every_mode_is_scheduled,
     a_replaced_function_is_scheduled,
+    a_materialized_view_announces_its_refresh,
+    a_foreign_table_is_looked_at,
     the_clock_needs_no_writer,
     what_is_recomputed_waits_for_a_change,
     a_chain_arrives_by_itself,
@@ -60,6 +62,30 @@ fn a_replaced_function_is_scheduled(db: &mut Database) {
     db.stream_with("multiples", "SELECT times(v) AS v FROM t", "schedule => '100ms'");
     db.run(&times(4));
     wait_until("the rows are computed anew", || db.number("SELECT sum(v) FROM multiples") == 12);
+}
+
+fn a_materialized_view_announces_its_refresh(db: &mut Database) {
+    db.run("CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2); CREATE MATERIALIZED VIEW m AS SELECT v FROM t");
+    db.stream_with("sums", "SELECT sum(v) AS s FROM m", "refresh_mode => 'DIFFERENTIAL'");
+    db.run("INSERT INTO t VALUES (3); REFRESH MATERIALIZED VIEW m");
+    wait_until("the sum follows", || db.number("SELECT s FROM sums") == 6);
+}
+
+fn a_foreign_table_is_looked_at(db: &mut Database) {
+    let options = format!("host '{}', dbname '{}'", db.server().socket().display(), db.name());
+    db.run("CREATE EXTENSION postgres_fdw; CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2)");
+    db.run(&format!("CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})"));
+    db.run("CREATE USER MAPPING FOR CURRENT_USER SERVER here OPTIONS (user 'postgres')");
+    db.run("CREATE FOREIGN TABLE f (v int) SERVER here OPTIONS (table_name 't')");
+    db.stream_with("sums", "SELECT sum(v) AS s FROM f", "schedule => '100ms', refresh_mode => 'DIFFERENTIAL'");
+    for sum in [6, 9] {
+        db.run("INSERT INTO t VALUES (3)");
+        wait_until("the sum follows", || db.number("SELECT s FROM sums") == sum);
+    }
+    assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_refresh_history"), 3, "looking alone is not recorded");
+    assert!(
+        !db.holds("SELECT bool_or(severity <> 'OK') FROM pgtrickle.health_check() WHERE check_name = 'stale_tables'")
+    );
 }
 
 fn every_mode_is_scheduled(db: &mut Database) {

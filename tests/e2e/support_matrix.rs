@@ -38,12 +38,12 @@ const CHANGES: [&str; 6] = [
      INSERT INTO capitals VALUES (NULL, NULL, NULL); INSERT INTO places VALUES (1, 'Lyon'); INSERT INTO scratch VALUES (2)",
     "UPDATE orders SET customer = customer + 1, amount = amount + 3 WHERE id % 4 = 0;
      UPDATE customers SET country = 'fr' WHERE country IS NULL OR id = 1; UPDATE clicks SET page = page + 1 WHERE country = 'de';
-     UPDATE readings SET site = 'a' WHERE site = 'b'; UPDATE places SET city = 'Nice' WHERE id = 1; UPDATE scratch SET id = 3",
+     UPDATE readings SET site = 'a' WHERE site = 'b'; UPDATE places SET city = 'Nice' WHERE id = 1; UPDATE scratch SET id = 3; REFRESH MATERIALIZED VIEW pages",
     "DELETE FROM orders WHERE amount > 8 OR customer IS NULL; DELETE FROM customers WHERE id IN (2, 20);
      DELETE FROM clicks WHERE page IS NULL OR page = 2; DELETE FROM readings WHERE value < 5; DELETE FROM capitals WHERE id = 2",
     "UPDATE orders SET id = id + 100, price = price * 1.00, tags = '{x}', lines = lines || lines, placed = now() - interval '2 days' WHERE id < 12;
-     UPDATE customers SET vip = NOT vip, name = name || '!'; UPDATE clicks SET country = NULL WHERE country = 'fr'",
-    "DELETE FROM orders; DELETE FROM clicks; DELETE FROM readings; DELETE FROM places; DELETE FROM scratch",
+     UPDATE customers SET vip = NOT vip, name = name || '!'; UPDATE clicks SET country = NULL WHERE country = 'fr'; REFRESH MATERIALIZED VIEW pages",
+    "DELETE FROM orders; DELETE FROM clicks; DELETE FROM readings; DELETE FROM places; DELETE FROM scratch; REFRESH MATERIALIZED VIEW pages",
     "DELETE FROM customers WHERE id > 4; INSERT INTO orders VALUES (1, 1, 2, 1.5, now(), '{a}', '[{}]'), (2, 3, 2, 1.5, now(), NULL, NULL);
      INSERT INTO clicks VALUES ('fr', 3), (NULL, 2), ('de', 2), ('de', 2); INSERT INTO places VALUES (5, 'Rome')",
 ];

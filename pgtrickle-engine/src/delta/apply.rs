@@ -201,7 +201,7 @@ impl Program {
 
 /// The WITH list that applies the consolidated Z-set `rows`, its name `d`, to the bag in `table` with the columns `names`:
 /// `w` > 0 inserts that many copies (`y`), `w` < 0 deletes that many of the rows with the same image (`x`).
-fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
+pub(super) fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
     let width = names.len();
     let numbered = list((0..width).map(column));
     let stored_hash = row("pgtrickle.row_hash", "s", names.iter());

@@ -14,6 +14,7 @@ pub mod apply;
 mod key;
 pub mod limit;
 pub mod operator;
+pub mod polled;
 mod probes;
 pub mod stage;
 pub mod zset;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 pub use apply::Identity;
+pub use polled::Polled;
 pub use stage::{Stage, StageKind};
 
 /// What a stage reads: a source, or the stored result of an earlier stage.

@@ -1,8 +1,8 @@
-//! The indexes that readers of a state table look rows up by.
+//! The indexes that readers of a state table, or of the snapshot of a source, look rows up by.
 //!
 //! A join probes each of its inputs by the columns that it equates with another input's; a keyed recomputation probes its
-//! input by the partition, a group that is computed anew its rows by the grouping columns. Where such columns are a state table's own, an index on them keeps the cost of a change from
-//! growing with the state. Identity needs another index where keys can be NULL (`super::key`), and that one serves no
+//! input by the partition, a group that is computed anew its rows by the grouping columns. Where such columns are a state
+//! table's own, an index on them keeps the cost of a change from growing with the state. Identity needs another index where keys can be NULL (`super::key`), and that one serves no
 //! join. An entry of a btree has at most a third of a page, so values that can be longer get a hash index, which holds no
 //! values; NULLs are not in it.
 
@@ -11,15 +11,38 @@ use crate::query::{Column, Rel, Scalar};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Columns of the stored result of a stage.
-type Probe = (usize, BTreeSet<usize>);
+/// What is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Probed {
+    /// The stored result of a stage; its columns by position.
+    Stage(usize),
+    /// A source; its columns by attribute number.
+    Source(u32),
+}
+
+/// Columns of a relation.
+type Probe = (Probed, BTreeSet<usize>);
 
 impl Program {
     /// Each index, besides that of its identity, that the stored result of the inner stage `stage` needs: what follows
     /// the table in CREATE INDEX.
     pub fn probes(&self, stage: usize) -> Vec<String> {
+        let columns = self.stages[stage].columns();
+        let probes = self.lookups(Probed::Stage(stage), |position| columns.get(position).cloned());
+        let (identity, _) = self.stages[stage].index().unwrap_or_default();
+        let served = |names: &String| identity == *names || identity.starts_with(&format!("{names}, "));
+        probes.into_iter().filter(|(names, _)| !served(names)).filter_map(|(_, index)| index).collect()
+    }
+
+    /// Likewise for the relation `probed`, of which `column` knows the columns.
+    pub(super) fn probes_of(&self, probed: Probed, column: impl Fn(usize) -> Option<Column>) -> Vec<String> {
+        self.lookups(probed, column).into_iter().filter_map(|(_, index)| index).collect()
+    }
+
+    /// By which columns `probed` is looked up, and the index that serves it.
+    fn lookups(&self, probed: Probed, column: impl Fn(usize) -> Option<Column>) -> BTreeSet<(String, Option<String>)> {
         let mut found = Vec::new();
-        for reader in &self.stages[stage + 1..] {
+        for reader in &self.stages {
             match &reader.kind {
                 StageKind::Keyed(keyed) => add(&reader.body, &keyed.partition, &mut found),
                 StageKind::Aggregate(state) if state.recomputes() => {
@@ -30,21 +53,18 @@ impl Program {
             }
             in_joins(&reader.body, &mut found);
         }
-        let columns = self.stages[stage].columns();
-        let (identity, _) = self.stages[stage].index().unwrap_or_default();
-        let mut probes = BTreeSet::new();
-        for (_, probe) in found.into_iter().filter(|(of, _)| *of == stage) {
-            let probed: Vec<&Column> = probe.iter().map(|position| &columns[*position]).collect();
-            let names = list(probed.iter().map(|column| Ident::new(&column.name)));
-            if identity != names && !identity.starts_with(&format!("{names}, ")) {
-                probes.extend(index(&probed, &names));
-            }
-        }
-        probes.into_iter().collect()
+        let own = found.into_iter().filter(|(of, _)| *of == probed);
+        own.map(|(_, probe)| {
+            let columns: Vec<Column> = probe.iter().filter_map(|position| column(*position)).collect();
+            let names = list(columns.iter().map(|column| Ident::new(&column.name)));
+            let index = index(&columns, &names);
+            (names, index)
+        })
+        .collect()
     }
 }
 
-fn index(columns: &[&Column], names: &str) -> Option<String> {
+fn index(columns: &[Column], names: &str) -> Option<String> {
     match columns.iter().find(|column| !SHORT.contains(&column.ty.oid)) {
         None => Some(format!("({names})")),
         Some(long) => long.ty.hash.then(|| format!("USING hash ({})", Ident::new(&long.name))),
@@ -83,22 +103,23 @@ fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {
     }
 }
 
-/// A lookup of `rel` by `columns`: those of them that are columns of a stored result.
+/// A lookup of `rel` by `columns`: those of them that are columns of a stored result or of a source.
 fn add(rel: &Rel, columns: &[usize], found: &mut Vec<Probe>) {
     if let Rel::UnionAll { inputs, .. } = rel {
         return inputs.iter().for_each(|input| add(input, columns, found));
     }
-    let mut stages: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for (stage, column) in columns.iter().filter_map(|column| origin(rel, *column)) {
-        stages.entry(stage).or_default().insert(column);
+    let mut relations: BTreeMap<Probed, BTreeSet<usize>> = BTreeMap::new();
+    for (probed, column) in columns.iter().filter_map(|column| origin(rel, *column)) {
+        relations.entry(probed).or_default().insert(column);
     }
-    found.extend(stages);
+    found.extend(relations);
 }
 
-/// The stage and column of it that `column` of `rel` is, unchanged.
-fn origin(rel: &Rel, column: usize) -> Option<(usize, usize)> {
+/// The relation and column of it that `column` of `rel` is, unchanged.
+fn origin(rel: &Rel, column: usize) -> Option<(Probed, usize)> {
     match rel {
-        Rel::Stage { stage, .. } => Some((*stage, column)),
+        Rel::Stage { stage, .. } => Some((Probed::Stage(*stage), column)),
+        Rel::Scan(scan) => Some((Probed::Source(scan.relid), usize::try_from(scan.columns.get(column)?.attnum).ok()?)),
         Rel::Filter { input, .. } => origin(input, column),
         Rel::Project { input, outputs } => origin(input, outputs[column].1.as_column()?),
         Rel::Join { .. } | Rel::OuterJoin { .. } | Rel::SemiJoin { .. } | Rel::Expand { .. } => {
