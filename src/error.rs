@@ -53,6 +53,9 @@ pub enum Error {
     /// The change that was asked for would make `reader` wrong, for the `reason`.
     #[error("cannot alter {source_name} this way because stream table {reader} reads it")]
     SourceInUse { source_name: String, reader: String, reason: String },
+    /// Text that is cast to a date.
+    #[error("the text \"{0}\" names a moment that moves on")]
+    MovingText(String),
     #[error("permission denied for table {0}")]
     Unreadable(String),
     #[error("the changes do not fit the contents of stream table {0}")]
@@ -79,6 +82,7 @@ impl Error {
             Error::Unsupported { .. }
             | Error::Refused { .. }
             | Error::NotAvailable { .. }
+            | Error::MovingText(_)
             | Error::SourceInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded | Error::Mismatch(_) => {
@@ -111,6 +115,7 @@ impl Error {
         match self {
             Error::Unsupported { reason, .. } | Error::Refused { reason, .. } => Some(reason.clone()),
             Error::SourceInUse { reason, .. } => Some(reason.clone()),
+            Error::MovingText(_) => Some("The date that a stream table made of it would be wrong tomorrow.".into()),
             Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
@@ -157,6 +162,7 @@ impl Error {
             Error::SourceInUse { .. } => {
                 "Drop the stream table, alter its source, and create the stream table again.".into()
             }
+            Error::MovingText(_) => "Store a date instead, or exclude such text by a condition in WHERE.".into(),
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),

@@ -6,6 +6,7 @@ mod arguments;
 mod ddl;
 mod lifecycle;
 mod reports;
+mod text;
 
 use pgrx::prelude::*;
 

@@ -14,7 +14,7 @@ use crate::pg::grouping::{Call, Grouped};
 use crate::pg::nodes::{Expr, Target};
 use crate::pg::types;
 use pgtrickle_engine::query::rewrite::distinct_calls::recompute_together;
-use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Scalar};
+use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Rel, Scalar};
 
 /// The groups of `from` that HAVING keeps, and the targets over them. The second level is the first one as it is seen above
 /// the grouping.
@@ -25,6 +25,10 @@ pub(super) fn import<'a>(
     mut from: From<'a>,
 ) -> Result<(From<'a>, Vec<Target<'a>>)> {
     let Grouped { keys, dependent, calls, groupings, targets, having, .. } = grouped;
+    // One group, of which nothing is asked but that it is there: it is, whatever the rows are.
+    if keys.is_empty() && dependent.is_empty() && calls.is_empty() {
+        from.rel = Rel::unit();
+    }
     let (key_entry, dependent_entry, call_entry) = (grouped.key_entry, grouped.dependent_entry, grouped.call_entry);
     let mut above = Scope::new(importer.deparser(level.query, &[dependent.len(), calls.len(), groupings.len()]), level);
     let placed = [

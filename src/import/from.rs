@@ -91,22 +91,73 @@ impl<'a> Item<'a> {
 
     /// One relation: the inner join of the inputs under the conditions.
     fn joined(self, importer: &Importer, level: &Level<'_, 'a>, scope: &mut Scope<'a>) -> Result<Rel> {
-        let mut rels = Vec::new();
+        let mut parts = Vec::new();
+        let mut width = 0;
         for input in self.inputs {
-            match input {
-                Input::Rel(rel) => rels.push(rel),
+            let own = width..width + input.width();
+            width = own.end;
+            let (rel, before) = match input {
+                Input::Rel(rel) => (rel, Vec::new()),
                 Input::Lateral(item) => {
                     let item = moved(item, self.start)?;
-                    rels = vec![Rel::Expand { input: Box::new(cross(rels)), item, on: Vec::new(), outer: false }];
+                    let left = gather(&mut parts, &scalar::columns(&item.text));
+                    let text = scalar::remap(&item.text, |place| left.position(place));
+                    let item = rel::Item { text, ..item };
+                    (Rel::Expand { input: Box::new(left.rel), item, on: Vec::new(), outer: false }, left.places)
                 }
                 Input::Applied(right) => {
-                    let right = moved_rel(right, self.start)?;
-                    rels = vec![applied(cross(rels), right, Vec::new(), false)];
+                    let mut right = moved_rel(right, self.start)?;
+                    let mut read = Vec::new();
+                    right.for_each_outer(1, &mut |place| read.push(*place));
+                    let left = gather(&mut parts, &read);
+                    right.for_each_outer(1, &mut |place| *place = left.position(*place));
+                    (applied(left.rel, right, Vec::new(), false), left.places)
                 }
-            }
+            };
+            parts.push(Part { rel, places: before.into_iter().chain(own).collect() });
         }
-        link::filter(importer, level, scope, cross(rels), self.start, self.conditions)
+        let all = Part::cross(parts);
+        if all.places.iter().copied().eq(0..width) {
+            return link::filter(importer, level, scope, all.rel, self.start, self.conditions);
+        }
+        let conjuncts = self.conditions.into_iter().flat_map(Expr::conjuncts);
+        let (linked, plain): (Vec<_>, Vec<_>) = conjuncts.partition(|conjunct| link::has_link(level, *conjunct));
+        let plain = predicates(plain, scope, self.start)?;
+        let plain = plain.iter().map(|predicate| predicate.remap(|place| all.position(place))).collect();
+        let columns = all.rel.columns();
+        let output = |place: usize| {
+            let position = all.position(place);
+            let Column { name, ty, nullable } = columns[position].clone();
+            (name, Scalar::column(position, ty, nullable))
+        };
+        let outputs = (0..width).map(output).collect();
+        let rel = Rel::Project { outputs, input: Box::new(link::with_predicates(all.rel, plain)) };
+        link::filter(importer, level, scope, rel, self.start, linked)
     }
+}
+
+/// Inputs of a join that are joined already: those that are computed from others are computed from no more than they read,
+/// for what joins them is known only when all are there.
+struct Part {
+    rel: Rel,
+    /// Where its columns stand among those of the join.
+    places: Vec<usize>,
+}
+
+impl Part {
+    fn position(&self, place: usize) -> usize {
+        self.places.iter().position(|other| *other == place).unwrap_or_default()
+    }
+
+    fn cross(parts: Vec<Part>) -> Part {
+        let places = parts.iter().flat_map(|part| part.places.iter().copied()).collect();
+        Part { rel: cross(parts.into_iter().map(|part| part.rel).collect()), places }
+    }
+}
+
+/// Takes the parts that have some of the columns.
+fn gather(parts: &mut Vec<Part>, read: &[usize]) -> Part {
+    Part::cross(parts.extract_if(.., |part| part.places.iter().any(|place| read.contains(place))).collect())
 }
 
 /// All pairs of rows; one row without columns when there is nothing.

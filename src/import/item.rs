@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::pg::computed::{Computed, FunctionCall, Rows, collate_clause};
 use crate::pg::nodes::Expr;
 use pgtrickle_engine::query::{Column, DataType, Fragment, Item, Rel, Scalar};
+use pgtrickle_engine::sql::Ident;
 
 /// The item, over the columns that `scope` finds, and the numbers of its columns in the range table.
 pub(super) fn of<'a>(scope: &Scope<'a>, computed: Computed<'a>) -> Result<(Item, Vec<i16>)> {
@@ -66,8 +67,10 @@ fn functions<'a>(scope: &Scope<'a>, calls: Vec<FunctionCall<'a>>, ordinality: bo
         }
         let mut text = scope.fragments(call.expr)?;
         if !call.definitions.is_empty() {
-            let definition = |(i, ty): (usize, &DataType)| format!("d{} {}{}", i + 1, ty.sql, collate_clause(ty));
-            let definitions: Vec<String> = call.definitions.iter().enumerate().map(definition).collect();
+            // Functions such as jsonb_to_record() go by the names.
+            let definition =
+                |(name, ty): &(String, DataType)| format!("{} {}{}", Ident::new(name), ty.sql, collate_clause(ty));
+            let definitions: Vec<String> = call.definitions.iter().map(definition).collect();
             text.push(Fragment::Text(format!(" AS ({})", definitions.join(", "))));
         }
         Ok(text)

@@ -57,11 +57,13 @@ pub(super) fn values<'a>(
     Ok(rel)
 }
 
-fn has_link(level: &Level<'_, '_>, expr: Expr<'_>) -> bool {
+/// The expression uses a sub-select.
+pub(super) fn has_link(level: &Level<'_, '_>, expr: Expr<'_>) -> bool {
     !level.links.is_empty() && expr.variables().columns.iter().any(|(entry, _)| *entry == level.link_entry)
 }
 
-fn with_predicates(rel: Rel, predicates: Vec<Scalar>) -> Rel {
+/// `rel` under predicates over its columns.
+pub(super) fn with_predicates(rel: Rel, predicates: Vec<Scalar>) -> Rel {
     match rel {
         rel if predicates.is_empty() => rel,
         Rel::Join { inputs, predicates: mut below } => {

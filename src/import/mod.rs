@@ -105,7 +105,7 @@ pub fn import(query: &str) -> Result<Imported> {
         let sources = sources::of(&analysed.facts, tree.as_ref().ok());
         let functions = analysed.facts.functions.iter().copied();
         Ok(Imported {
-            functions: functions.filter(|function| !facts::function(*function, false).builtin).collect(),
+            functions: functions.filter(|function| !facts::function(*function).builtin).collect(),
             canonical: analysed.canonical,
             outputs,
             tree,

@@ -9,6 +9,7 @@ use super::select::Level;
 use super::{target, unsupported};
 use crate::error::Result;
 use crate::pg::nodes::{Query, Target};
+use crate::pg::types::is_array;
 use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Fragment, Rel, Scalar, SortItem};
 
 /// The rows of `query`, whose `targets` are computed from `rows`.
@@ -39,6 +40,11 @@ pub(super) fn import<'a>(level: &Level<'_, 'a>, rows: From<'a>, targets: Vec<Tar
 /// `references[i]`.
 pub(super) fn collected(level: &Level<'_, '_>, rel: Rel, references: &[u32]) -> Result<Rel> {
     let Some(ty) = level.array else { return Ok(rel) };
+    let element = rel.columns().swap_remove(0).ty;
+    if is_array(&element) && element.oid != ty.oid {
+        let reason = "Values of that type are arrays themselves, which array_agg() puts together to one.";
+        return Err(unsupported(format!("ARRAY (SELECT …) of {}", element.sql), reason));
+    }
     let text = |text: String| Fragment::Text(text);
     let mut fragments = vec![text("pg_catalog.array_agg(".into()), Fragment::Column(0)];
     for (number, item) in order(level.query, &rel, references)?.into_iter().enumerate() {

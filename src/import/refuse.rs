@@ -41,7 +41,7 @@ pub(super) fn in_every_mode(analysed: &Analysed<'_>) -> Result<()> {
 }
 
 fn no_volatile_function(facts: &Facts) -> Result<()> {
-    let mut functions = facts.functions.iter().map(|function| facts::function(*function, false));
+    let mut functions = facts.functions.iter().map(|function| facts::function(*function));
     let volatile = functions.find(|function| function.volatility == Volatility::Volatile);
     let name = match (volatile, facts.hidden_volatility) {
         (Some(function), _) => format!("the volatile function {}", function.name),
@@ -96,21 +96,8 @@ pub(super) fn unmaintainable(tree: &Rel) -> Result<()> {
 
 /// Fails when some value depends on the time, on settings or on who asks, so that stored rows go stale by themselves.
 pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
-    let stable = facts.functions.iter().map(|function| facts::function(*function, facts.names_from_catalogs));
-    let stable: Vec<_> = stable.filter(|function| function.volatility == Volatility::Stable).collect();
-    let unsteady = stable
-        .iter()
-        .filter(|function| !function.goes_by_settings && !function.reads_clock)
-        .map(|function| function.name.clone());
-    // What makes the query stable as a whole is one of its functions, unless there is none, or there may be another one.
-    let hidden =
-        facts.hidden_volatility.is_some() && ((stable.is_empty() && !facts.reads_clock) || facts.json_expressions);
-    let name = match (facts.session_values.first().cloned().or_else(|| unsteady.min()), hidden) {
-        (Some(name), _) => name,
-        (None, true) => "a stable expression".into(),
-        _ => return Ok(()),
-    };
+    let Some(name) = facts.session_values.first().or(facts.unsteady.first()) else { return Ok(()) };
     let reason = "It is STABLE: its value depends on the time, the settings or other tables, so rows would have to \
                   change without any change of the sources.";
-    Err(unsupported(name, reason))
+    Err(unsupported(name.clone(), reason))
 }

@@ -5,7 +5,7 @@ use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::nodes::{Entry, SetNode};
-use crate::pg::types::cast_volatility;
+use crate::pg::types::is_steady_cast;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
 use pgtrickle_engine::query::{Column, DataType, Fragment, Rel, Scalar, Volatility};
 
@@ -77,9 +77,9 @@ pub(super) fn cast(rel: Rel, types: &[DataType]) -> Result<Rel> {
     let output = |(position, (column, ty)): (usize, (&Column, &DataType))| {
         let mut scalar = Scalar::column(position, column.ty.clone(), false);
         if column.ty.oid != ty.oid {
-            if cast_volatility(&column.ty, ty) != Volatility::Immutable {
+            if !is_steady_cast(&column.ty, ty) {
                 let construct = format!("a set operation on {} and {}", column.ty.sql, ty.sql);
-                return Err(unsupported(construct, "The cast between them is STABLE: it depends on settings."));
+                return Err(unsupported(construct, "The cast between them depends on more than the value."));
             }
             scalar = Scalar {
                 fragments: vec![

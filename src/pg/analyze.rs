@@ -4,8 +4,8 @@
 use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
-use super::rows;
 use super::settings::PinnedSettings;
+use super::{rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -17,7 +17,7 @@ pub struct Analysed<'a> {
     /// The query as it was before views were expanded, printed under the pinned settings: every name is qualified
     /// that the pinned search_path does not find.
     pub canonical: String,
-    /// As it is after views were expanded, printed likewise.
+    /// As it is after views were expanded, printed likewise; a field of an anonymous record is printed as the record.
     pub expanded: String,
     /// Its SELECT list has a `*`.
     pub all_columns: bool,
@@ -40,12 +40,13 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
         memory.switch_to(|_| {
             let (tree, all_columns) = analyse(&source)?;
             fold_sorted_constants(tree.cast(), std::ptr::null_mut());
+            search::name_configurations(tree.cast(), std::ptr::null_mut());
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let tree = rewrite(tree);
             let facts = facts::gather(tree)?;
             check_rights(tree)?;
-            let expanded = printed(tree);
+            let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);
             read(Analysed { query: Query { node: &*tree }, canonical, expanded, all_columns, facts, token })
         })

@@ -29,8 +29,8 @@ pub struct FunctionCall<'a> {
     pub expr: Expr<'a>,
     /// It is printed like a call, not like a cast.
     pub callable: bool,
-    /// The types of the columns, when the query gives them in a column definition list.
-    pub definitions: Vec<DataType>,
+    /// The names and types of the columns, when the query gives them in a column definition list.
+    pub definitions: Vec<(String, DataType)>,
 }
 
 impl<'a> Query<'a> {
@@ -80,8 +80,9 @@ impl<'a> Query<'a> {
             let typmods = PgList::<()>::from_pg(function.funccoltypmods);
             let collations = PgList::<()>::from_pg(function.funccolcollations);
             let types = oids.iter_oid().zip(typmods.iter_int()).zip(collations.iter_oid());
-            let definitions = types.map(|((oid, typmod), collation)| types::data_type(oid, typmod, collation));
-            FunctionCall { expr: self.flat(node), callable, definitions: definitions.collect() }
+            let types = types.map(|((oid, typmod), collation)| types::data_type(oid, typmod, collation));
+            let names = items::<pg_sys::String>(function.funccolnames).into_iter().map(|name| text(name.sval));
+            FunctionCall { expr: self.flat(node), callable, definitions: names.zip(types).collect() }
         }
     }
 }

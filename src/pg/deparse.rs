@@ -6,6 +6,7 @@
 
 use super::moment::{self, Moments};
 use super::nodes::{Expr, Query, Variable, items, text};
+use super::reading;
 use super::rows::{make_node, name_fields, palloc_string};
 use super::windows::window_function;
 use crate::error::{Error, Result};
@@ -112,7 +113,7 @@ impl<'a> Deparser<'a> {
             if moments.types.len() > CLOCKS {
                 return Err(Error::TooComplex(format!("an expression reads the clock more than {CLOCKS} times")));
             }
-            let copy = name_fields(copy, std::ptr::null_mut());
+            let copy = reading::guard(name_fields(copy, std::ptr::null_mut()), std::ptr::null_mut());
             let mut names = Names { widths: &self.widths, depth: 0 };
             use_own_names(copy, (&raw mut names).cast());
             text(pg_sys::deparse_expression(copy, context, true, true))

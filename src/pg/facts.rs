@@ -1,11 +1,12 @@
 //! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
 
 use super::constructs::{self, Construct};
+use super::moment;
 use super::nodes::{Query, items, text};
-use super::{moment, stability};
+use super::stability::{self, Dependence};
 use crate::config;
 use crate::error::{Error, Result};
-use pgrx::{is_a, pg_guard, pg_sys};
+use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::Volatility;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
@@ -23,10 +24,8 @@ pub struct Facts {
     pub reads_clock: bool,
     /// Some expression is volatile or stable in a way that no function of it tells.
     pub hidden_volatility: Option<Volatility>,
-    /// Values occur that print names from the catalogs: of enums, of `regclass` and its kin.
-    pub names_from_catalogs: bool,
-    /// A JSON constructor or query function, which may be stable by itself, occurs.
-    pub json_expressions: bool,
+    /// Functions and constructs that depend on more than the rows, the clock and pinned settings.
+    pub unsteady: BTreeSet<String>,
     /// The name of a system column that is read.
     pub system_column: Option<String>,
     pub locks_rows: bool,
@@ -43,6 +42,12 @@ struct Walk<'a> {
     most_nodes: usize,
     facts: Facts,
     queries: Vec<&'a pg_sys::Query>,
+    /// Values occur that print names from the catalogs: of enums, of `regclass` and its kin.
+    prints_names: bool,
+    /// What prints anonymous records, and so perhaps such values.
+    prints_records: BTreeSet<String>,
+    /// A function in FROM, and the types of the columns that the query gives for it.
+    defined: (*mut pg_sys::Node, Vec<pg_sys::Oid>),
 }
 
 /// Facts about the tree.
@@ -57,6 +62,9 @@ pub(super) unsafe fn gather(tree: *mut pg_sys::Query) -> Result<Facts> {
         return Err(Error::TooComplex(format!("it has more parts than pg_trickle.max_parse_nodes ({most})")));
     }
     let mut facts = walk.facts;
+    if walk.prints_names {
+        facts.unsteady.extend(walk.prints_records);
+    }
     // SAFETY: both functions take any expression or query tree and only read it.
     unsafe {
         if pg_sys::contain_volatile_functions(tree.cast()) {
@@ -80,7 +88,15 @@ pub(super) unsafe fn queries<'a>(tree: *mut pg_sys::Query) -> Vec<&'a pg_sys::Qu
 /// # Safety
 /// `tree` is an analysed query that lives for `'a`.
 unsafe fn walk<'a>(tree: *mut pg_sys::Query) -> Walk<'a> {
-    let mut walk = Walk { nodes: 0, most_nodes: most_nodes(), facts: Facts::default(), queries: Vec::new() };
+    let mut walk = Walk {
+        nodes: 0,
+        most_nodes: most_nodes(),
+        facts: Facts::default(),
+        queries: Vec::new(),
+        prints_names: false,
+        prints_records: BTreeSet::new(),
+        defined: (std::ptr::null_mut(), Vec::new()),
+    };
     // SAFETY: the caller's promise; the context is what `visit` takes it for.
     unsafe { visit(tree.cast(), (&raw mut walk).cast()) };
     walk
@@ -113,8 +129,46 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
             walk.facts.note_query(query);
             return pg_sys::query_tree_walker_impl(node.cast(), Some(visit), context, 0);
         }
+        walk.note_calls(node);
         walk.facts.note_expression(node);
         pg_sys::expression_tree_walker_impl(node, Some(visit), context)
+    }
+}
+
+impl Walk<'_> {
+    /// # Safety
+    /// `node` is a valid expression node.
+    unsafe fn note_calls(&mut self, node: *mut pg_sys::Node) {
+        // SAFETY: the caller's promise; the tag tells the type.
+        unsafe {
+            if is_a(node, pg_sys::NodeTag::T_RangeTblFunction) {
+                let function = &*node.cast::<pg_sys::RangeTblFunction>();
+                let types = PgList::<()>::from_pg(function.funccoltypes).iter_oid().collect();
+                self.defined = (function.funcexpr, types);
+                return;
+            }
+            let mut called: Vec<u32> = Vec::new();
+            pg_sys::check_functions_in_node(node, Some(stability::note), (&raw mut called).cast());
+            let columns: &[pg_sys::Oid] = if self.defined.0 == node { &self.defined.1 } else { &[] };
+            match stability::dependence(node, &called, columns) {
+                Dependence::Nothing => {}
+                Dependence::Records(what) => {
+                    self.prints_records.insert(what);
+                }
+                Dependence::Unknown(what) => {
+                    self.facts.unsteady.insert(what);
+                }
+            }
+            self.facts.functions.extend(called);
+            self.prints_names |= match (*node).type_ {
+                pg_sys::NodeTag::T_Var
+                | pg_sys::NodeTag::T_Const
+                | pg_sys::NodeTag::T_FuncExpr
+                | pg_sys::NodeTag::T_RelabelType
+                | pg_sys::NodeTag::T_CoerceViaIO => stability::prints_names(pg_sys::exprType(node)),
+                _ => false,
+            };
+        }
     }
 }
 
@@ -153,15 +207,6 @@ impl Facts {
         // SAFETY: the caller's promise; the tag tells the type.
         unsafe {
             self.constructs.extend(constructs::of_node(node));
-            pg_sys::check_functions_in_node(node, Some(note_function), (&raw mut self.functions).cast());
-            self.names_from_catalogs |= match (*node).type_ {
-                pg_sys::NodeTag::T_Var
-                | pg_sys::NodeTag::T_Const
-                | pg_sys::NodeTag::T_FuncExpr
-                | pg_sys::NodeTag::T_RelabelType
-                | pg_sys::NodeTag::T_CoerceViaIO => stability::prints_names(pg_sys::exprType(node)),
-                _ => false,
-            };
             match (*node).type_ {
                 pg_sys::NodeTag::T_Var => {
                     let var = &*node.cast::<pg_sys::Var>();
@@ -170,7 +215,6 @@ impl Facts {
                         self.system_column = Some(text((*attribute).attname.data.as_ptr()));
                     }
                 }
-                pg_sys::NodeTag::T_JsonConstructorExpr | pg_sys::NodeTag::T_JsonExpr => self.json_expressions = true,
                 pg_sys::NodeTag::T_SQLValueFunction => {
                     let function = &*node.cast::<pg_sys::SQLValueFunction>();
                     if moment::is_clock_value(function.op) {
@@ -183,14 +227,6 @@ impl Facts {
             }
         }
     }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn note_function(function: pg_sys::Oid, context: *mut c_void) -> bool {
-    // SAFETY: `note_expression` passes the set.
-    let functions = unsafe { &mut *context.cast::<BTreeSet<u32>>() };
-    functions.insert(function.to_u32());
-    false
 }
 
 fn session_value(op: pg_sys::SQLValueFunctionOp::Type) -> &'static str {
@@ -208,23 +244,17 @@ pub struct Function {
     /// `name()`, with its schema unless it is built in.
     pub name: String,
     pub volatility: Volatility,
-    /// Under the settings that refreshes pin, it is immutable, see [`stability::goes_by_settings`].
-    pub goes_by_settings: bool,
-    /// It reads the clock, as [`super::moment`] can.
-    pub reads_clock: bool,
     /// It belongs to PostgreSQL itself, not to an extension or a user.
     pub builtin: bool,
 }
 
-/// Facts about a function of [`Facts::functions`]; `names_from_catalogs` as there.
-pub fn function(oid: u32, names_from_catalogs: bool) -> Function {
+/// Facts about a function of [`Facts::functions`].
+pub fn function(oid: u32) -> Function {
     let builtin = oid < pg_sys::FirstNormalObjectId;
     let oid = pg_sys::Oid::from(oid);
     // SAFETY: syscache lookups of a function that the analysed query depends on.
     unsafe {
         let name = text(pg_sys::get_func_name(oid));
-        let reads_clock = moment::is_clock_function(oid.to_u32());
-        let goes_by_settings = builtin && stability::goes_by_settings(&name, names_from_catalogs);
         let name = match builtin {
             true => format!("{name}()"),
             false => format!("{}.{name}()", text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid)))),
@@ -234,6 +264,6 @@ pub fn function(oid: u32, names_from_catalogs: bool) -> Function {
             pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
             _ => Volatility::Volatile,
         };
-        Function { name, volatility, goes_by_settings, reads_clock, builtin }
+        Function { name, volatility, builtin }
     }
 }

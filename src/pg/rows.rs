@@ -100,6 +100,31 @@ pub(super) unsafe extern "C-unwind" fn name_fields(node: *mut pg_sys::Node, cont
     }
 }
 
+/// A mutator: fields of columns that are anonymous records become these columns. SEARCH and CYCLE make such fields without a
+/// name that the deparser knows, and it fails.
+#[pg_guard]
+pub(super) unsafe extern "C-unwind" fn without_fields(
+    node: *mut pg_sys::Node,
+    context: *mut c_void,
+) -> *mut pg_sys::Node {
+    if node.is_null() {
+        return node;
+    }
+    // SAFETY: the mutators call back with valid nodes; the tag tells the type.
+    unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            return pg_sys::query_tree_mutator_impl(node.cast(), Some(without_fields), context, 0).cast();
+        }
+        if is_a(node, pg_sys::NodeTag::T_FieldSelect) {
+            let record = (*node.cast::<pg_sys::FieldSelect>()).arg.cast::<pg_sys::Node>();
+            if is_a(record, pg_sys::NodeTag::T_Var) && pg_sys::exprType(record) == pg_sys::RECORDOID {
+                return pg_sys::copyObjectImpl(record.cast()).cast();
+            }
+        }
+        pg_sys::expression_tree_mutator_impl(node, Some(without_fields), context)
+    }
+}
+
 /// `(SELECT r FROM (SELECT <field> AS <name>, …) AS r)`
 ///
 /// # Safety

@@ -27,10 +27,13 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"jit", c"off"),
 ];
 
+/// By which names of time zones are read; pinned as well.
+const ABBREVIATIONS: (&CStr, &CStr) = (c"timezone_abbreviations", c"Default");
+
 /// The settings that [`PinnedSettings`] sets, and their values.
 pub fn pinned() -> impl Iterator<Item = (String, String)> {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
-    PINNED.iter().map(move |(name, value)| (text(name), text(value)))
+    PINNED.iter().chain([&ABBREVIATIONS]).map(move |(name, value)| (text(name), text(value)))
 }
 
 /// While it lives, the settings that expressions print and run by have fixed values, whatever the session set.
@@ -46,6 +49,12 @@ impl PinnedSettings {
         let level = Level::new();
         for (name, value) in PINNED {
             level.set(name, value);
+        }
+        // Setting it reads a file, so it is set only where it is another one.
+        // SAFETY: the setting exists; its value is a NUL-terminated string.
+        let zones = unsafe { CStr::from_ptr(pg_sys::GetConfigOption(ABBREVIATIONS.0.as_ptr(), false, false)) };
+        if zones != ABBREVIATIONS.1 {
+            level.set(ABBREVIATIONS.0, ABBREVIATIONS.1);
         }
         PinnedSettings(level)
     }

@@ -1,8 +1,8 @@
 //! What the catalogs and the type cache know about a type.
 
-use super::nodes::{Expr, text};
+use super::nodes::text;
 use pgrx::{FromDatum, pg_sys};
-use pgtrickle_engine::query::{DataType, Equality, Volatility};
+use pgtrickle_engine::query::{DataType, Equality};
 
 /// `BTEQUALIMAGE_PROC` of `access/nbtree.h`.
 const EQUALIMAGE_PROC: pg_sys::int16 = 4;
@@ -94,6 +94,12 @@ pub fn is_pseudo(ty: &DataType) -> bool {
     unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_PSEUDO }
 }
 
+/// Values of the type have elements.
+pub fn is_array(ty: &DataType) -> bool {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_element_type(pg_sys::Oid::from(ty.oid)) != pg_sys::InvalidOid }
+}
+
 /// The collation that columns of the type have unless they name one.
 pub fn default_collation(ty: &DataType) -> u32 {
     // SAFETY: a syscache lookup.
@@ -112,8 +118,8 @@ pub fn is_collatable(ty: &DataType) -> bool {
     unsafe { pg_sys::get_typcollation(pg_sys::Oid::from(ty.oid)) != pg_sys::InvalidOid }
 }
 
-/// The volatility of the implicit cast that a set operation applies.
-pub fn cast_volatility(from: &DataType, to: &DataType) -> Volatility {
+/// The implicit cast that a set operation applies depends on nothing but its operand, under pinned settings.
+pub fn is_steady_cast(from: &DataType, to: &DataType) -> bool {
     let (source, target) = (pg_sys::Oid::from(from.oid), pg_sys::Oid::from(to.oid));
     // SAFETY: the parser coerces a column in the same way; no ParseState is needed where nothing is a parameter.
     unsafe {
@@ -128,6 +134,6 @@ pub fn cast_volatility(from: &DataType, to: &DataType) -> Volatility {
             pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
             -1,
         );
-        Expr::new(cast).volatility()
+        super::stability::is_steady(cast)
     }
 }

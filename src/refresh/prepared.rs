@@ -135,7 +135,7 @@ impl Prepared {
     /// `Refused` (0A000) when one was declared otherwise since.
     pub fn check_functions(&self, table: &StreamTable) -> Result<()> {
         for known in self.functions.iter().filter(|known| known.called.direct) {
-            let function = facts::function(known.called.oid, false);
+            let function = facts::function(known.called.oid);
             let word = match function.volatility {
                 Volatility::Volatile => "VOLATILE",
                 Volatility::Stable if table.refusal.is_none() => "STABLE",

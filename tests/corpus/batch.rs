@@ -161,8 +161,8 @@ fn compare(db: &mut Database, position: usize, outcome: &mut Outcome, cycle: usi
             outcome.looks.extend(db.lines(&look));
         }
         Ok(Some(difference)) => outcome.defect = Some(format!("in cycle {cycle}: {difference}")),
-        // Some type has no equality, at the first look.
-        Err(failure) if failure.sqlstate == "42883" && cycle == 0 => {
+        // Some type has no equality, or not one that goes together with the others', at the first look.
+        Err(failure) if ["42883", "0A000"].contains(&failure.sqlstate.as_str()) && cycle == 0 => {
             db.track_as_text(&name);
             compare(db, position, outcome, 1);
         }

@@ -70,7 +70,7 @@ const FILES: [&str; 48] = [
 ];
 
 /// Queries that are no tests, by file and line of PostgreSQL 18.6, and why.
-const LEFT_OUT: [(&str, &str); 33] = [
+const LEFT_OUT: [(&str, &str); 42] = [
     ("create_index:1076", PATH),
     ("create_index:1091", PATH),
     ("create_index:1170", PATH),
@@ -90,6 +90,13 @@ const LEFT_OUT: [(&str, &str); 33] = [
     ("inherit:1140", PATH),
     ("inherit:1150", PATH),
     ("inherit:1158", PATH),
+    ("aggregates:620", PATH),
+    ("groupingsets:289", PATH),
+    ("with:268", PATH),
+    ("with:269", PATH),
+    ("subselect:987", "which of two equal values UNION keeps decides"),
+    ("json:703", ORDER),
+    ("tuplesort:49", ORDER),
     ("aggregates:865", ORDER),
     ("aggregates:866", ORDER),
     ("aggregates:867", ORDER),
@@ -99,6 +106,8 @@ const LEFT_OUT: [(&str, &str); 33] = [
     ("tsrf:86", ORDER),
     ("window:80", ORDER),
     ("window:84", ORDER),
+    ("window:1171", ORDER),
+    ("window:1652", ORDER),
     ("window:1669", ORDER),
     ("window:1672", ORDER),
     ("sqljson_queryfuncs:295", "it reads a date in the session's style"),

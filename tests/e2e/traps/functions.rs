@@ -53,6 +53,10 @@ fn functions_of_columns_in_from(db: &mut Database) {
     db.stream("series", "SELECT t.id, g FROM t, generate_series(1, t.n) AS g WHERE g <> 2");
     db.stream("joined", "SELECT t.id, g FROM t JOIN generate_series(0, 5) AS g ON g > t.n");
     db.stream("chained", "SELECT t.id, a, b FROM t, unnest(t.more) AS a, generate_series(a, a + 1) AS b");
+    db.stream(
+        "between",
+        "SELECT t.id, bag.n, a, x FROM bag, t, unnest(t.more) AS a, unnest(bag.tags) AS x WHERE a = bag.n AND x <> 'q'",
+    );
     db.stream("keys", "SELECT t.id, e.key, e.value FROM t, jsonb_each(t.doc) AS e");
     db.stream("matches", "SELECT t.id, m FROM t, regexp_matches(t.tags[1] || t.tags[2], '[ab]', 'g') AS m");
     db.stream(

@@ -6,6 +6,9 @@ tests![
     time_zones_and_date_styles,
     a_query_that_depends_on_the_time_zone,
     functions_that_go_by_settings,
+    text_that_is_read_as_values,
+    text_that_names_the_clock,
+    text_search_by_the_creators_configuration,
     functions_that_go_by_more,
     search_paths,
     messages_in_another_language,
@@ -86,6 +89,73 @@ fn functions_that_go_by_settings(db: &mut Database) {
     ]);
 }
 
+fn text_that_is_read_as_values(db: &mut Database) {
+    db.run("SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'");
+    db.run("CREATE TYPE pair AS (a int, b interval); CREATE DOMAIN small AS int CHECK (VALUE < 1000)");
+    db.run("CREATE TABLE t (id int PRIMARY KEY, doc jsonb, s text, c char(12), e text COLLATE \"C\")");
+    db.run("INSERT INTO t VALUES (1, '{\"a\": 1, \"b\": \"2 days\", \"n\": [1, 2], \"at\": \"2024-03-30 23:00+02\"}', '2024-01-02', '2024-02-03', '[2024-01-01,2024-02-01)'), (2, '{\"a\": null}', NULL, NULL, 'empty'), (3, NULL, '2024-05-06 07:08 EST', '10-11-12', NULL)");
+    db.stream("casts", "SELECT id, s::timestamptz AS a, c::date AS b, s::timestamp(0) AS d, e::daterange AS r FROM t");
+    db.stream("of_json", "SELECT id, (doc->>'at')::timestamptz AS at, (doc->>'b')::interval AS i FROM t WHERE (doc->>'at')::date > '2020-01-01'");
+    db.stream("records", "SELECT id, r.* FROM t, jsonb_to_record(doc) AS r(a small, b interval, n int[])");
+    db.stream("populated", "SELECT id, jsonb_populate_record(NULL::pair, doc) AS p FROM t");
+    db.stream("sets", "SELECT id, r.x, r.a FROM t, jsonb_to_recordset(doc->'n') AS r(x int, a text) WHERE false");
+    db.stream("days", "SELECT s::date AS day, count(*) AS n FROM t GROUP BY 1");
+    db.stream("facts", "SELECT id, pg_typeof(doc) = 'jsonb'::regtype AS j, pg_input_is_valid(s, 'integer') AS p, convert_to(s, 'UTF8') AS b FROM t");
+    db.stream("constant", "SELECT id, r.d FROM t, json_to_record('{\"d\": \"2024-01-01\"}') AS r(d date)");
+    let mut refresher = db.connect();
+    refresher.run("SET DateStyle = 'German'; SET timezone_abbreviations = 'Australia'; SET TimeZone = 'Asia/Tokyo'");
+    db.run("INSERT INTO t SELECT id + 10, doc, s, c, e FROM t; UPDATE t SET s = '2023-12-31 EST' WHERE id = 1");
+    for table in ["casts", "of_json", "records", "populated", "sets", "days", "facts", "constant"] {
+        refresher.run(&format!("SELECT pgtrickle.refresh_stream_table('{table}')"));
+    }
+    db.check();
+    db.cycle(&[
+        "UPDATE t SET doc = jsonb_set(doc, '{at}', '\"2022-02-02\"'), c = '2021-01-01' WHERE id < 3",
+        "DELETE FROM t WHERE id = 11",
+    ]);
+    db.cycle(&[
+        "UPDATE t SET doc = NULL WHERE id = 1; UPDATE t SET s = '2024-01-02'; UPDATE t SET e = 'empty' WHERE e IS NULL",
+    ]);
+}
+
+/// What a moment is called tomorrow is another one: such text is refused where it would go into the contents.
+fn text_that_names_the_clock(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t VALUES (1, '2024-01-02')");
+    db.stream("days", "SELECT id, s::date AS d FROM t WHERE s <> 'never'");
+    db.cycle(&[
+        "INSERT INTO t VALUES (2, 'infinity'), (3, 'epoch'), (4, NULL), (5, '2024-02-03 nowhere')",
+        "DELETE FROM t WHERE id = 5",
+    ]);
+    for word in ["today", " Tomorrow", "YESTERDAY 10:00", "now"] {
+        db.run(&format!("INSERT INTO t VALUES (9, '{word}')"));
+        let failure = db.fails("SELECT pgtrickle.refresh_stream_table('days')");
+        assert_eq!(failure.sqlstate, "0A000", "{word}: {failure:?}");
+        assert!(!failure.hint.is_empty(), "{word}: {failure:?}");
+        let failure = db.fails(
+            "SELECT pgtrickle.create_stream_table('other', 'SELECT s::timestamp AS d FROM t', schedule => '1h')",
+        );
+        assert_eq!(failure.sqlstate, "0A000", "{word}: {failure:?}");
+        db.run("DELETE FROM t WHERE id = 9");
+    }
+    db.cycle(&["INSERT INTO t VALUES (9, '2024-02-03')"]);
+}
+
+fn text_search_by_the_creators_configuration(db: &mut Database) {
+    db.run("SET default_text_search_config = 'pg_catalog.english'");
+    db.run("CREATE TABLE t (id int PRIMARY KEY, s text, j jsonb); INSERT INTO t VALUES (1, 'The running foxes', '{\"a\": \"two dogs\"}')");
+    db.stream("vectors", "SELECT id, to_tsvector(s) AS v, to_tsvector(j) AS w FROM t");
+    db.stream(
+        "found",
+        "SELECT id, ts_headline(s, to_tsquery('fox')) AS h FROM t WHERE to_tsvector(s) @@ plainto_tsquery('runs')",
+    );
+    let mut refresher = db.connect();
+    refresher.run("SET default_text_search_config = 'pg_catalog.german'");
+    db.run("INSERT INTO t VALUES (2, 'A fox that runs', NULL), (3, NULL, '[\"houses\"]')");
+    refresher.run("SELECT pgtrickle.refresh_stream_table('vectors'); SELECT pgtrickle.refresh_stream_table('found')");
+    db.check();
+    db.cycle(&["UPDATE t SET s = 'foxes, running' WHERE id = 3; DELETE FROM t WHERE id = 1"]);
+}
+
 fn functions_that_go_by_more(db: &mut Database) {
     db.run(
         "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood, s text, tz timestamptz)",
@@ -94,9 +164,18 @@ fn functions_that_go_by_more(db: &mut Database) {
         "SELECT id, m::text AS m FROM t",
         "SELECT id, concat(m, 'x') AS m FROM t",
         "SELECT id, tableoid::regclass::text AS r FROM (SELECT id, 't'::regclass::oid AS tableoid FROM t) AS x",
-        "SELECT id, s::date AS d FROM t",
+        "SELECT id, row_to_json(t)::text AS j FROM t",
+        "SELECT id, s::mood AS m FROM t",
+        "SELECT id, s::timetz AS z FROM t",
+        "SELECT id, string_to_array(s, ',')::date[] AS d FROM t",
+        "SELECT id, r.m FROM t, jsonb_to_record(s::jsonb) AS r(m mood)",
+        "SELECT id, r.d FROM t, jsonb_to_record(s::jsonb) AS r(d date)",
+        "SELECT id, pg_input_is_valid(s, 'date') AS p FROM t",
+        "SELECT id, pg_input_is_valid(s, 'mood') AS p FROM t",
         "SELECT id, age(tz) AS a FROM t",
-        "SELECT id, to_tsvector(s) AS v FROM t",
+        "SELECT id, s @@ 'x' AS v FROM t",
+        "SELECT id, convert_to(s, 'LATIN1') AS b FROM t",
+        "SELECT id, JSON_OBJECT('m': m)::text AS j FROM t",
         "SELECT id, has_table_privilege('t', 'SELECT') AS p FROM t",
         "SELECT id, current_setting('TimeZone') AS z FROM t",
         "SELECT id, CURRENT_USER AS u FROM t",

@@ -259,6 +259,9 @@ fn lateral_sub_selects(db: &mut Database) {
             "SELECT t.id, x.n, x.s FROM t CROSS JOIN LATERAL (SELECT count(*) AS n, sum(w) AS s FROM u WHERE u.k = t.k) AS x",
             "SELECT t.id, x.n FROM t LEFT JOIN LATERAL (SELECT k, count(*) AS n FROM u WHERE u.k > t.k GROUP BY k) AS x ON x.k = t.v",
             "SELECT t.id, x.y, z.n FROM t, LATERAL (SELECT t.v * 2 AS y) AS x, LATERAL (SELECT count(*) AS n FROM b WHERE b.x < x.y) AS z",
+            "SELECT t.id, u.w, x.m FROM t, u, LATERAL (SELECT max(b.x) AS m FROM b WHERE b.k = t.k) AS x WHERE u.k = x.m",
+            "SELECT t.id, u.id AS other, v.y FROM u, t JOIN LATERAL (VALUES (t.k)) AS v(y) ON true WHERE u.k = v.y AND u.w IN (SELECT w FROM u WHERE k > 1)",
+            "SELECT u.id, t.id AS other, x.s, y.d FROM u, t, LATERAL (SELECT t.v + u.w AS s) AS x, b, LATERAL (SELECT b.k - x.s AS d) AS y WHERE t.k = u.k AND b.x = t.k",
             "SELECT t.id, x.m FROM t JOIN LATERAL (SELECT max(w) AS m FROM u WHERE u.k = t.k) AS x ON true WHERE x.m > 3",
         ],
     );
