@@ -37,6 +37,14 @@ use_pg() {
     export PATH
 }
 
+# Test clusters make and drop files by the thousand and live for minutes: memory, where there is enough of it, does that
+# in half the time.
+use_memory() {
+    local free
+    free=$(df --output=avail --block-size=1G /dev/shm 2>/dev/null | tail -n 1) || true
+    if [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -ge 4 ]; then export TMPDIR=/dev/shm; fi
+}
+
 # What cargo-pgrx gives to cargo for the extension. Checks and tests that use it too share build scripts and macros
 # with that build instead of compiling them once more.
 build_flags=(--config "target.'cfg(all(target_family = \"unix\", not(target_os = \"macos\")))'.rustflags = [\"-C\", \"link-arg=-Wl,--no-gc-sections\"]")
