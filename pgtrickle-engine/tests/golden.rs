@@ -17,7 +17,6 @@
 //!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
 
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
-use pgtrickle_engine::query::explain::tree as explain;
 use pgtrickle_engine::query::rel::{ApplyKind, ScanColumn, Side, Yield};
 use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
@@ -320,7 +319,7 @@ fn output(input: &str) -> String {
     let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: states.collect() };
     let mut text = String::new();
     for (i, stage) in program.stages.iter().enumerate() {
-        writeln!(text, "stage {i}\n{}", explain(&stage.body)).expect("a String grows");
+        writeln!(text, "stage {i}\n{}", stage.explain()).expect("a String grows");
     }
     match &program.identity {
         Identity::Key(key) => writeln!(text, "identity: key {key:?}"),

@@ -41,8 +41,8 @@ fn after_import(analysed: &Analysed<'_>, passes: &mut Vec<Pass>) -> Result<()> {
     for (name, pass) in PASSES {
         rel = step(passes, name, rel, |rel| Ok(pass(rel)))?;
     }
-    let stages = stage::cut(rel);
-    let shown = stages.iter().enumerate().map(|(i, stage)| format!("Stage {i}\n{}", tree(&stage.body)));
+    let (stages, _) = stage::cut(rel);
+    let shown = stages.iter().enumerate().map(|(i, stage)| format!("Stage {i}\n{}", stage.explain()));
     passes.push(Pass { name: "staging", after: (stages.len() > 1).then(|| shown.collect()) });
     Ok(())
 }

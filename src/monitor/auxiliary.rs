@@ -34,7 +34,9 @@ pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
                     })
                     .collect()
             }
-            StageKind::Rows | StageKind::Output => vec!["column of a row of the recursion".into(); columns.len()],
+            StageKind::Rows | StageKind::Output | StageKind::Shown(_) => {
+                vec!["column of a row of the recursion".into(); columns.len()]
+            }
         };
         rows.extend(columns.into_iter().zip(purposes).map(|(column, purpose)| Auxiliary {
             name: format!("{}.{}.{}", state.schema.0, state.name.0, column.name),
@@ -59,6 +61,10 @@ pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
             Identity::Key(_) => "index expression: finds a row by its key, which can be NULL",
         };
         rows.push(Auxiliary { name: index, ty: "bigint".into(), purpose: purpose.into() });
+    }
+    if let Some(expression) = program.output_probe().filter(|probe| probe.contains("hash_record")) {
+        let purpose = "index expression: finds the rows of a partition, whose columns can be NULL".into();
+        rows.push(Auxiliary { name: expression, ty: "bigint".into(), purpose });
     }
     Ok(rows)
 }

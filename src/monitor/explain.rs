@@ -6,7 +6,6 @@ use crate::pg::object;
 use crate::pg::settings::pinned;
 use crate::refresh;
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
-use pgtrickle_engine::query::explain::tree;
 use std::collections::BTreeSet;
 
 /// The rows of `explain_st`.
@@ -54,7 +53,7 @@ fn identity(program: &Program) -> String {
 fn stages(program: &Program, storage: &Storage) -> String {
     let stored = |stage: usize| storage.states.get(stage).unwrap_or(&storage.stream_table);
     let shown = program.stages.iter().enumerate();
-    shown.map(|(i, stage)| format!("Stage {i} in {}\n{}", stored(i), tree(&stage.body))).collect()
+    shown.map(|(i, stage)| format!("Stage {i} in {}\n{}", stored(i), stage.explain())).collect()
 }
 
 /// One row per source: the statements that run when only it has changed.

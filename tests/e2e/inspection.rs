@@ -154,6 +154,7 @@ fn rewriting_is_shown_step_by_step(db: &mut Database) {
             "distinct_calls|f|f",
             "distinct_to_groups|t|t",
             "filter_merging|f|f",
+            "leading_rows|f|f",
             "staging|t|t",
         ]
     );

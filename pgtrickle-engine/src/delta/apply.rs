@@ -5,6 +5,7 @@
 
 use super::key::{key_index, same_key};
 use super::operator::{Context, column, delta, now};
+use super::stage::recursion;
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
 use crate::query::analysis::keys::keys;
@@ -66,6 +67,7 @@ impl Program {
         match &self.stages[stage].kind {
             StageKind::Aggregate(state) => state.fill(&body),
             StageKind::Keyed(keyed) => keyed.fill(&body),
+            StageKind::Shown(shown) => shown.content(&body, context),
             StageKind::Rows | StageKind::Output => body,
         }
     }
@@ -73,7 +75,7 @@ impl Program {
     /// The INSERT that fills the stored result of `stage`, which is empty.
     pub fn fill(&self, stage: usize, storage: &Storage) -> String {
         let columns = match &self.stages[stage].kind {
-            StageKind::Output => self.output.clone(),
+            StageKind::Output | StageKind::Shown(_) => self.output.clone(),
             _ => self.stages[stage].columns(),
         };
         let table = storage.states.get(stage).unwrap_or(&storage.stream_table);
@@ -91,7 +93,8 @@ impl Program {
     /// Likewise, as `context` has it.
     pub(super) fn maintain_in(&self, stage: usize, context: Context) -> Option<String> {
         let storage = context.storage;
-        let context = Context { own: storage.states.get(stage), ..context };
+        let own = self.own(stage, storage);
+        let context = Context { own: own.as_deref(), ..context };
         let body = &self.stages[stage].body;
         let change = delta(body, &context)?;
         Some(match &self.stages[stage].kind {
@@ -103,8 +106,36 @@ impl Program {
                 let applied = bag(&consolidate(&change, &columns), &names, &storage.states[stage]);
                 format!("{applied} SELECT d.* FROM d")
             }
+            StageKind::Shown(shown) => {
+                let stored = (self.output.as_slice(), &storage.stream_table);
+                self.apply(&shown.change(&change, &now(body, &context), stored, &context), storage)
+            }
             StageKind::Output => self.apply(&change, storage),
         })
+    }
+
+    /// What holds the rows of the recursion of `stage`: its state, or the stream table.
+    fn own(&self, stage: usize, storage: &Storage) -> Option<String> {
+        match &self.stages[stage].kind {
+            StageKind::Rows => Some(storage.states[stage].to_string()),
+            StageKind::Output => recursion(&self.stages[stage].body).map(|places| {
+                let named = |(i, place): (usize, &usize)| {
+                    format!("t.{} AS {}", Ident::new(&self.output[*place].name), column(i))
+                };
+                let columns = list(places.iter().enumerate().map(named));
+                format!("(SELECT {columns} FROM {} AS t)", storage.stream_table)
+            }),
+            _ => None,
+        }
+    }
+
+    /// The index by which the stream table finds the rows of a partition, where that of its identity does not: what
+    /// follows the table in CREATE INDEX.
+    pub fn output_probe(&self) -> Option<String> {
+        let StageKind::Shown(shown) = &self.stages.last()?.kind else { return None };
+        let (identity, _) = self.output_index();
+        let probe = shown.index(&self.output)?;
+        (identity != probe && !identity.starts_with(&format!("{probe}, "))).then(|| format!("({probe})"))
     }
 
     /// A SELECT of the change of the source `relid` (its buffer's columns that this program reads, and `w`), rows that
@@ -126,7 +157,7 @@ impl Program {
     /// `(inserted int8, deleted int8, net int8)`.
     pub fn recompute(&self, storage: &Storage) -> String {
         let new = self.content(self.stages.len() - 1, storage);
-        self.apply(&difference(&new, &storage.stream_table, &self.output), storage)
+        self.apply(&difference(&new, &storage.stream_table.to_string(), &self.output), storage)
     }
 
     /// The statement that applies the Z-set `zset` (a SELECT of `c1 … cn, w`) to the stream table.

@@ -77,8 +77,7 @@ impl Program {
     /// Rewrites `tree` and cuts it into stages.
     pub fn compile(tree: Rel) -> Program {
         let output = tree.columns();
-        let stages = stage::cut(rewrite::all(tree));
-        let identity = Identity::of(&stages[stages.len() - 1].body);
+        let (stages, identity) = stage::cut(rewrite::all(tree));
         Program { stages, output, identity }
     }
 

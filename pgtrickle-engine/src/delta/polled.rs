@@ -69,7 +69,7 @@ impl Polled {
         let new = stored.iter().enumerate().map(|(i, (value, _))| format!("{value} AS {}", column(i)));
         let new = format!("SELECT {} FROM {} AS t", list(new), self.source);
         let columns: Vec<Column> = stored.into_iter().map(|(_, column)| column).collect();
-        let rows = consolidate(&difference(&new, &self.snapshot, &columns), &columns);
+        let rows = consolidate(&difference(&new, &self.snapshot.to_string(), &columns), &columns);
         let names = self.names();
         let yielded = names.iter().enumerate().map(|(i, name)| format!("d.{} AS {name}", column(i)));
         format!("{} SELECT {}, d.w FROM d", bag(&rows, &names, &self.snapshot), list(yielded))

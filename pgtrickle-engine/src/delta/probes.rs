@@ -45,6 +45,7 @@ impl Program {
         for reader in &self.stages {
             match &reader.kind {
                 StageKind::Keyed(keyed) => add(&reader.body, &keyed.partition, &mut found),
+                StageKind::Shown(shown) => add(&reader.body, &shown.keyed.partition, &mut found),
                 StageKind::Aggregate(state) if state.recomputes() => {
                     let keys: Vec<usize> = state.keys.iter().filter_map(Scalar::as_column).collect();
                     add(&reader.body, &keys, &mut found);

@@ -4,15 +4,21 @@
 //! `cut` replaces each Aggregate by `π_finish(Stage)`: the stored groups with their accumulators, and the projection that
 //! makes the user's columns of them; and each Window and TopK by the stored rows of it. Equal stages are one. What remains
 //! of the tree is linear; it is the last stage, and its stored result is the stream table.
+//!
+//! No result is stored twice: where the stream table shows what an inner stage stores, the last stage takes its place
+//! ([`without_copies`]).
 
 use super::operator::aggregate::{Accumulator, State};
 use super::operator::keyed::{Computation, Keyed};
+use super::operator::leading::Leading;
 use super::operator::recursive::stored_columns;
+use super::operator::shown::{Shown, shown};
 use super::operator::top_k::TopK;
-use crate::delta::Leaf;
+use crate::delta::{Identity, Leaf};
 use crate::query::analysis::keys::keys;
+use crate::query::explain::tree;
 use crate::query::rewrite::map_inputs;
-use crate::query::{Column, Rel, Scalar};
+use crate::query::{Column, Rel, Scalar, SortItem};
 use crate::sql::{Ident, list};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -36,14 +42,70 @@ pub enum StageKind {
     Rows,
     /// The body's rows, in the stream table.
     Output,
+    /// What filters and projections make of rows computed from each partition of the body's rows, in the stream table.
+    Shown(Box<Shown>),
 }
 
-/// Cuts `rel`, from which rewriting has removed Distinct, into stages, bottom-up.
-pub fn cut(rel: Rel) -> Vec<Stage> {
+/// Cuts `rel`, from which rewriting has removed Distinct, into stages, bottom-up; with how the last one's rows are found.
+pub fn cut(rel: Rel) -> (Vec<Stage>, Identity) {
     let mut stages = Vec::new();
     let body = cut_below(rel, &mut stages);
+    let identity = Identity::of(&body);
     stages.push(Stage { body, kind: StageKind::Output });
-    stages
+    (without_copies(stages, &identity), identity)
+}
+
+/// `stages` without the one that the last stage alone reads, if the stream table can stand for its state: a recursion of
+/// which it shows every column, or a keyed operator whose rows it tells apart ([`super::operator::shown`]). `identity` is
+/// that of the last stage's body.
+fn without_copies(mut stages: Vec<Stage>, identity: &Identity) -> Vec<Stage> {
+    if let [.., Stage { body: recursive, kind: StageKind::Rows }, last] = stages.as_mut_slice()
+        && shows_all(&last.body)
+    {
+        let body = in_place(last.body.clone(), recursive);
+        stages.truncate(stages.len() - 2);
+        stages.push(Stage { body, kind: StageKind::Output });
+        return stages;
+    }
+    shown(stages, identity)
+}
+
+/// Whether `rel` passes on every column of the stage that it reads.
+fn shows_all(rel: &Rel) -> bool {
+    let mut leaf = rel;
+    while let Rel::Project { input, .. } = leaf {
+        leaf = input;
+    }
+    matches!(leaf, Rel::Stage { .. }) && places(rel, leaf).is_some()
+}
+
+/// `rel`, projections over a stage, with `body` in the stage's place.
+fn in_place(rel: Rel, body: &Rel) -> Rel {
+    match rel {
+        Rel::Project { input, outputs } => Rel::Project { input: Box::new(in_place(*input, body)), outputs },
+        _ => body.clone(),
+    }
+}
+
+/// Where `rel`, projections over `below`, shows each column of it.
+fn places(rel: &Rel, below: &Rel) -> Option<Vec<usize>> {
+    fn origin(rel: &Rel, position: usize) -> Option<usize> {
+        match rel {
+            Rel::Project { input, outputs } => origin(input, outputs[position].1.as_column()?),
+            _ => Some(position),
+        }
+    }
+    let shown: Vec<Option<usize>> = (0..rel.columns().len()).map(|position| origin(rel, position)).collect();
+    (0..below.columns().len()).map(|column| shown.iter().position(|of| *of == Some(column))).collect()
+}
+
+/// Where the stream table shows the columns of the recursion that `body` projects.
+pub(super) fn recursion(body: &Rel) -> Option<Vec<usize>> {
+    let mut below = body;
+    while let Rel::Project { input, .. } = below {
+        below = input;
+    }
+    matches!(below, Rel::Recursive { .. }).then(|| places(body, below)).flatten()
 }
 
 fn cut_below(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
@@ -59,6 +121,7 @@ fn cut_below(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
             Rel::Project { input: Box::new(leaf), outputs: names.into_iter().zip(finished).collect() }
         }
         window @ Rel::Window { .. } => cut_keyed(window, stages),
+        leading @ Rel::Leading { .. } => cut_keyed(leading, stages),
         top @ Rel::TopK { .. } => cut_keyed(top, stages),
         recursive @ Rel::Recursive { .. } => {
             let columns = stored_columns(&recursive.columns());
@@ -77,7 +140,7 @@ fn shared(stages: &mut Vec<Stage>, stage: Stage) -> usize {
     })
 }
 
-/// Cuts off the Window or TopK `rel`. Partitioning expressions become columns of the body, which the stage stores and the
+/// Cuts off the Window, Leading or TopK `rel`. Partitioning expressions become columns of the body, which the stage stores and the
 /// projection above it leaves out.
 fn cut_keyed(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
     let columns = rel.columns();
@@ -87,9 +150,13 @@ fn cut_keyed(rel: Rel, stages: &mut Vec<Stage>) -> Rel {
             let calls = calls.into_iter().map(|(_, call)| call).collect();
             (input, partition, Computation::Window { windows, calls })
         }
+        Rel::Leading { input, partition, order, counts, ties } => {
+            let tie_breakers = if ties { Vec::new() } else { tie_breakers(&input, &order) };
+            let order = TopK { order, tie_breakers, limit: None, offset: None, with_ties: ties };
+            (input, partition, Computation::Leading(Leading { order, counts }))
+        }
         Rel::TopK { input, partition, order, limit, offset, with_ties } => {
-            let ordered = |position: &usize| order.iter().any(|item| item.value.as_column() == Some(*position));
-            let tie_breakers = tie_breakers(&input).into_iter().filter(|position| !ordered(position)).collect();
+            let tie_breakers = tie_breakers(&input, &order);
             (input, partition, Computation::TopK(TopK { order, tie_breakers, limit, offset, with_ties }))
         }
         other => return other,
@@ -139,11 +206,13 @@ fn with_columns(rel: Rel, scalars: &[Scalar]) -> (Rel, Vec<usize>) {
     }
 }
 
-/// The shortest key that can be sorted by.
-fn tie_breakers(input: &Rel) -> Vec<usize> {
+/// The shortest key that can be sorted by, less the columns that `order` has.
+fn tie_breakers(input: &Rel, order: &[SortItem]) -> Vec<usize> {
     let columns = input.columns();
     let sortable = |key: &Vec<usize>| key.iter().all(|position| columns[*position].ty.btree);
-    keys(input).into_iter().filter(sortable).min_by_key(Vec::len).unwrap_or_default()
+    let ordered = |position: &usize| order.iter().any(|item| item.value.as_column() == Some(*position));
+    let key = keys(input).into_iter().filter(sortable).min_by_key(Vec::len).unwrap_or_default();
+    key.into_iter().filter(|position| !ordered(position)).collect()
 }
 
 impl Stage {
@@ -154,6 +223,7 @@ impl Stage {
             StageKind::Keyed(keyed) => keyed.columns(),
             StageKind::Rows => stored_columns(&self.body.columns()),
             StageKind::Output => self.body.columns(),
+            StageKind::Shown(shown) => shown.above.columns(),
         }
     }
 
@@ -175,7 +245,7 @@ impl Stage {
                 let names = list(columns.iter().map(|column| Ident::new(&column.name)));
                 Some((format!("(pgtrickle.row_hash(ROW({names})))"), false))
             }
-            StageKind::Output => None,
+            StageKind::Output | StageKind::Shown(_) => None,
         }
     }
 
@@ -183,9 +253,29 @@ impl Stage {
     pub fn strategies(&self) -> Vec<&'static str> {
         match &self.kind {
             StageKind::Aggregate(state) => state.accumulators.iter().map(Accumulator::strategy).collect(),
-            StageKind::Keyed(_) | StageKind::Rows | StageKind::Output => Vec::new(),
+            _ => Vec::new(),
         }
     }
+
+    /// The operators of the stage, one per line.
+    pub fn explain(&self) -> String {
+        let body = tree(&self.body);
+        match &self.kind {
+            StageKind::Keyed(keyed) => format!("{}\n{}", keyed.explain(), indented(&body)),
+            StageKind::Shown(shown) => {
+                let below = format!("{}\n{}", shown.keyed.explain(), indented(&body));
+                let above = tree(&shown.above);
+                let levels = above.lines().count() - 1;
+                let above = above.lines().take(levels).map(|line| format!("{line}\n")).collect::<String>();
+                above + &(0..levels).fold(below, |text, _| indented(&text))
+            }
+            _ => body,
+        }
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// It reads what the step before yielded.

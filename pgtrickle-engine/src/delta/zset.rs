@@ -6,7 +6,7 @@
 
 use super::operator::column;
 use crate::query::{Column, Equality};
-use crate::sql::{Ident, QualifiedName, list};
+use crate::sql::{Ident, list};
 
 /// `consolidate(Z)`: each different row once with `w = Σw`, rows with `Σw = 0` gone. `zset` is a SELECT of
 /// `c1 … cn, w`; so is the result.
@@ -44,7 +44,7 @@ pub(crate) fn image(columns: &[Column], alias: &str) -> String {
 }
 
 /// `new - old`: the Z-set that turns the rows of `stored` into those of the SELECT `new`.
-pub fn difference(new: &str, stored: &QualifiedName, columns: &[Column]) -> String {
+pub fn difference(new: &str, stored: &str, columns: &[Column]) -> String {
     let kept = columns.iter().enumerate().map(|(i, c)| format!("t.{} AS {}", Ident::new(&c.name), column(i)));
     format!("SELECT n.*, 1 AS w FROM ({new}) AS n UNION ALL SELECT {}, -1 AS w FROM {stored} AS t", list(kept))
 }

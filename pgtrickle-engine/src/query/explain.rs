@@ -62,6 +62,11 @@ fn line(rel: &Rel) -> String {
             let calls = calls.iter().map(|(n, s)| named(n, s)).collect::<Vec<_>>().join(", ");
             format!("Window by [{}] over [{windows}] computing [{calls}]", listed(partition))
         }
+        Rel::Leading { partition, order, counts, ties, .. } => {
+            let order = order.iter().map(|item| item.render(scalar)).collect::<Vec<_>>().join(", ");
+            let ties = if *ties { " with ties" } else { "" };
+            format!("Leading by [{}] order [{order}] at least [{}]{ties}", listed(partition), listed(counts))
+        }
         Rel::TopK { partition, order, limit, offset, with_ties, .. } => {
             let order = order.iter().map(|item| item.render(scalar)).collect::<Vec<_>>().join(", ");
             let limit = limit.as_ref().map(|limit| format!(" limit {}", scalar(limit))).unwrap_or_default();

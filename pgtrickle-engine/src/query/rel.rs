@@ -258,6 +258,10 @@ pub enum Rel {
     /// The rows of `input`, each with what the window function `calls` (`f(…) OVER name`) give for it among the rows
     /// that have equal values of `partition`. Yields the columns of `input`, then the calls.
     Window { input: Box<Rel>, partition: Vec<Scalar>, windows: Vec<WindowDefinition>, calls: Vec<(String, Scalar)> },
+    /// Of the rows of `input` with equal values of `partition`: those that fewer rows precede in their `order` than `counts`
+    /// sum up to, and perhaps the ones that follow; with `ties`, rows equal in `order` do not precede one another. `counts`
+    /// read no columns, and NULL wants all rows. Yields the columns of `input`.
+    Leading { input: Box<Rel>, partition: Vec<Scalar>, order: Vec<SortItem>, counts: Vec<Scalar>, ties: bool },
     /// Of the rows of `input` with equal values of `partition`, in their `order`: `limit` rows (all without one) after
     /// the first `offset`, and with `with_ties` those that are equal to the last of them in `order`. `limit` and
     /// `offset` read no columns. Yields the columns of `input`.
@@ -294,7 +298,10 @@ impl Rel {
             | Rel::Recursive { columns, .. }
             | Rel::Working { columns }
             | Rel::UnionAll { columns, .. } => columns.clone(),
-            Rel::Filter { input, .. } | Rel::Distinct { input } | Rel::TopK { input, .. } => input.columns(),
+            Rel::Filter { input, .. }
+            | Rel::Distinct { input }
+            | Rel::Leading { input, .. }
+            | Rel::TopK { input, .. } => input.columns(),
             Rel::Project { input, outputs } => {
                 let below = input.columns();
                 outputs.iter().map(|(name, scalar)| computed(name, scalar, &below)).collect()
@@ -347,6 +354,7 @@ impl Rel {
             | Rel::Aggregate { input, .. }
             | Rel::Distinct { input }
             | Rel::Window { input, .. }
+            | Rel::Leading { input, .. }
             | Rel::TopK { input, .. } => vec![input],
             Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } | Rel::Apply { left, right, .. } => {
                 vec![left, right]
@@ -366,6 +374,7 @@ impl Rel {
             | Rel::Aggregate { input, .. }
             | Rel::Distinct { input }
             | Rel::Window { input, .. }
+            | Rel::Leading { input, .. }
             | Rel::TopK { input, .. } => vec![input],
             Rel::OuterJoin { left, right, .. } | Rel::SemiJoin { left, right, .. } | Rel::Apply { left, right, .. } => {
                 vec![left, right]
@@ -399,6 +408,10 @@ impl Rel {
                 let windows = windows.iter().flat_map(WindowDefinition::texts);
                 let calls = calls.iter().map(|(_, call)| &call.fragments);
                 partition.iter().map(|scalar| &scalar.fragments).chain(windows).chain(calls).collect()
+            }
+            Rel::Leading { partition, order, counts, .. } => {
+                let order = order.iter().map(|item| &item.value);
+                partition.iter().chain(order).chain(counts).map(|scalar| &scalar.fragments).collect()
             }
             Rel::TopK { partition, order, limit, offset, .. } => {
                 let order = order.iter().map(|item| &item.value);
@@ -434,6 +447,10 @@ impl Rel {
                 let windows = windows.iter_mut().flat_map(WindowDefinition::texts_mut);
                 let calls = calls.iter_mut().map(|(_, call)| &mut call.fragments);
                 partition.iter_mut().map(|scalar| &mut scalar.fragments).chain(windows).chain(calls).collect()
+            }
+            Rel::Leading { partition, order, counts, .. } => {
+                let order = order.iter_mut().map(|item| &mut item.value);
+                partition.iter_mut().chain(order).chain(counts).map(|scalar| &mut scalar.fragments).collect()
             }
             Rel::TopK { partition, order, limit, offset, .. } => {
                 let order = order.iter_mut().map(|item| &mut item.value);

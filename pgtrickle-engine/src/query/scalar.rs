@@ -117,10 +117,42 @@ impl Scalar {
 
     /// The bigint 1.
     pub fn one() -> Self {
+        Scalar::constant(1)
+    }
+
+    /// The bigint `value`.
+    pub fn constant(value: i64) -> Self {
         Scalar {
-            fragments: vec![Fragment::Text(ONE.into())],
+            fragments: vec![Fragment::Text(format!("'{value}'::bigint"))],
             nullable: false,
             ..Scalar::column(0, DataType::bigint(), false)
+        }
+    }
+
+    /// `Some((column, value))` when the expression says that `column` is not greater than `value`, an integer constant, as
+    /// PostgreSQL prints it.
+    pub fn as_upper_bound(&self) -> Option<(usize, i64)> {
+        use Fragment::{Column, Text};
+        let [Text(before), Column(column), Text(after)] = self.fragments.as_slice() else { return None };
+        let compared = match (before.as_str(), after.as_str()) {
+            ("(", after) => after.strip_suffix(')').and_then(|after| after.strip_prefix(' ')?.split_once(' ')),
+            (before, ")") => before.strip_prefix('(').and_then(|before| before.strip_suffix(' ')?.split_once(' ')).map(
+                |(constant, operator)| match operator {
+                    ">" => ("<", constant),
+                    ">=" => ("<=", constant),
+                    "=" => ("=", constant),
+                    _ => ("", constant),
+                },
+            ),
+            _ => None,
+        };
+        let (operator, constant) = compared?;
+        let digits = constant.strip_prefix('\'').and_then(|text| text.strip_suffix("'::bigint")).unwrap_or(constant);
+        let value: i64 = digits.parse().ok()?;
+        match operator {
+            "<=" | "=" => Some((*column, value)),
+            "<" => Some((*column, value.checked_sub(1)?)),
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ mod groups;
 mod images;
 mod joins;
 mod keys;
+mod leading;
 mod limits;
 mod names;
 mod outer_joins;
@@ -34,6 +35,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     images::TESTS,
     joins::TESTS,
     keys::TESTS,
+    leading::TESTS,
     limits::TESTS,
     names::TESTS,
     outer_joins::TESTS,

@@ -10,6 +10,7 @@
 //! `a = b OR a IS NULL AND b IS NULL`; the second is not entered unless K has a NULL there. More than [`MOST_SPLIT`]
 //! nullable columns are not split.
 
+use super::leading::Leading;
 use super::top_k::TopK;
 use super::{all_columns, column, window};
 use crate::delta::key::{equal, key_index, same_key};
@@ -26,6 +27,7 @@ const MOST_SPLIT: usize = 2;
 pub enum Computation {
     Window { windows: Vec<WindowDefinition>, calls: Vec<Scalar> },
     TopK(TopK),
+    Leading(Leading),
 }
 
 /// What a keyed stage stores and how it computes it.
@@ -72,20 +74,36 @@ impl Keyed {
                 window::compute(body, self.width, &self.partition, windows, calls)
             }
             Computation::TopK(top) => top.compute(body, self.width, &self.partition),
+            Computation::Leading(leading) => leading.select(body, self.width, &self.partition),
         }
     }
 
     /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
     /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
     pub fn maintain(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
-        if let Computation::TopK(top) = &self.computation
-            && self.partition.is_empty()
-        {
-            let boundary = top.boundary(self.width, table);
-            return self.apply(delta, &boundary, &top.refilled(body, self.width), &self.stored(table, "t"), table);
+        if let Computation::Leading(leading) = &self.computation {
+            let [with, new, stored] = leading.changed(self, body, table);
+            return self.apply(delta, &with, &new, &stored, table);
         }
-        let new = self.fill(&self.restricted(body));
-        self.apply(delta, &self.touched(), &new, &self.stored(table, "d"), table)
+        self.apply(delta, &self.touched(), &self.anew(body), &self.stored(table, "d", "-1"), table)
+    }
+
+    /// A SELECT of the operator's rows of the touched partitions; `body` is a SELECT of the body's content.
+    pub(super) fn anew(&self, body: &str) -> String {
+        match &self.computation {
+            Computation::TopK(top) if top.limit.is_some() && !self.partition.is_empty() => {
+                self.branches("k", |matches, entered| {
+                    let rows = format!("SELECT i.* FROM ({body}) AS i WHERE {matches}");
+                    let columns = all_columns("i", self.width, false);
+                    let entered = conjunction(entered);
+                    format!(
+                        "SELECT {columns} FROM k CROSS JOIN LATERAL ({}) AS i WHERE {entered}",
+                        top.compute(&rows, self.width, &[])
+                    )
+                })
+            }
+            _ => self.fill(&self.restricted(body)),
+        }
     }
 
     /// Replaces the `stored` rows, of which the state's `tid` is known, by the `new` ones; `with` are the WITH items that
@@ -103,7 +121,7 @@ impl Keyed {
              u AS MATERIALIZED (SELECT z.*, pg_catalog.row_number() OVER (PARTITION BY {by}, z.w) AS r, \
              pg_catalog.sum(z.w) OVER (PARTITION BY {by}) AS s \
              FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z), \
-             x AS (DELETE FROM {table} AS s USING u WHERE s.ctid = u.tid AND u.w < 0 AND u.r <= - u.s), \
+             x AS (DELETE FROM {table} AS s WHERE s.ctid = ANY (ARRAY(SELECT u.tid FROM u WHERE u.w < 0 AND u.r <= - u.s))), \
              y AS (INSERT INTO {table} ({names}) SELECT {values} FROM u WHERE u.w > 0 AND u.r <= u.s) \
              SELECT {values}, u.w FROM u WHERE u.r <= u.s * u.w",
             all_columns("n", width, false),
@@ -111,7 +129,7 @@ impl Keyed {
     }
 
     /// `k`, the keys of `d`.
-    fn touched(&self) -> String {
+    pub(super) fn touched(&self) -> String {
         if self.partition.is_empty() {
             return String::new();
         }
@@ -119,22 +137,32 @@ impl Keyed {
         format!("k AS MATERIALIZED (SELECT DISTINCT {} FROM d), ", list(keys))
     }
 
-    /// The rows of the state that are of a touched partition; if there is but one, it is touched when `any` has a row.
-    fn stored(&self, table: &QualifiedName, any: &str) -> String {
+    /// The rows of the state that are of a touched partition, with the weight `w`; if there is but one, it is touched when
+    /// `any` has a row.
+    pub(super) fn stored(&self, table: &QualifiedName, any: &str, w: &str) -> String {
         let columns = all_columns("s", self.columns.len(), false);
         let (from, condition) = match self.partition.is_empty() {
             true => (format!("{table} AS s"), format!("EXISTS (SELECT FROM {any})")),
             false => (format!("k JOIN {table} AS s ON {}", same_key(&self.key(), "s", "k")), "true".into()),
         };
-        format!("SELECT {columns}, -1 AS w, s.ctid AS tid FROM {from} WHERE {condition}")
+        format!("SELECT {columns}, {w} AS w, s.ctid AS tid FROM {from} WHERE {condition}")
     }
 
     /// The rows of `body` that are of a touched partition.
-    fn restricted(&self, body: &str) -> String {
+    pub(super) fn restricted(&self, body: &str) -> String {
         let columns = all_columns("i", self.width, false);
         if self.partition.is_empty() {
             return format!("SELECT {columns} FROM ({body}) AS i WHERE EXISTS (SELECT FROM d)");
         }
+        self.branches("k", |matches, entered| {
+            let conditions = [matches.to_string()].into_iter().chain(entered);
+            format!("SELECT {columns} FROM k CROSS JOIN ({body}) AS i WHERE {}", conjunction(conditions))
+        })
+    }
+
+    /// What `branch` makes of the condition that row `i` is of the partition `k`, once for each way in which keys of the
+    /// partitions in the relation `keys` can be NULL, and of the condition that some are in that way.
+    pub(super) fn branches(&self, keys: &str, branch: impl Fn(&str, Option<String>) -> String) -> String {
         let key = self.key();
         let nullable = |column: &&Column| column.nullable;
         let split: Vec<&Column> = key.iter().filter(nullable).take(MOST_SPLIT).collect();
@@ -150,11 +178,28 @@ impl Keyed {
             });
             let null = split.iter().enumerate().filter(|(bit, _)| nulls & (1 << bit) != 0);
             let null = conjunction(null.map(|(_, column)| column.ty.missing(&format!("k.{}", column.name))));
-            let entered = format!("(SELECT pg_catalog.count(*) FROM k WHERE {null}) > 0");
-            let conditions = matches.chain((nulls != 0).then_some(entered));
-            format!("SELECT {columns} FROM k CROSS JOIN ({body}) AS i WHERE {}", conjunction(conditions))
+            let entered = format!("(SELECT pg_catalog.count(*) FROM {keys} AS k WHERE {null}) > 0");
+            branch(&conjunction(matches), (nulls != 0).then_some(entered))
         });
         branches.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// The operator in a line, columns as `#position`.
+    pub fn explain(&self) -> String {
+        let scalar = |scalar: &Scalar| scalar.render(|position| format!("#{position}"));
+        let partition = list(self.partition.iter().map(|position| format!("#{position}")));
+        match &self.computation {
+            Computation::Window { windows, calls } => {
+                let windows =
+                    list(windows.iter().map(|window| format!("{} AS ({})", window.name, window.ordered(scalar))));
+                format!("Window by [{partition}] over [{windows}] computing [{}]", list(calls.iter().map(scalar)))
+            }
+            Computation::TopK(top) => format!("TopK by [{partition}]{}", top.explain()),
+            Computation::Leading(leading) => {
+                let counts = list(leading.counts.iter().map(scalar));
+                format!("Leading by [{partition}]{} at least [{counts}]", leading.order.explain())
+            }
+        }
     }
 
     fn key(&self) -> Vec<Column> {

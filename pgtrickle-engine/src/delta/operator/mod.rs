@@ -5,11 +5,13 @@ pub mod expand;
 pub mod filter;
 pub mod join;
 pub mod keyed;
+pub mod leading;
 pub mod outer_join;
 pub mod project;
 pub mod recursive;
 pub mod scan;
 pub mod semi_join;
+pub mod shown;
 pub mod top_k;
 pub mod union_all;
 pub mod window;
@@ -17,7 +19,6 @@ pub mod window;
 use crate::delta::limit::Limit;
 use crate::delta::{Leaf, Storage};
 use crate::query::Rel;
-use crate::sql::QualifiedName;
 use semi_join::Operands;
 use std::collections::BTreeSet;
 
@@ -26,8 +27,8 @@ use std::collections::BTreeSet;
 pub struct Context<'a> {
     pub storage: &'a Storage,
     pub changed: &'a BTreeSet<Leaf>,
-    /// The table that holds the stage's own result, when it is a state table.
-    pub own: Option<&'a QualifiedName>,
+    /// The relation that holds the result of the stage's recursion, its columns `c1 … cn`.
+    pub own: Option<&'a str>,
     /// What stands for [`Rel::Working`].
     pub working: Option<Working>,
     /// Ends the text where it becomes too long.
@@ -76,7 +77,7 @@ fn content(rel: &Rel, context: &Context) -> String {
         Rel::Working { columns } => recursive::working_now(columns, context),
         Rel::UnionAll { inputs, .. } => union_all::now(inputs, context),
         Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
-        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
+        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::Leading { .. } | Rel::TopK { .. } => {
             unreachable!("staging cuts at stateful operators")
         }
     }
@@ -107,7 +108,7 @@ fn change(rel: &Rel, context: &Context) -> Option<String> {
         Rel::Working { columns } => recursive::working_delta(columns, context),
         Rel::UnionAll { inputs, .. } => union_all::delta(inputs, context),
         Rel::Apply { .. } => unreachable!("decorrelation leaves none"),
-        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::TopK { .. } => {
+        Rel::Aggregate { .. } | Rel::Distinct { .. } | Rel::Window { .. } | Rel::Leading { .. } | Rel::TopK { .. } => {
             unreachable!("staging cuts at stateful operators")
         }
     }

@@ -1,17 +1,15 @@
 //! `τ_{p; o; k}(R)`: of each partition the first `k` rows in the order `o`, after `offset` rows.
 //!
-//! Without a partition most changes are beyond the last row that is kept, or add a row before it. The changed rows are
-//! ranked among the kept ones, by PostgreSQL in the order itself ([`TopK::boundary`]): beyond the last one a change does
-//! nothing while `k` rows are kept; otherwise insertions are merged with the kept rows, and only a deletion, or an offset,
-//! asks R for the rows anew.
+//! What it reads is a few rows of each partition that are stored ([`super::leading`]) wherever there is a limit, found by the
+//! partition, so each touched partition is looked up by itself.
 //!
 //! Ties in the order are broken by a key of the input where it has one ([`TopK::total`]), so that a recomputation keeps the
 //! rows that it kept before.
 
+use super::column;
 use super::keyed::over;
-use super::{all_columns, column};
 use crate::query::{Scalar, SortItem};
-use crate::sql::{QualifiedName, conjunction, list};
+use crate::sql::{conjunction, list};
 use serde::{Deserialize, Serialize};
 
 /// Which rows of a partition stay.
@@ -54,46 +52,6 @@ impl TopK {
         format!("SELECT {columns} FROM (SELECT i.*, {} FROM ({rows}) AS i) AS i WHERE {conditions}", list(numbers))
     }
 
-    /// The WITH items `b`, the rows of `d` and, with `w` 0, those of the state, ranked by `p`; and `t`, one row if some
-    /// row of `d` matters, which tells whether the input must be read (`refill`).
-    pub(super) fn boundary(&self, width: usize, table: &QualifiedName) -> String {
-        let full = self.limit.as_ref().map_or_else(
-            || "false".into(),
-            |limit| {
-                format!("coalesce((SELECT pg_catalog.count(*) FROM b WHERE b.w = 0) >= ({}), false)", over("b", limit))
-            },
-        );
-        let refill = match self.offset {
-            Some(_) => "true",
-            None => "pg_catalog.bool_or(b.w < 0)",
-        };
-        format!(
-            "b AS MATERIALIZED (SELECT i.*, pg_catalog.rank() OVER ({}) AS p FROM (SELECT {} FROM d \
-             UNION ALL SELECT {}, 0 AS w FROM {table} AS s) AS i), \
-             t AS MATERIALIZED (SELECT {refill} AS refill FROM b WHERE b.w <> 0 AND (NOT {full} \
-             OR b.p <= (SELECT pg_catalog.max(b.p) FROM b WHERE b.w = 0)) HAVING pg_catalog.count(*) > 0), ",
-            self.order_by(!self.with_ties).trim_start(),
-            all_columns("d", width, true),
-            all_columns("s", width, false),
-        )
-    }
-
-    /// The rows that stay, if `t` says that they can have changed: of `body`, a SELECT of the input's content, or of `b`.
-    pub(super) fn refilled(&self, body: &str, width: usize) -> String {
-        let columns = |alias| all_columns(alias, width, false);
-        let body = format!("SELECT {} FROM ({body}) AS i WHERE EXISTS (SELECT FROM t WHERE t.refill)", columns("i"));
-        let anew = self.compute(&body, width, &[]);
-        if self.offset.is_some() {
-            return anew;
-        }
-        let merged = format!(
-            "SELECT {} FROM b CROSS JOIN pg_catalog.generate_series(1, GREATEST(b.w, 1)) \
-             WHERE b.w >= 0 AND EXISTS (SELECT FROM t WHERE NOT t.refill)",
-            columns("b")
-        );
-        format!("({anew}) UNION ALL ({})", self.compute(&merged, width, &[]))
-    }
-
     fn of_all(&self, rows: &str, columns: &str) -> String {
         let mut text = format!("SELECT {columns} FROM ({rows}) AS i{}", self.order_by(!self.with_ties));
         if let Some(offset) = &self.offset {
@@ -107,6 +65,20 @@ impl TopK {
             None => {}
         }
         text
+    }
+
+    /// The order and the limits, columns as `#position`.
+    pub(super) fn explain(&self) -> String {
+        let scalar = |scalar: &Scalar| scalar.render(|position| format!("#{position}"));
+        let order = self.order.iter().map(|item| item.render(scalar));
+        let breakers = self.tie_breakers.iter().map(|position| format!("#{position}"));
+        let limit = self.limit.as_ref().map(|limit| format!(" limit {}", scalar(limit))).unwrap_or_default();
+        let offset = self.offset.as_ref().map(|offset| format!(" offset {}", scalar(offset))).unwrap_or_default();
+        format!(
+            " order [{}]{limit}{offset}{}",
+            list(order.chain(breakers)),
+            if self.with_ties { " with ties" } else { "" }
+        )
     }
 
     /// ` ORDER BY …`, made total as far as it goes if `total`; empty when there is nothing to order by.

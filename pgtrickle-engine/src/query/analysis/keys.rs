@@ -37,7 +37,7 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
         | Rel::Working { .. } => Vec::new(),
         Rel::Aggregate { keys, .. } => vec![(0..keys.len()).collect()],
         Rel::Distinct { input } => vec![(0..input.columns().len()).collect()],
-        Rel::Window { input, .. } => keys(input),
+        Rel::Window { input, .. } | Rel::Leading { input, .. } => keys(input),
         Rel::TopK { input, partition, limit, with_ties, .. } => {
             let one = !with_ties && limit.as_ref().is_some_and(Scalar::is_one);
             let partition: Option<Vec<usize>> = partition.iter().map(Scalar::as_column).collect();

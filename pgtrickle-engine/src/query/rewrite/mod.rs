@@ -4,6 +4,7 @@ pub mod decorrelate;
 pub mod distinct;
 pub mod distinct_calls;
 mod domain;
+mod leading;
 mod lift;
 pub mod merge_filters;
 pub mod prune;
@@ -14,11 +15,13 @@ use crate::query::Rel;
 pub type Pass = (&'static str, fn(Rel) -> Rel);
 
 /// The passes of compilation in their order: [`distinct_calls`] and [`distinct`] first, since they make the aggregates that
-/// staging cuts at; then [`merge_filters`], which gives each join all the predicates that hold above it.
-pub const PASSES: [Pass; 3] = [
+/// staging cuts at; then [`merge_filters`], which gives each join all the predicates that hold above it; last [`leading`], which finds the
+/// filters on ranks where they then are.
+pub const PASSES: [Pass; 4] = [
     ("distinct_calls", distinct_calls::apply),
     ("distinct_to_groups", distinct::apply),
     ("filter_merging", merge_filters::apply),
+    ("leading_rows", leading::apply),
 ];
 
 /// All of [`PASSES`].
@@ -41,6 +44,9 @@ pub(crate) fn map_inputs(rel: Rel, change: &mut impl FnMut(Rel) -> Rel) -> Rel {
         Rel::Distinct { input } => Rel::Distinct { input: boxed(input) },
         Rel::Window { input, partition, windows, calls } => {
             Rel::Window { input: boxed(input), partition, windows, calls }
+        }
+        Rel::Leading { input, partition, order, counts, ties } => {
+            Rel::Leading { input: boxed(input), partition, order, counts, ties }
         }
         Rel::TopK { input, partition, order, limit, offset, with_ties } => {
             Rel::TopK { input: boxed(input), partition, order, limit, offset, with_ties }

@@ -59,7 +59,7 @@ impl Narrowed {
 fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
     match rel {
         Rel::Scan(scan) => narrow_scan(scan, needed),
-        Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } | Rel::Apply { .. } => {
+        Rel::Stage { .. } | Rel::Opaque { .. } | Rel::Working { .. } | Rel::Apply { .. } | Rel::Leading { .. } => {
             Narrowed { kept: (0..rel.columns().len()).collect(), rel }
         }
         Rel::Filter { input, predicates } => {
