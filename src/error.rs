@@ -58,6 +58,9 @@ pub enum Error {
     MovingText(String),
     #[error("permission denied for table {0}")]
     Unreadable(String),
+    /// Recomputation can maintain the query all the same.
+    #[error("permission denied to capture the changes of table {table}")]
+    CaptureDenied { table: String, role: String },
     #[error("the changes do not fit the contents of stream table {0}")]
     Mismatch(String),
     #[error("cannot refresh while a statement of this session is changing \"{0}\"")]
@@ -84,7 +87,9 @@ impl Error {
             | Error::NotAvailable { .. }
             | Error::MovingText(_)
             | Error::SourceInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
-            Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) => State::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) | Error::CaptureDenied { .. } => {
+                State::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
             Error::DirectWrite(_) | Error::NotActive { .. } | Error::NotPreloaded | Error::Mismatch(_) => {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -99,7 +104,7 @@ impl Error {
 
     /// The query has no delta, and recomputation can maintain it.
     pub fn allows_recomputation(&self) -> bool {
-        matches!(self, Error::Unsupported { .. } | Error::TooLarge(_))
+        matches!(self, Error::Unsupported { .. } | Error::TooLarge(_) | Error::CaptureDenied { .. })
     }
 
     /// Why the query has no delta, in a line.
@@ -120,6 +125,9 @@ impl Error {
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
             Error::RowSecurity(_) => Some("The owner of the stream table would see only some rows of it.".into()),
+            Error::CaptureDenied { .. } => {
+                Some("Triggers capture them, which takes the TRIGGER privilege on the table.".into())
+            }
             Error::Unreadable(_) => Some("The owner of the stream table may not read all of it.".into()),
             Error::Mismatch(_) => {
                 Some("A key of a source was dropped, or the contents were changed by other means.".into())
@@ -166,6 +174,9 @@ impl Error {
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),
             Error::SourceChanged(_) => "Drop the stream table and create it again.".into(),
+            Error::CaptureDenied { table, role } => {
+                format!("GRANT TRIGGER ON {table} TO {role}, or use refresh_mode => 'AUTO' or 'FULL'.")
+            }
             Error::Unreadable(_) => "Grant the owner SELECT, and exempt it from row-level security.".into(),
             Error::Mismatch(_) => "Drop the stream table and create it again.".into(),
             Error::SourceBusy(_) => {

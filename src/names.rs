@@ -34,6 +34,12 @@ pub fn capture_trigger(source: u32, kind: &str) -> String {
     format!("pg_trickle_cdc_{kind}_{source}")
 }
 
+/// The source whose changes a trigger of this name captures.
+pub fn captured_by(trigger: &str) -> Option<u32> {
+    let (_, source) = trigger.strip_prefix("pg_trickle_cdc_")?.split_once('_')?;
+    source.parse().ok()
+}
+
 /// The trigger that refuses direct writes to a stream table.
 pub const GUARD_TRIGGER: &str = "pgt_dml_guard";
 /// The trigger that refuses TRUNCATE of a stream table.

@@ -51,6 +51,14 @@ BEGIN
     FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag = 'REFRESH MATERIALIZED VIEW' LOOP
         PERFORM pgtrickle._matview_refreshed(command.objid);
     END LOOP;
+    -- The name of a capture trigger that was renamed is gone; its source is its argument, or its table.
+    FOR command IN SELECT coalesce(substring(encode(t.tgargs, 'escape') FROM '^[0-9]+'), t.tgrelid::text) AS source
+                   FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_proc p ON p.oid = t.tgfoid
+                   WHERE c.classid = 'pg_trigger'::regclass AND c.command_tag = 'ALTER TRIGGER'
+                     AND p.pronamespace = 'pgtrickle'::regnamespace AND p.proname ~ '^capture_'
+    LOOP
+        PERFORM pgtrickle._capture_altered('pg_trickle_cdc_any_' || command.source);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pgtrickle._on_ddl_end() IS 'refuses changes of a source that would change what a stream table means, and follows its partitions and children, and changed functions';
@@ -62,7 +70,16 @@ AS $$
 DECLARE
     source oid;
     dropped oid;
+    capture text;
 BEGIN
+    FOR capture IN
+        SELECT d.address_names[3] FROM pg_event_trigger_dropped_objects() d
+        WHERE d.object_type = 'trigger' AND d.address_names[3] ~ '^pg_trickle_cdc_[a-z]+_[0-9]+$'
+          AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
+                          WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND t.address_names[1:2] = d.address_names[1:2])
+    LOOP
+        PERFORM pgtrickle._capture_altered(capture);
+    END LOOP;
     FOR dropped IN
         SELECT d.objid FROM pg_event_trigger_dropped_objects() d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid = d.objid
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
@@ -84,10 +101,17 @@ $$;
 COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
-    pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid) FROM PUBLIC;
+    pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
+    pgtrickle._capture_altered(text) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
 CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtrickle._on_drop();
 CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION pgtrickle._on_alter_table();
+
+-- Also in sessions that replay somebody else's changes: what they alter is altered.
+ALTER EVENT TRIGGER pg_trickle_rewrite_tracker ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_trickle_ddl_tracker ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_trickle_drop_tracker ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_trickle_alter_tracker ENABLE ALWAYS;

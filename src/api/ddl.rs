@@ -40,3 +40,9 @@ fn _stream_table_dropped(relation: Oid) -> std::result::Result<(), Report> {
 fn _matview_refreshed(relation: Oid) {
     cdc::refreshed(relation.to_u32());
 }
+
+/// The trigger was dropped without its table, or renamed: refused if it captures changes for somebody.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _capture_altered(trigger: &str) -> std::result::Result<(), Report> {
+    Ok(cdc::trigger_altered(trigger)?)
+}

@@ -21,6 +21,7 @@ extension_sql_file!(
         ddl::_member_dropped,
         ddl::_function_changed,
         ddl::_matview_refreshed,
+        ddl::_capture_altered,
         ddl::_stream_table_dropped,
     ]
 );

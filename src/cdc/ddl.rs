@@ -34,7 +34,7 @@ pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()>
 fn recomputed(change: &Alteration) -> Option<&String> {
     match change {
         Alteration::Type(name) | Alteration::Expression(name) => Some(name),
-        Alteration::Unlogged | Alteration::Row => None,
+        Alteration::Unlogged | Alteration::Row | Alteration::Trigger(_) => None,
     }
 }
 
@@ -46,6 +46,11 @@ fn recomputed(change: &Alteration) -> Option<&String> {
 pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
     if super::triggers::is_at_work() {
         return Ok(());
+    }
+    for change in alterations {
+        if let Alteration::Trigger(name) = change {
+            super::triggers::trigger_altered(name)?;
+        }
     }
     for source in altered_sources(relation, alterations)? {
         let Some(tracking) = catalog::tracking(source)? else { continue };
@@ -124,7 +129,8 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
         Alteration::Row => {
             Some("The stream table reads whole rows, which would have other columns or another name.".into())
         }
-        Alteration::Type(_) => None,
+        // Those that are captures are refused by name.
+        Alteration::Type(_) | Alteration::Trigger(_) => None,
     }
 }
 

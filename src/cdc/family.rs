@@ -8,7 +8,7 @@ use crate::pg::security::RunAs;
 use crate::pg::source as facts;
 use pgtrickle_engine::delta::Program;
 
-/// A statement may have given `relation` other parents or children: those of a source that came are captured from now on,
+/// A statement may have disabled triggers of `relation`, or given it other parents or children: those of a source that came are captured from now on,
 /// those that went no more, and its readers recompute.
 ///
 /// # Errors
@@ -38,6 +38,7 @@ fn reconcile(tracking: &Tracking, family: &[u32]) -> Result<()> {
         check(tracking, &came)?;
     }
     let went = super::triggers::adjust(source, family)?;
+    super::triggers::keep_enabled(source);
     if !came.is_empty() || went {
         super::mark_changed(source);
     }

@@ -20,4 +20,4 @@ pub use collect::collect;
 pub use ddl::{function_changed, source_altered, source_rewritten};
 pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{announce, capture, mark_changed, rebuild, refreshed, release, watch};
+pub use triggers::{announce, capture, mark_changed, rebuild, refreshed, release, trigger_altered, watch};

@@ -314,6 +314,53 @@ fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled:
     }
 }
 
+/// Has the triggers of `source` fire in the sessions that they are for again, whatever ALTER TABLE did: DISABLE TRIGGER ALL and USER
+/// mean other triggers, and ENABLE TRIGGER ALL would have two of ours fire for one row.
+pub(super) fn keep_enabled(source: u32) {
+    let _own = OwnCommands::begin();
+    for member in facts::members(source) {
+        let Some(table) = object::name(member) else { continue };
+        let by_statement = facts::has_trigger(member, &names::capture_trigger(source, INSERT.suffix));
+        let mut kept = false;
+        for kind in [INSERT, UPDATE, DELETE, ROW, TRUNCATE] {
+            let name = names::capture_trigger(source, kind.suffix);
+            let (wanted, word) = match kind.suffix {
+                suffix if suffix == ROW.suffix && by_statement => ('R', "REPLICA "),
+                suffix if suffix == ROW.suffix || suffix == TRUNCATE.suffix => ('A', "ALWAYS "),
+                _ => ('O', ""),
+            };
+            if facts::fires(member, &name).is_some_and(|sessions| sessions != wanted) {
+                run(&format!("ALTER TABLE {table} ENABLE {word}TRIGGER {}", Ident::new(name)));
+                kept = true;
+            }
+        }
+        if kept {
+            pgrx::notice!("the triggers of pg_trickle on {table} stay enabled as they were");
+        }
+    }
+}
+
+/// A trigger of this name was dropped, or altered by name, while its table stays.
+///
+/// # Errors
+/// `SourceInUse` (0A000) when it captures changes for somebody.
+pub fn trigger_altered(trigger: &str) -> Result<()> {
+    let Some(source) = names::captured_by(trigger).filter(|_| !is_at_work()) else { return Ok(()) };
+    let Some(tracking) = catalog::tracking(source)? else { return Ok(()) };
+    let readers = catalog::readers(source)?;
+    match readers.iter().find(|reader| tracking.consumers.contains(&reader.id)) {
+        None => Ok(()),
+        Some(reader) => Err(Error::SourceInUse {
+            source_name: format!("trigger {trigger}"),
+            reader: reader.shown(),
+            reason: format!(
+                "It captures the changes of {}.",
+                object::name(source).map_or_else(|| source.to_string(), |name| name.to_string())
+            ),
+        }),
+    }
+}
+
 fn drop_triggers(source: u32) {
     for member in facts::members(source) {
         drop_triggers_of(source, member);
@@ -322,6 +369,7 @@ fn drop_triggers(source: u32) {
 
 fn drop_triggers_of(source: u32, member: u32) {
     let Some(table) = object::name(member) else { return };
+    let _own = OwnCommands::begin();
     for kind in [INSERT, UPDATE, DELETE, ROW, TRUNCATE] {
         let name = names::capture_trigger(source, kind.suffix);
         if facts::has_trigger(member, &name) {

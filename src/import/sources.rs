@@ -1,8 +1,8 @@
 //! Which relations a query reads.
 
 use super::unsupported;
-use crate::error::Result;
-use crate::pg::analyze::may_read;
+use crate::error::{Error, Result};
+use crate::pg::analyze::{current_role, may_capture, may_read};
 use crate::pg::facts::Facts;
 use crate::pg::relation::{Relation, RelationKind};
 use pgtrickle_engine::query::{Rel, Scan};
@@ -64,20 +64,31 @@ fn attnums(scan: &Scan) -> Vec<i16> {
 }
 
 /// A differential refresh reads tables directly that the query reads through views, so it needs the rights that the
-/// views lent.
+/// views lent; and it has triggers on them.
+///
+/// # Errors
+/// `Unsupported` (0A000) without the right to read a table, `CaptureDenied` (42501) without that to have triggers on it.
 pub(super) fn check_direct_reads(tree: &Rel) -> Result<()> {
     for scan in tree.scans() {
         if !may_read(scan.relid, &attnums(scan)) {
             let construct = format!("the table {} behind a view", scan.name);
             return Err(unsupported(construct, "The owner of the stream table may not read all of the table itself."));
         }
+        if Relation::load(scan.relid).is_some_and(|relation| !may_be_captured(&relation)) {
+            return Err(Error::CaptureDenied { table: scan.name.to_string(), role: current_role() });
+        }
     }
     Ok(())
 }
 
+/// Whether the current user may have triggers on the relation, if it takes triggers to follow it. They slow down who writes it.
+fn may_be_captured(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::MaterializedView | RelationKind::ForeignTable) || may_capture(relation.relid)
+}
+
 /// Whether the result can change only when a buffer tells of it: no value of the clock or the session goes into it, and
-/// every relation is a table whose triggers see all that happens to it, a materialized view, or a view. Triggers are not set on what the user
-/// reaches through the rights of a view only.
+/// every relation is a table whose triggers see all that happens to it, a materialized view, or a view. Triggers are not set
+/// on what the user reaches through the rights of a view only.
 pub(super) fn are_watchable(facts: &Facts) -> bool {
     let watchable = |(relid, columns): (&u32, &BTreeSet<i16>)| {
         let Some(relation) = Relation::load(*relid) else { return false };
@@ -87,7 +98,11 @@ pub(super) fn are_watchable(facts: &Facts) -> bool {
             RelationKind::ForeignTable => false,
             // Nobody tells when its columns are renamed, which whole rows would show.
             RelationKind::MaterializedView if columns.contains(&0) => false,
-            _ => super::from::check_kind(&relation, false).is_ok() && may_read(*relid, &named),
+            _ => {
+                super::from::check_kind(&relation, false).is_ok()
+                    && may_read(*relid, &named)
+                    && may_be_captured(&relation)
+            }
         }
     };
     facts.hidden_volatility.is_none() && facts.relations.iter().all(watchable)

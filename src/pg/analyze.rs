@@ -226,3 +226,19 @@ pub fn may_read(relid: u32, columns: &[i16]) -> bool {
     };
     allowed && !is_filtered(relid, pg_sys::InvalidOid)
 }
+
+/// The current user may have triggers on the relation, as for CREATE TRIGGER.
+pub fn may_capture(relid: u32) -> bool {
+    // SAFETY: catalog lookups.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(pg_sys::Oid::from(relid), user, pg_sys::ACL_TRIGGER as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// The current user's name, quoted.
+pub fn current_role() -> String {
+    // SAFETY: the current user exists.
+    super::object::role_name(unsafe { pg_sys::GetUserId() }.to_u32()).map_or_else(String::new, |role| role.to_string())
+}

@@ -30,6 +30,8 @@ pub enum Alteration {
     Unlogged,
     /// Rows as values have other columns, or another name.
     Row,
+    /// The trigger fires no more, or in other sessions.
+    Trigger(String),
 }
 
 /// Who decides what follows. Both are given an altered relation.
@@ -153,13 +155,14 @@ unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
 
 unsafe fn alteration(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
     use pg_sys::AlterTableType as Kind;
-    // SAFETY: the subcommands asked for carry the name of a column.
+    // SAFETY: the subcommands asked for carry the name of a column, or of a trigger.
     let name = || unsafe { CStr::from_ptr(command.name) }.to_string_lossy().into_owned();
     match command.subtype {
         Kind::AT_AlterColumnType => Some(Alteration::Type(name())),
         Kind::AT_SetExpression => Some(Alteration::Expression(name())),
         Kind::AT_SetUnLogged => Some(Alteration::Unlogged),
         Kind::AT_AddColumn | Kind::AT_DropColumn => Some(Alteration::Row),
+        Kind::AT_DisableTrig => Some(Alteration::Trigger(name())),
         _ => None,
     }
 }

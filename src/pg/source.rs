@@ -65,6 +65,26 @@ pub fn has_trigger(relation: u32, name: &str) -> bool {
     unsafe { pg_sys::get_trigger_oid(Oid::from_u32(relation), name.as_ptr(), true) != pg_sys::InvalidOid }
 }
 
+/// In which sessions the trigger of this name fires: `pg_trigger.tgenabled`. `None` when the relation has no such trigger.
+pub fn fires(relation: u32, name: &str) -> Option<char> {
+    // SAFETY: the reference is given back at once; NULL when the relation is gone. The triggers of an entry of the relation
+    // cache are an array, and their names are NUL-terminated.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(Oid::from_u32(relation));
+        if relation.is_null() {
+            return None;
+        }
+        let triggers = match (*relation).trigdesc.as_ref() {
+            Some(all) => std::slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+            None => &[],
+        };
+        let named = triggers.iter().find(|trigger| CStr::from_ptr(trigger.tgname).to_bytes() == name.as_bytes());
+        let enabled = named.map(|trigger| char::from(trigger.tgenabled as u8));
+        pg_sys::RelationClose(relation);
+        enabled
+    }
+}
+
 /// How to declare a column that holds what attribute `attnum` of `relation` holds: its type, a domain replaced by what it is
 /// made of, with the column's collation. A marker row has NULLs where a domain might not allow them. `None` when there is
 /// no such attribute.

@@ -3,6 +3,7 @@
 use pgtrickle_tests::run;
 
 mod bad_input;
+mod capture_triggers;
 mod chains;
 mod changed_functions;
 mod complexity;
@@ -39,6 +40,7 @@ fn main() {
         recovery::TESTS,
         ddl::TESTS,
         changed_functions::TESTS,
+        capture_triggers::TESTS,
         partitions::TESTS,
         polled::TESTS,
         complexity::TESTS,

@@ -9,6 +9,8 @@ tests![
     the_source_must_be_readable,
     a_view_lends_its_owners_rights,
     rights_on_columns_suffice,
+    capture_takes_the_trigger_privilege,
+    triggers_are_not_lent_by_views,
     writers_need_no_rights_of_the_extension,
     refresh_runs_as_the_owner,
     lost_rights_stop_the_refresh,
@@ -102,7 +104,7 @@ fn the_source_must_be_readable(db: &mut Database) {
     let mut him = db.connect_as(&bob);
     assert_eq!(him.fails(CREATE).sqlstate, "42501");
     assert_eq!(db.fingerprint(), before);
-    db.run(&format!("GRANT SELECT ON hers TO {bob}"));
+    db.run(&format!("GRANT SELECT, TRIGGER ON hers TO {bob}"));
     him.run(CREATE);
     db.track("sums", "SELECT sum(v) AS s FROM hers");
     db.cycle(&["UPDATE hers SET v = 7 WHERE id = 1"]);
@@ -132,13 +134,64 @@ fn a_view_lends_its_owners_rights(db: &mut Database) {
 
 fn rights_on_columns_suffice(db: &mut Database) {
     let (alice, bob) = roles(db);
-    db.run(&format!("GRANT SELECT (v) ON hers TO {bob}"));
+    db.run(&format!("GRANT SELECT (v), TRIGGER ON hers TO {bob}"));
     let mut him = db.connect_as(&bob);
     assert_eq!(him.fails("SELECT pgtrickle.create_stream_table('no', 'SELECT id FROM hers')").sqlstate, "42501");
     him.run(CREATE);
     db.track("sums", "SELECT sum(v) AS s FROM hers");
     db.cycle(&["UPDATE hers SET v = v + 10"]);
     drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn capture_takes_the_trigger_privilege(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.run(&format!("GRANT SELECT ON hers TO {bob}"));
+    let mut him = db.connect_as(&bob);
+    let before = db.fingerprint();
+    let failure = him.fails(CREATE);
+    assert_eq!(failure.sqlstate, "42501", "{failure:?}");
+    assert!(failure.detail.contains("TRIGGER"), "{failure:?}");
+    assert!(failure.hint.contains(&format!("GRANT TRIGGER ON \"public\".\"hers\" TO \"{bob}\"")), "{failure:?}");
+    assert_eq!(db.fingerprint(), before);
+    // Without a trigger on the table it is recomputed, whenever it is due.
+    let query = "SELECT sum(v) AS s FROM hers";
+    him.run(&create("recomputed", query, "schedule => '1h'"));
+    assert!(him.notices().iter().any(|notice| notice.message.contains("permission denied to capture")));
+    db.track("recomputed", query);
+    assert_eq!(db.text("SELECT refresh_mode FROM pgtrickle.pgt_stream_tables"), "FULL");
+    assert_eq!(db.number("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'hers'::regclass"), 0);
+    db.cycle_in_full(&["UPDATE hers SET v = v + 10"]);
+    // The right is needed at creation, as for any trigger.
+    db.run(&format!("GRANT TRIGGER ON hers TO {bob}"));
+    him.run(CREATE);
+    db.track("sums", query);
+    db.run(&format!("REVOKE TRIGGER ON hers FROM {bob}"));
+    db.connect_as(&alice).run("INSERT INTO hers VALUES (3, 30)");
+    him.run(&refresh("sums"));
+    assert_eq!(db.fallback_of("sums"), None);
+    db.check_after_refresh();
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn triggers_are_not_lent_by_views(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    let mut her = db.connect_as(&alice);
+    her.run(&format!("CREATE VIEW shown AS SELECT id, v FROM hers; GRANT SELECT ON shown, hers TO {bob}; GRANT TRIGGER ON shown TO {bob}"));
+    let mut him = db.connect_as(&bob);
+    let query = "SELECT sum(v) AS s FROM shown";
+    assert_eq!(him.fails(&create("sums", query, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'")).sqlstate, "42501");
+    her.run(&format!("GRANT TRIGGER ON hers TO {bob}"));
+    him.run(&create("sums", query, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'"));
+    // A stream table is a table.
+    her.run("SELECT pgtrickle.create_stream_table('own', 'SELECT v FROM hers', schedule => '1h')");
+    her.run(&format!("GRANT SELECT ON own TO {bob}"));
+    let above = create("above", "SELECT v FROM own", "schedule => '1h', refresh_mode => 'DIFFERENTIAL'");
+    assert_eq!(him.fails(&above).sqlstate, "42501");
+    her.run(&format!("GRANT TRIGGER ON own TO {bob}"));
+    him.run(&above);
+    drop((her, him));
     without_roles(db, (alice, bob));
 }
 
@@ -184,7 +237,7 @@ fn refresh_runs_as_the_owner(db: &mut Database) {
 
 fn lost_rights_stop_the_refresh(db: &mut Database) {
     let (alice, bob) = roles(db);
-    db.run(&format!("GRANT SELECT ON hers TO {bob}"));
+    db.run(&format!("GRANT SELECT, TRIGGER ON hers TO {bob}"));
     db.connect_as(&bob).run(CREATE);
     db.run(&format!("REVOKE SELECT ON hers FROM {bob}"));
     db.run("UPDATE hers SET v = v + 10");
