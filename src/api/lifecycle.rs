@@ -132,7 +132,7 @@ fn refresh_stream_table(name: &str) -> std::result::Result<(), Report> {
     refuse_recovery()?;
     let table = existing(&parse_name(Some(name))?)?;
     maintained(&table)?;
-    match refresh::refresh(table.id, Initiator::Manual)? {
+    match refresh::refresh_seen(&table, Initiator::Manual)? {
         Outcome::Busy => {
             pgrx::notice!("refresh skipped: {} — another refresh is already in progress", table.shown());
         }

@@ -272,9 +272,11 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     Ok(id)
 }
 
-/// Removes the stream table's rows; dependencies, history and program go with them.
+/// Removes the stream table's rows; dependencies and program go with them. Whoever is refreshing it holds its row, so the
+/// history is complete when that is gone.
 pub fn remove(id: i64) {
     execute("DELETE FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1 RETURNING 1", &[Param::of(id)]);
+    execute("DELETE FROM pgtrickle.pgt_refresh_history WHERE pgt_id = $1 RETURNING 1", &[Param::of(id)]);
 }
 
 pub fn set_state_tables(id: i64, relids: &[u32]) {

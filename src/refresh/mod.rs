@@ -64,23 +64,31 @@ pub enum Outcome {
 /// `NotActive` (55000) when it is suspended or in error, `SourceDropped` (42P01) and `SourceChanged` (42P16) when a
 /// source is not what it was, and whatever the defining query itself raises.
 pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
-    let started = clock::now();
     let seen = catalog::by_id(id)?.ok_or_else(|| Error::NotFound(id.to_string()))?;
-    may_refresh(&seen)?;
-    let edges = catalog::sources_of(id)?;
+    refresh_seen(&seen, initiator)
+}
+
+/// Likewise, the stream table's row having just been read.
+///
+/// # Errors
+/// As [`refresh`].
+pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
+    let started = clock::now();
+    may_refresh(seen)?;
+    let edges = catalog::sources_of(seen.id)?;
     let snapshot = Snapshot::take().advanced();
-    let mut pending = pending(&seen, &edges, &snapshot);
+    let mut pending = pending(seen, &edges, &snapshot);
     if let Some(pending) = &mut pending
-        && !moves_by_itself(&seen)
+        && !moves_by_itself(seen)
         && !asks(&edges)
         && !pending.any()?
     {
         return Ok(Outcome::Unchanged);
     }
-    let Some(table) = catalog::lock(id)? else { return Ok(Outcome::Busy) };
+    let Some(table) = catalog::lock(seen.id)? else { return Ok(Outcome::Busy) };
     match pending {
         // The contents are still those that `snapshot` sees: see the module's account of the lock.
-        Some(pending) if usable_frontier(&table) == usable_frontier(&seen) => {
+        Some(pending) if usable_frontier(&table) == usable_frontier(seen) => {
             may_refresh(&table)?;
             let changes = pending.read()?;
             apply((&table, &edges), &snapshot, Some(changes), (started, initiator))
