@@ -41,6 +41,10 @@ pub(super) fn import<'a>(
     for (entry, count) in placed {
         for column in 1..=count {
             above.place((entry, column as i16), position);
+            if entry == call_entry {
+                // What sub-selects know the calls by.
+                above.place((level.row_entry, column as i16), position);
+            }
             position += 1;
         }
     }

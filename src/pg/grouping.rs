@@ -4,7 +4,7 @@
 //! expression above the grouping may use become columns too: aggregate calls, and columns that depend on a grouped
 //! primary key.
 
-use super::level::SubLink;
+use super::level::{MAX_CALLS, SubLink};
 use super::nodes::{Expr, Query, Target, items, text};
 use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::AggregateFunction;
@@ -117,6 +117,7 @@ impl<'a> Query<'a> {
         let mut links = links.to_vec();
         let mut done = 0;
         while let Some(link) = split.linked.get(done).copied() {
+            links[link].query = outer_calls(links[link].query, &mut split);
             // SAFETY: as for the targets; the comparison may itself use further sub-selects.
             links[link].test =
                 links[link].test.map(|test| unsafe { Expr::new(lift(test.node, (&raw mut split).cast())) });
@@ -175,11 +176,7 @@ impl<'a> Query<'a> {
             };
             let expr = self.flat(node);
             let json = is_a(expr.node, pg_sys::NodeTag::T_JsonConstructorExpr);
-            let aggregate = match json {
-                true => (*expr.node.cast::<pg_sys::JsonConstructorExpr>()).func.cast(),
-                false => expr.node.cast::<pg_sys::Aggref>(),
-            };
-            let aggregate = &*aggregate;
+            let aggregate = &*aggregate(expr.node);
             let function = if json { AggregateFunction::Recompute } else { known(aggregate.aggfnoid) };
             // Beyond the arguments, what only ORDER BY reads.
             let arguments = items::<pg_sys::TargetEntry>(aggregate.args).into_iter().filter(|target| !target.resjunk);
@@ -236,6 +233,60 @@ unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) 
             return column(split.dependent_entry, index, node);
         }
         pg_sys::expression_tree_mutator_impl(node, Some(lift), context)
+    }
+}
+
+struct Outer<'s> {
+    split: &'s mut Split,
+    depth: pg_sys::Index,
+}
+
+/// The sub-select with the calls of the query around it that it reads as columns of that query.
+fn outer_calls<'a>(query: Query<'a>, split: &mut Split) -> Query<'a> {
+    let mut outer = Outer { split, depth: 0 };
+    let node = (query.node as *const pg_sys::Query).cast_mut();
+    // SAFETY: the mutator copies what it changes; the context is what `lift_outer` takes it for.
+    unsafe { Query { node: &*lift_outer(node.cast(), (&raw mut outer).cast()).cast::<pg_sys::Query>() } }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn lift_outer(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+    if node.is_null() {
+        return node;
+    }
+    // SAFETY: `outer_calls` passes Outer, and the mutators call back with valid nodes; the tag tells the type. A call that
+    // belongs `depth` levels further out reads columns from there on only.
+    unsafe {
+        let outer = &mut *context.cast::<Outer<'_>>();
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            outer.depth += 1;
+            let query = pg_sys::query_tree_mutator_impl(node.cast(), Some(lift_outer), context, 0);
+            outer.depth -= 1;
+            return query.cast();
+        }
+        let own = is_call(node) && (*aggregate(node)).agglevelsup == outer.depth;
+        if own && !pg_sys::checkExprHasSubLink(node) && outer.split.calls.len() < MAX_CALLS {
+            let call = pg_sys::copyObjectImpl(node.cast()).cast::<pg_sys::Node>();
+            let depth = outer.depth as i32;
+            pg_sys::IncrementVarSublevelsUp(call, -depth, depth);
+            let index = position(&mut outer.split.calls, call);
+            let column = column(outer.split.own + 2, index, node).cast::<pg_sys::Var>();
+            (*column).varlevelsup = outer.depth;
+            return column.cast();
+        }
+        pg_sys::expression_tree_mutator_impl(node, Some(lift_outer), context)
+    }
+}
+
+/// # Safety
+/// `call` is an Aggref, or a JSON aggregate around one.
+unsafe fn aggregate(call: *mut pg_sys::Node) -> *mut pg_sys::Aggref {
+    // SAFETY: the caller's promise; the tag tells the type.
+    unsafe {
+        match is_a(call, pg_sys::NodeTag::T_JsonConstructorExpr) {
+            true => (*call.cast::<pg_sys::JsonConstructorExpr>()).func.cast(),
+            false => call.cast(),
+        }
     }
 }
 

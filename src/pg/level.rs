@@ -2,7 +2,8 @@
 //!
 //! A sub-select in an expression becomes a column of one additional entry, [`Leveled::link_entry`], and is handed out
 //! beside the query. A column of a query further out becomes a column of the additional entry that stands for the entry
-//! it belongs to. Sub-selects of the FROM and WITH clauses are left as they are; they are levels of their own.
+//! it belongs to; an aggregate call of a query further out one of [`Leveled::row_entry`] of that query, which its own
+//! expressions have no use for outside of comparisons with sub-selects. Sub-selects of the FROM and WITH clauses are left as they are; they are levels of their own.
 
 use super::deparse::stand_in;
 use super::nodes::{Expr, Query, items};
@@ -52,6 +53,8 @@ pub struct Leveled<'a> {
 
 /// Columns of a row of a sub-select that a comparison may read.
 const MAX_ROW: usize = 64;
+/// Aggregate calls of a query that its sub-selects read.
+pub(super) const MAX_CALLS: usize = 64;
 
 struct Split {
     original: *mut pg_sys::Query,
@@ -70,7 +73,7 @@ impl<'a> Query<'a> {
         let mut outer_entries = Vec::new();
         for query in outer {
             outer_entries.push(first);
-            first += query.entries();
+            first += query.entries() + 2;
         }
         let mut split = Split {
             original: (self.node as *const pg_sys::Query).cast_mut(),
@@ -86,7 +89,9 @@ impl<'a> Query<'a> {
             let flags = (pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES) as i32;
             let context = (&raw mut split).cast();
             let copy = pg_sys::query_tree_mutator_impl(split.original, Some(separate), context, flags);
-            let widths = [split.links.len(), MAX_ROW].into_iter().chain(outer.iter().flat_map(|query| query.widths()));
+            let widths = [split.links.len(), MAX_ROW]
+                .into_iter()
+                .chain(outer.iter().flat_map(|query| query.widths().into_iter().chain([0, MAX_CALLS])));
             for width in widths {
                 let entry = stand_in("outer", token, width);
                 (*copy).rtable = pg_sys::lappend((*copy).rtable, entry.cast());

@@ -20,6 +20,7 @@ tests![
     sub_selects_over_joins_and_unions,
     multi_column_in,
     rows_compared_with_sub_selects,
+    aggregates_that_sub_selects_read,
     arrays_of_rows,
     limits_below_exists,
     frames_that_read_an_outer_row_are_refused,
@@ -296,6 +297,21 @@ fn rows_compared_with_sub_selects(db: &mut Database) {
             "SELECT k FROM t GROUP BY k HAVING (count(*), max(v)) IN (SELECT x, k FROM b) OR max(v) < ANY (SELECT w FROM u)",
             "SELECT k FROM t WHERE v IN (SELECT w FROM u) GROUP BY k HAVING count(*) IN (SELECT x FROM b)",
             "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE (u.k, t.k) = (SELECT b.k, max(b.x) FROM b WHERE b.k = u.k AND b.x <= t.v GROUP BY b.k))",
+        ],
+    );
+}
+
+fn aggregates_that_sub_selects_read(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT k, sum(v) AS s FROM t GROUP BY k HAVING EXISTS (SELECT FROM u WHERE u.w > sum(t.v))",
+            "SELECT k, (SELECT count(*) FROM u WHERE u.k = t.k AND u.w <= max(t.v)) AS n FROM t GROUP BY k",
+            "SELECT k, (SELECT max(t.v) + min(u.w) FROM u WHERE u.k > t.k) AS n, max(v) AS m FROM t GROUP BY k",
+            "SELECT (SELECT max(t.v)) AS m, (SELECT count(t.k) FROM b WHERE b.x = 1 AND b.k = 2 GROUP BY b.x) AS n FROM t",
+            "SELECT k FROM t GROUP BY k HAVING count(*) FILTER (WHERE v > 3) IN (SELECT b.x + count(t.id) FROM b WHERE b.k = t.k)",
+            "SELECT k, (SELECT (SELECT u.w + sum(t.v) FROM u WHERE u.id = b.k) FROM b WHERE b.x = t.k ORDER BY b.k LIMIT 1) AS n FROM t GROUP BY k",
+            "SELECT k, count(*) AS n, (SELECT json_agg(t.v ORDER BY t.v)) ->> 0 AS first FROM t GROUP BY k",
         ],
     );
 }
