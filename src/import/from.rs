@@ -221,7 +221,9 @@ fn tree<'a>(
                 Entry::Subquery { query, lateral: true } => {
                     lateral_entry(importer, level, scope, (index, query), start)?
                 }
-                Entry::Computed(computed) => computed_entry(level, scope, (index, computed), start)?,
+                Entry::Computed(computed) => {
+                    return computed_entry(importer, level, scope, (index, computed), start);
+                }
                 entry => Input::Rel(self::entry(importer, level, scope, (index, entry), start)?),
             };
             Ok(Item::one(input, start))
@@ -295,25 +297,40 @@ fn lateral_entry<'a>(
     Ok(Input::Applied(placed(level, scope, index, rel, start)))
 }
 
-/// An item that reads columns is computed for each row of what stands left of it, another one once.
+/// An item that reads columns is computed for each row of what stands left of it, another one once. The values of
+/// sub-selects that it uses are one more row to the left of it.
 fn computed_entry<'a>(
+    importer: &Importer,
     level: &Level<'_, 'a>,
     scope: &mut Scope<'a>,
     (index, computed): (usize, Computed<'a>),
     start: usize,
-) -> Result<Input> {
+) -> Result<Item<'a>> {
+    let values = link::values_from(importer, level, scope, (Rel::unit(), start), computed.exprs().into_iter())?;
+    let linked = values.columns().len();
     let (mut item, mut numbers) = item::of(scope, computed)?;
     if let Some(ty) = level.whole_row(index) {
         item = row::beside(item, &level.query.column_names(index), ty);
         numbers.insert(0, 0);
     }
     for (position, number) in numbers.into_iter().enumerate() {
-        scope.place((index, number), start + position);
+        scope.place((index, number), start + linked + position);
     }
-    if item.text.iter().any(|fragment| matches!(fragment, Fragment::Column(_))) {
-        return Ok(Input::Lateral(item));
+    let lateral = item.text.iter().any(|fragment| matches!(fragment, Fragment::Column(_)));
+    let input = match lateral {
+        true => Input::Lateral(item),
+        false => Input::Rel(Rel::Expand { input: Box::new(Rel::unit()), item, on: Vec::new(), outer: false }),
+    };
+    let mut all = Item::one(input, start + linked);
+    if linked > 0 {
+        all = Item {
+            inputs: [Input::Rel(values)].into_iter().chain(all.inputs).collect(),
+            start,
+            width: linked + all.width,
+            ..all
+        };
     }
-    Ok(Input::Rel(Rel::Expand { input: Box::new(Rel::unit()), item, on: Vec::new(), outer: false }))
+    Ok(all)
 }
 
 fn entry<'a>(

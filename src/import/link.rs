@@ -47,10 +47,21 @@ pub(super) fn values<'a>(
     importer: &Importer,
     level: &Level<'_, 'a>,
     scope: &mut Scope<'a>,
-    mut rel: Rel,
+    rel: Rel,
     exprs: impl Iterator<Item = Expr<'a>>,
 ) -> Result<Rel> {
-    let mut links = Links { importer, level, scope, start: 0 };
+    values_from(importer, level, scope, (rel, 0), exprs)
+}
+
+/// Likewise where the columns of `rel` count from another place; the sub-selects read none before it.
+pub(super) fn values_from<'a>(
+    importer: &Importer,
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    (mut rel, start): (Rel, usize),
+    exprs: impl Iterator<Item = Expr<'a>>,
+) -> Result<Rel> {
+    let mut links = Links { importer, level, scope, start };
     for expr in exprs {
         rel = links.values(rel, expr)?;
     }
@@ -157,7 +168,10 @@ impl<'a> Links<'_, '_, 'a> {
     /// Adds the values of the links in `expr` that are not there yet.
     fn values(&mut self, mut rel: Rel, expr: Expr<'a>) -> Result<Rel> {
         for variable in expr.variables().columns {
-            if variable.0 == self.level.link_entry && self.scope.placed(variable).is_none() {
+            let is_link = variable.0 == self.level.link_entry && self.scope.placed(variable).is_none();
+            // What window functions are compared with comes after these.
+            let ready = |test: Expr<'a>| !test.calls_window_function();
+            if is_link && self.level.links[variable.1 as usize - 1].test.is_none_or(ready) {
                 rel = self.value(rel, variable.1 as usize - 1)?;
                 self.scope.place(variable, self.start + rel.columns().len() - 1);
             }

@@ -196,7 +196,7 @@ impl Importer {
         }
         let from = from::import(self, level)?;
         let above;
-        let (mut rows, targets) = if query.is_aggregate() {
+        let (mut rows, mut targets) = if query.is_aggregate() {
             let mut grouped = query.grouped(level.link_entry - 1, level.links);
             if self.ordered_input.get() && grouped.calls.iter().any(|call| call.order_sensitive) {
                 let reason = "Its result depends on the order of its input; write ORDER BY inside the call instead.";
@@ -213,10 +213,12 @@ impl Importer {
         };
         let level = &Level { links: &above, ..*level };
         rows.rel = link::values(self, level, &mut rows.scope, rows.rel, targets.iter().map(|target| target.expr))?;
-        let (rows, targets) = match query.has_window_functions() {
-            true => window::import(query, rows, targets)?,
-            false => (rows, targets),
-        };
+        if query.has_window_functions() {
+            let links;
+            (rows, targets, links) = window::import(query, rows, targets, level.links)?;
+            let level = &Level { links: &links, ..*level };
+            rows.rel = link::values(self, level, &mut rows.scope, rows.rel, targets.iter().map(|target| target.expr))?;
+        }
         ordering::import(level, rows, targets)
     }
 

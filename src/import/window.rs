@@ -6,20 +6,22 @@ use super::expr::Scope;
 use super::from::From;
 use super::unsupported;
 use crate::error::{Error, Result};
+use crate::pg::level::SubLink;
 use crate::pg::nodes::{Query, Target};
 use crate::pg::windows::{FramePart, Window, Windowed};
 use pgtrickle_engine::query::{Fragment, Rel, Scalar, SortItem, WindowDefinition};
 use pgtrickle_engine::sql::Ident;
 
-/// `rows` with the results of the window function calls in `targets`, and the targets over them.
+/// `rows` with the results of the window function calls in `targets` and in comparisons with `links`, and these over them.
 pub(super) fn import<'a>(
     query: Query<'a>,
     rows: From<'a>,
     targets: Vec<Target<'a>>,
-) -> Result<(From<'a>, Vec<Target<'a>>)> {
+    links: &[SubLink<'a>],
+) -> Result<(From<'a>, Vec<Target<'a>>, Vec<SubLink<'a>>)> {
     let From { mut rel, mut scope } = rows;
     let entry = scope.entries() + 1;
-    let Windowed { windows, calls, targets } = query.windowed(targets, entry);
+    let Windowed { windows, calls, targets, links } = query.windowed(targets, links, entry);
     let mut operators: Vec<(Vec<Scalar>, Vec<&Window<'a>>)> = Vec::new();
     for window in &windows {
         let partition = partition(&scope, window, &targets)?;
@@ -50,7 +52,7 @@ pub(super) fn import<'a>(
     for (index, position) in places {
         scope.place((entry, index as i16 + 1), position);
     }
-    Ok((From { rel, scope }, targets))
+    Ok((From { rel, scope }, targets, links))
 }
 
 /// What the calls of the window with this reference name it by.

@@ -33,6 +33,17 @@ pub struct FunctionCall<'a> {
     pub definitions: Vec<(String, DataType)>,
 }
 
+impl<'a> Computed<'a> {
+    /// What the rows are computed from.
+    pub fn exprs(&self) -> Vec<Expr<'a>> {
+        match &self.rows {
+            Rows::Functions { calls, .. } => calls.iter().map(|call| call.expr).collect(),
+            Rows::Table(expr) => vec![*expr],
+            Rows::Values(rows) => rows.iter().flatten().copied().collect(),
+        }
+    }
+}
+
 impl<'a> Query<'a> {
     /// The range table entry with a 1-based index, if its rows are computed.
     pub(super) fn computed(self, entry: &'a pg_sys::RangeTblEntry) -> Option<Computed<'a>> {

@@ -45,6 +45,12 @@ impl<'a> Expr<'a> {
         unsafe { pg_sys::expression_returns_set(self.node) }
     }
 
+    /// It contains the call of a window function.
+    pub fn calls_window_function(self) -> bool {
+        // SAFETY: only reads the expression.
+        unsafe { pg_sys::contain_windowfuncs(self.node) }
+    }
+
     /// False only when the value cannot be NULL unless a column that it reads is.
     pub fn is_nullable(self) -> bool {
         // SAFETY: a valid expression.

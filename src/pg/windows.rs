@@ -1,5 +1,6 @@
 //! The split of a SELECT list into window function calls and what is computed from their results.
 
+use super::level::SubLink;
 use super::nodes::{Expr, Query, Target, items, text};
 use super::ordering::{Sort, target_refs};
 use pgrx::{is_a, pg_guard, pg_sys};
@@ -12,6 +13,8 @@ pub struct Windowed<'a> {
     pub calls: Vec<WindowCall<'a>>,
     /// The targets that were split, calls replaced by columns of the entry for calls.
     pub targets: Vec<Target<'a>>,
+    /// The sub-selects in expressions, their comparisons likewise.
+    pub links: Vec<SubLink<'a>>,
 }
 
 /// A window definition.
@@ -49,20 +52,20 @@ struct Split {
 impl<'a> Query<'a> {
     /// Splits `targets`, which are this query's, perhaps with its grouping already taken out; calls become columns of
     /// `entry`.
-    pub fn windowed(self, targets: Vec<Target<'a>>, entry: usize) -> Windowed<'a> {
+    pub fn windowed(self, targets: Vec<Target<'a>>, links: &[SubLink<'a>], entry: usize) -> Windowed<'a> {
         let mut split = Split { entry: entry as i32, calls: Vec::new() };
-        let above = |target: Target<'a>| {
+        let mut above = |expr: Expr<'a>| {
             // SAFETY: the mutator copies what it changes; the context is what `lift` takes it for.
-            let expr = unsafe { Expr::new(lift(target.expr.node, (&raw mut split).cast())) };
-            Target { expr, ..target }
+            unsafe { Expr::new(lift(expr.node, (&raw mut split).cast())) }
         };
-        let targets = targets.into_iter().map(above).collect();
+        let targets = targets.into_iter().map(|target| Target { expr: above(target.expr), ..target }).collect();
+        let links = links.iter().map(|link| SubLink { test: link.test.map(&mut above), ..link.clone() }).collect();
         // SAFETY: `lift` collects only calls.
         let calls: Vec<WindowCall> = split.calls.iter().map(|node| unsafe { call(*node) }).collect();
         // SAFETY: a query's windowClause is a list of WindowClause.
         let clauses = unsafe { items::<pg_sys::WindowClause>(self.node.windowClause) };
         let used = clauses.into_iter().filter(|clause| calls.iter().any(|call| call.window == clause.winref));
-        Windowed { windows: used.map(|clause| self.window(clause)).collect(), calls, targets }
+        Windowed { windows: used.map(|clause| self.window(clause)).collect(), calls, targets, links }
     }
 
     fn window(self, clause: &pg_sys::WindowClause) -> Window<'a> {

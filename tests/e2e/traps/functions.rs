@@ -19,6 +19,7 @@ tests![
     values_lists,
     queries_that_read_no_table,
     constants_beside_tables,
+    items_that_use_sub_selects,
 ];
 
 fn arrays(db: &mut Database) {
@@ -259,5 +260,15 @@ fn functions_in_sub_selects(db: &mut Database) {
     );
     db.stream("values_of_columns", "SELECT t.id, v.x FROM t, LATERAL (VALUES (t.n), (t.n + 1), (NULL)) AS v(x)");
     db.stream("values_listed", "SELECT id FROM t WHERE n IN (VALUES (2), (3))");
+    changes(db);
+}
+
+fn items_that_use_sub_selects(db: &mut Database) {
+    arrays(db);
+    db.stream("calendar", "SELECT g FROM generate_series((SELECT min(n) FROM t), (SELECT max(n) FROM bag)) AS g");
+    db.stream("counted", "SELECT g, count(bag.n) AS c FROM generate_series(0, (SELECT count(*) FROM t)) AS g LEFT JOIN bag ON bag.n = g GROUP BY g");
+    db.stream("list", "SELECT v.x, t.id FROM (VALUES ((SELECT max(n) FROM t)), (2), ((1 IN (SELECT n FROM bag))::int)) AS v(x) LEFT JOIN t ON t.n = v.x");
+    db.stream("beside", "SELECT t.id, x FROM t JOIN unnest(ARRAY(SELECT n FROM bag ORDER BY n)) AS x ON x > t.n");
+    db.stream("of_rows", "SELECT t.id, g FROM t, generate_series(t.n, (SELECT max(n) FROM bag)) AS g WHERE g <> 2");
     changes(db);
 }

@@ -30,6 +30,7 @@ tests![
     a_small_change_reads_no_table_whole,
     keys_longer_than_an_index_entry,
     windows_limits_and_sets_beside_sub_selects,
+    windows_compared_with_sub_selects,
 ];
 
 fn source(db: &mut Database) {
@@ -358,4 +359,17 @@ fn distinct_windows_under_a_limit(db: &mut Database) {
     db.stream("places", "SELECT DISTINCT row_number() OVER (PARTITION BY p ORDER BY v, id) AS n FROM dw ORDER BY 1 FETCH FIRST 3 ROWS WITH TIES");
     db.cycle(&["INSERT INTO dw VALUES (20, 4, 1), (21, 4, 2); DELETE FROM dw WHERE p = 1"]);
     db.cycle(&["UPDATE dw SET p = 0"]);
+}
+
+fn windows_compared_with_sub_selects(db: &mut Database) {
+    source(db);
+    db.stream("among", "SELECT id, rank() OVER (PARTITION BY g ORDER BY v, id) IN (SELECT k FROM u) AS e FROM t");
+    db.stream(
+        "beyond",
+        "SELECT id, sum(v) OVER w > ALL (SELECT u.w FROM u WHERE u.g = t.g) AS a, (count(*) OVER w, 1) = (SELECT max(k), 1 FROM u) AS r, \
+         (SELECT count(*) FROM u WHERE u.g = t.g) AS n FROM t WINDOW w AS (PARTITION BY g)",
+    );
+    for change in CHANGES {
+        db.cycle(&[change]);
+    }
 }
