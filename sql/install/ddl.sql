@@ -26,6 +26,9 @@ BEGIN
                    WHERE c.command_tag IN ('CREATE VIEW', 'CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
                      AND c.classid = 'pg_class'::regclass
     LOOP
+        IF command.command_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pgtrickle.pgt_stream_tables s WHERE s.pgt_relid = command.objid) THEN
+            PERFORM pgtrickle._stream_table_altered(command.objid);
+        END IF;
         IF command.command_tag <> 'CREATE VIEW' THEN
             IF EXISTS (SELECT FROM pg_inherits i WHERE command.objid IN (i.inhrelid, i.inhparent))
                OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = command.objid AND t.tgname LIKE 'pg\_trickle\_cdc\_%') THEN
@@ -102,7 +105,7 @@ COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that 
 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
-    pgtrickle._capture_altered(text) FROM PUBLIC;
+    pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();

@@ -46,3 +46,9 @@ fn _matview_refreshed(relation: Oid) {
 fn _capture_altered(trigger: &str) -> std::result::Result<(), Report> {
     Ok(cdc::trigger_altered(trigger)?)
 }
+
+/// The relation was altered: what is stored for its stream table belongs to its owner.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _stream_table_altered(relation: Oid) -> std::result::Result<(), Report> {
+    Ok(catalog::by_relid(relation.to_u32())?.map_or(Ok(()), |table| refresh::follow_owner(&table))?)
+}

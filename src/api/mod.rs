@@ -22,6 +22,7 @@ extension_sql_file!(
         ddl::_function_changed,
         ddl::_matview_refreshed,
         ddl::_capture_altered,
+        ddl::_stream_table_altered,
         ddl::_stream_table_dropped,
     ]
 );

@@ -25,6 +25,7 @@ mod verify;
 
 pub use create::{Definition, create, drop_table, refuse_taken_name};
 pub use prepared::load;
+pub use storage::follow_owner;
 pub use verify::{Verdict, explain_analyze, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};

@@ -1,6 +1,7 @@
 //! The tables of a stream table: the table itself, owned by its creator like any other, and the state tables of its inner
 //! stages in `pgtrickle_state`, owned by the same role and dropped with it, as are the snapshots of polled sources.
 
+use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::pg::object;
@@ -59,6 +60,18 @@ pub(super) fn create_snapshot(id: i64, relid: u32, owner: u32, source: u32, prog
     let created = object::oid(&table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
     object::drop_with(created, relid);
     Ok(Some(created))
+}
+
+/// Gives what is stored for the stream table to the role that owns it now.
+pub fn follow_owner(table: &StreamTable) -> Result<()> {
+    let Some(owner) = object::owner(table.relid) else { return Ok(()) };
+    let (_, states) = catalog::program(table.id)?;
+    let snapshots = catalog::sources_of(table.id)?.into_iter().filter_map(|edge| edge.snapshot);
+    let foreign = states.into_iter().chain(snapshots).filter(|relid| object::owner(*relid) != Some(owner));
+    let _elevated = RunAs::extension();
+    let role = object::role_name(owner).ok_or_else(|| Error::Internal(format!("role {owner} is gone")))?;
+    foreign.filter_map(object::name).for_each(|name| run(&format!("ALTER TABLE {name} OWNER TO {role}")));
+    Ok(())
 }
 
 /// Refuses direct writes to the stream table.

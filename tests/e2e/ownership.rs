@@ -10,6 +10,7 @@ tests![
     a_view_lends_its_owners_rights,
     rights_on_columns_suffice,
     capture_takes_the_trigger_privilege,
+    another_owner_gets_everything,
     triggers_are_not_lent_by_views,
     writers_need_no_rights_of_the_extension,
     refresh_runs_as_the_owner,
@@ -171,6 +172,26 @@ fn capture_takes_the_trigger_privilege(db: &mut Database) {
     him.run(&refresh("sums"));
     assert_eq!(db.fallback_of("sums"), None);
     db.check_after_refresh();
+    drop(him);
+    without_roles(db, (alice, bob));
+}
+
+fn another_owner_gets_everything(db: &mut Database) {
+    let (alice, bob) = roles(db);
+    db.run("CREATE MATERIALIZED VIEW seen AS SELECT id FROM hers");
+    db.run(&format!("GRANT SELECT ON hers, seen TO {bob}; GRANT SELECT ON seen TO {alice}"));
+    let query = "SELECT v, count(*) AS n FROM hers JOIN seen ON seen.id = hers.id GROUP BY v HAVING count(*) > 0";
+    db.connect_as(&alice).run(&create("counted", query, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'"));
+    db.track("counted", query);
+    db.run(&format!("ALTER TABLE counted OWNER TO {bob}"));
+    db.cycle(&["UPDATE hers SET v = v + 10; INSERT INTO hers VALUES (3, 3)", "REFRESH MATERIALIZED VIEW seen"]);
+    let mut him = db.connect_as(&bob);
+    him.run("ALTER TABLE counted SET (fillfactor = 90)");
+    db.run("UPDATE hers SET v = 1");
+    him.run(&refresh("counted"));
+    db.check();
+    db.run(&format!("REASSIGN OWNED BY {bob} TO {alice}"));
+    db.cycle(&["UPDATE hers SET v = v + id"]);
     drop(him);
     without_roles(db, (alice, bob));
 }
