@@ -7,7 +7,7 @@
 //! values; NULLs are not in it.
 
 use super::{Program, StageKind};
-use crate::query::{Column, Rel, Scalar};
+use crate::query::{Column, DataType, Rel, Scalar};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,10 +66,15 @@ impl Program {
 }
 
 fn index(columns: &[Column], names: &str) -> Option<String> {
-    match columns.iter().find(|column| !SHORT.contains(&column.ty.oid)) {
+    match columns.iter().find(|column| !is_short(&column.ty)) {
         None => Some(format!("({names})")),
         Some(long) => long.ty.hash.then(|| format!("USING hash ({})", Ident::new(&long.name))),
     }
+}
+
+/// Values of the type always fit in a btree.
+pub(super) fn is_short(ty: &DataType) -> bool {
+    SHORT.contains(&ty.oid)
 }
 
 /// `pg_type.oid` of bool, int8, int2, int4, oid, float4, float8, date, time, timestamp, timestamptz, interval, uuid.

@@ -19,6 +19,7 @@ tests![
     variances_of_random_groups,
     the_largest_scale_leaves,
     no_group_is_computed_anew,
+    groups_of_stored_groups_are_found_by_index,
 ];
 
 const NUMBERS: &str = "
@@ -315,4 +316,34 @@ fn no_group_is_computed_anew(db: &mut Database) {
     assert_eq!(db.number(reads), before, "rows of the source that were read");
     db.run("COMMIT");
     db.check();
+}
+
+fn groups_of_stored_groups_are_found_by_index(db: &mut Database) {
+    db.run(
+        "CREATE TABLE s (id int PRIMARY KEY, k int, t text, n numeric, v int);
+         CREATE INDEX ON s (k, t);
+         INSERT INTO s SELECT i, i % 20000, 't' || i % 10000, i % 5000, i FROM generate_series(1, 40000) AS i",
+    );
+    db.stream(
+        "of_text",
+        "SELECT t, max(s) AS hi, count(*) AS n FROM (SELECT k, t, sum(v) AS s FROM s GROUP BY k, t) AS x GROUP BY t",
+    );
+    db.stream(
+        "of_numeric",
+        "SELECT hi, count(*) AS n FROM (SELECT k, max(n) AS hi FROM s GROUP BY k) AS x GROUP BY hi",
+    );
+    db.stream("of_parts", "SELECT k, count(DISTINCT n) AS n, min(v) AS lo, count(DISTINCT t) AS t FROM s GROUP BY k");
+    db.run("ANALYZE");
+    db.run("UPDATE s SET v = v + 1, n = n + 1 WHERE id = 17; DELETE FROM s WHERE id = 18; UPDATE s SET t = NULL WHERE id = 19");
+    let reads =
+        "SELECT sum(coalesce(seq_tup_read, 0)) FROM pg_stat_xact_user_tables WHERE schemaname = 'pgtrickle_state'";
+    let before = db.number(reads);
+    db.run("BEGIN");
+    for name in ["of_text", "of_numeric", "of_parts"] {
+        db.refresh(name);
+    }
+    assert_eq!(db.number(reads), before, "stored rows that were read one after the other");
+    db.run("COMMIT");
+    db.check();
+    db.cycle(&["UPDATE s SET t = 't5' WHERE t IS NULL OR id = 40; UPDATE s SET n = NULL WHERE k = 7"]);
 }

@@ -17,11 +17,15 @@ mod result;
 
 use super::column;
 use crate::delta::key::{equal, key_index, same_key};
+use crate::delta::probes::is_short;
 use crate::query::{AggregateCall, Column, DataType, Equality, Rel, Scalar};
 use crate::sql::{QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
 
 pub use accumulator::{Accumulator, Condition};
+
+/// Keys that get branches of their own where they are NULL; each doubles the text.
+const MOST_SPLIT: usize = 2;
 
 /// What an aggregating stage stores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,18 +192,39 @@ impl State {
             row_image(coarse.iter().map(|i| format!("CASE WHEN o.n IS NULL THEN d.k{0} ELSE o.k{0} END", i + 1)));
         let present = row_image(coarse.iter().map(|i| over("i", &self.keys[*i])));
         Some(format!(
-            "(coalesce({stored} OPERATOR(pg_catalog.=) ANY (d.gone), false) AND NOT EXISTS (SELECT FROM ({body}) AS i \
-             WHERE {} AND {present} OPERATOR(pg_catalog.=) {stored}))",
-            conjunction(self.of_group())
+            "(coalesce({stored} OPERATOR(pg_catalog.=) ANY (d.gone), false) AND NOT EXISTS (SELECT FROM {} \
+             AND {present} OPERATOR(pg_catalog.=) {stored}))",
+            self.of_group(body, "true")
         ))
     }
 
-    /// The conditions under which the row `i` of the body is of the group `d`.
-    fn of_group(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
-            let known = format!("d.k{}", i + 1);
-            equal(&over("i", key), &known, column)
-        })
+    /// `… AS i WHERE …`: the rows of the body that are of the group `d`, when the condition `when` on the group is true.
+    ///
+    /// Where a key can be NULL, an index finds its rows by `i.k = d.k OR (i.k IS NULL AND d.k IS NULL)` only if NULLs are in
+    /// it, and they are not in the index that a state has on longer values: such keys that are NULL have a branch of their
+    /// own, which is not run for others.
+    fn of_group(&self, body: &str, when: &str) -> String {
+        let split: Vec<usize> = (0..self.keys.len())
+            .filter(|i| self.key_columns[*i].nullable && !is_short(&self.key_columns[*i].ty))
+            .take(MOST_SPLIT)
+            .collect();
+        let branch = |nulls: usize| {
+            let keys = self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
+                let (own, known) = (over("i", key), format!("d.k{}", i + 1));
+                match split.iter().position(|key| *key == i) {
+                    Some(bit) if nulls & (1 << bit) != 0 => conjunction([&own, &known].map(|x| column.ty.missing(x))),
+                    Some(_) => equal(&own, &known, &Column { nullable: false, ..column.clone() }),
+                    None => equal(&own, &known, column),
+                }
+            });
+            conjunction(std::iter::once(when.to_string()).filter(|when| when != "true").chain(keys))
+        };
+        if split.is_empty() {
+            return format!("({body}) AS i WHERE {}", branch(0));
+        }
+        let branches =
+            (0..1_usize << split.len()).map(|nulls| format!("SELECT i.* FROM ({body}) AS i WHERE {}", branch(nulls)));
+        format!("({}) AS i WHERE true", branches.collect::<Vec<_>>().join(" UNION ALL "))
     }
 
     /// `d` with, for stale groups, all accumulators computed from the body: `r_a1 …`.
@@ -212,11 +237,11 @@ impl State {
         format!(
             "SELECT d.*, x.stale, r.* FROM d LEFT JOIN {table} AS o ON {} \
              CROSS JOIN LATERAL (SELECT {alive}({}) AS stale) AS x \
-             LEFT JOIN LATERAL (SELECT {} FROM ({body}) AS i WHERE x.stale AND {}) AS r ON true",
+             LEFT JOIN LATERAL (SELECT {} FROM {}) AS r ON true",
             self.same_group("o", "d"),
             stale.join(" OR "),
             list(values.chain(keys)),
-            conjunction(self.of_group()),
+            self.of_group(body, "x.stale"),
         )
     }
 
