@@ -58,7 +58,7 @@ pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
     if !unique {
         let purpose = match program.identity {
             Identity::Bag => "index expression: finds a row by all of its columns",
-            Identity::Key(_) => "index expression: finds a row by its key, which can be NULL",
+            Identity::Key(_) => "index expression: finds a row by its key, which can be NULL or long",
         };
         rows.push(Auxiliary { name: index, ty: "bigint".into(), purpose: purpose.into() });
     }

@@ -191,7 +191,7 @@ fn stored_columns_are_listed(db: &mut Database) {
             "pgtrickle_state.state_0.a2|numeric|numbers of values by their fractional digits: ALGEBRAIC_INVERTIBLE",
             "pgtrickle_state.state_0.a3|bigint|number of values that are not NULL: ALGEBRAIC_INVERTIBLE",
             "pgtrickle_state.state_0.a4|integer|maximum: SEMI_ALGEBRAIC",
-            "(pg_catalog.hash_record_extended(ROW(\"k\"), 0))|bigint|index expression: finds a row by its key, which can be NULL",
+            "(pg_catalog.hash_record_extended(ROW(\"k\"), 0))|bigint|index expression: finds a row by its key, which can be NULL or long",
         ]
     );
     db.stream("rows", "SELECT id, v FROM t");

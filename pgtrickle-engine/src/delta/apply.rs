@@ -51,7 +51,7 @@ impl Program {
             (format!("(pgtrickle.row_hash(ROW({names})))"), false)
         };
         match &self.identity {
-            Identity::Key(key) => key_index(&self.key_columns(key)).unwrap_or_else(bag),
+            Identity::Key(key) => key_index(&self.key_columns(key), self.key_fits).unwrap_or_else(bag),
             Identity::Bag => bag(),
         }
     }
@@ -107,7 +107,7 @@ impl Program {
                 format!("{applied} SELECT d.* FROM d")
             }
             StageKind::Shown(shown) => {
-                let stored = (self.output.as_slice(), &storage.stream_table);
+                let stored = (self.output.as_slice(), &storage.stream_table, self.key_fits);
                 self.apply(&shown.change(&change, &now(body, &context), stored, &context), storage)
             }
             StageKind::Output => self.apply(&change, storage),
@@ -187,7 +187,7 @@ impl Program {
              SELECT pg_catalog.count(*) FILTER (WHERE m.act <> 'DELETE') AS inserted, \
              pg_catalog.count(*) FILTER (WHERE m.act <> 'INSERT') AS deleted, {NET} FROM m",
             list(renamed),
-            same_key(&self.key_columns(key), "s", "q"),
+            same_key(&self.key_columns(key), "s", "q", self.key_fits),
             list(sets),
             list(&names),
             list(names.iter().map(|name| format!("q.{name}"))),

@@ -19,6 +19,7 @@ mod probes;
 pub mod stage;
 pub mod zset;
 
+use crate::query::analysis::keys::is_source_key;
 use crate::query::{Column, Rel, rewrite};
 use crate::sql::QualifiedName;
 use serde::{Deserialize, Serialize};
@@ -71,14 +72,22 @@ pub struct Program {
     pub output: Vec<Column>,
     /// How the stream table finds the rows that a delta changes.
     pub identity: Identity,
+    /// Where that is a key: its values are in indexes of the sources, so they are not too long for one.
+    #[serde(default)]
+    pub(crate) key_fits: bool,
 }
 
 impl Program {
     /// Rewrites `tree` and cuts it into stages.
     pub fn compile(tree: Rel) -> Program {
         let output = tree.columns();
-        let (stages, identity) = stage::cut(rewrite::all(tree));
-        Program { stages, output, identity }
+        let tree = rewrite::all(tree);
+        let (stages, identity) = stage::cut(tree.clone());
+        let key_fits = match &identity {
+            Identity::Key(key) => key.iter().all(|column| is_source_key(&tree, *column)),
+            Identity::Bag => false,
+        };
+        Program { stages, output, identity, key_fits }
     }
 
     /// Every source that any stage reads, by `pg_class.oid`.

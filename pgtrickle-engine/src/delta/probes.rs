@@ -6,8 +6,9 @@
 //! join. An entry of a btree has at most a third of a page, so values that can be longer get a hash index, which holds no
 //! values; NULLs are not in it.
 
+use super::key::is_short;
 use super::{Program, StageKind};
-use crate::query::{Column, DataType, Rel, Scalar};
+use crate::query::{Column, Rel, Scalar};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,14 +72,6 @@ fn index(columns: &[Column], names: &str) -> Option<String> {
         Some(long) => long.ty.hash.then(|| format!("USING hash ({})", Ident::new(&long.name))),
     }
 }
-
-/// Values of the type always fit in a btree.
-pub(super) fn is_short(ty: &DataType) -> bool {
-    SHORT.contains(&ty.oid)
-}
-
-/// `pg_type.oid` of bool, int8, int2, int4, oid, float4, float8, date, time, timestamp, timestamptz, interval, uuid.
-const SHORT: [u32; 13] = [16, 20, 21, 23, 26, 700, 701, 1082, 1083, 1114, 1184, 1186, 2950];
 
 /// What the joins in `rel` look up.
 fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {

@@ -13,6 +13,7 @@ tests![
     distinct_arguments_beside_recomputed_calls,
     distinct_arguments_read_by_other_aggregates,
     rows_as_arguments_and_as_keys,
+    values_too_long_for_an_index,
     truth_of_all_and_of_some,
     variances_of_integers,
     variances_of_numerics,
@@ -212,6 +213,23 @@ fn rows_as_arguments_and_as_keys(db: &mut Database) {
     db.cycle(&["UPDATE c SET v = v + 1; INSERT INTO c VALUES (5, ROW(NULL, NULL)::pair, 7), (6, NULL, 2)"]);
     db.cycle(&["UPDATE c SET p = NULL WHERE id = 2; UPDATE c SET p = ROW(1, NULL)::pair WHERE id = 1"]);
     db.cycle(&["DELETE FROM c WHERE p IS NULL"]);
+}
+
+fn values_too_long_for_an_index(db: &mut Database) {
+    db.run(
+        "CREATE FUNCTION long(seed int) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+             SELECT string_agg(md5((seed * 1000 + i)::text), '') FROM generate_series(1, 300) AS i $$;
+         CREATE TABLE l (id int PRIMARY KEY, g int NOT NULL, t text NOT NULL, n numeric NOT NULL);
+         INSERT INTO l SELECT i, i % 3, long(i % 4), i % 2 FROM generate_series(1, 12) AS i",
+    );
+    db.stream("kinds", "SELECT g, count(DISTINCT t) AS k, count(*) AS n FROM l GROUP BY g");
+    db.stream("groups", "SELECT t, count(*) AS n, max(id) AS hi FROM l GROUP BY t");
+    db.stream("different", "SELECT DISTINCT t, n FROM l");
+    db.stream("ranked", "SELECT id, rank() OVER (PARTITION BY t ORDER BY id) AS r FROM l");
+    db.stream("above", "SELECT hi, count(*) AS n FROM (SELECT t, max(id) AS hi FROM l GROUP BY t) AS x GROUP BY hi");
+    db.cycle(&["DELETE FROM l WHERE id % 4 = 1; INSERT INTO l VALUES (20, 1, long(9), 1), (21, 2, long(9), 1)"]);
+    db.cycle(&["UPDATE l SET t = long(7) WHERE id % 2 = 0; UPDATE l SET t = 'short' WHERE id = 3"]);
+    db.cycle(&["DELETE FROM l WHERE id > 5"]);
 }
 
 fn truth_of_all_and_of_some(db: &mut Database) {

@@ -64,7 +64,7 @@ impl Keyed {
 
     /// The index by which the rows of a partition are found; `None` without partition columns.
     pub fn index(&self) -> Option<(String, bool)> {
-        key_index(&self.key()).map(|(columns, _)| (columns, false))
+        key_index(&self.key(), false).map(|(columns, _)| (columns, false))
     }
 
     /// A SELECT of the whole state, computed from `body`, a SELECT of the body's content.
@@ -143,7 +143,7 @@ impl Keyed {
         let columns = all_columns("s", self.columns.len(), false);
         let (from, condition) = match self.partition.is_empty() {
             true => (format!("{table} AS s"), format!("EXISTS (SELECT FROM {any})")),
-            false => (format!("k JOIN {table} AS s ON {}", same_key(&self.key(), "s", "k")), "true".into()),
+            false => (format!("k JOIN {table} AS s ON {}", same_key(&self.key(), "s", "k", false)), "true".into()),
         };
         format!("SELECT {columns}, {w} AS w, s.ctid AS tid FROM {from} WHERE {condition}")
     }

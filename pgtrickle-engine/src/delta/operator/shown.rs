@@ -94,6 +94,9 @@ fn rows(keyed: &Keyed, body: &Rel, above: &Rel, identity: &Identity) -> Option<R
     keyed.partition.iter().map(place).collect::<Option<Vec<_>>>().map(Rows::OfPartitions)
 }
 
+/// The stream table's columns, its name, and whether its key's values come out of a btree.
+type Stored<'a> = (&'a [Column], &'a QualifiedName, bool);
+
 impl Shown {
     /// A SELECT of the stream table's rows, computed from `rows`, a SELECT of rows of the body.
     pub fn content(&self, rows: &str, context: &Context) -> String {
@@ -106,15 +109,9 @@ impl Shown {
         now(&self.above, &Context { working: Some(working), ..*context })
     }
 
-    /// A SELECT of the change of `table`, whose columns are `output`; `delta` is a SELECT of the body's change, `body` one of
-    /// its content.
-    pub fn change(
-        &self,
-        delta: &str,
-        body: &str,
-        (output, table): (&[Column], &QualifiedName),
-        context: &Context,
-    ) -> String {
+    /// A SELECT of the change of the stream table; `delta` is a SELECT of the body's change, `body` one of its content.
+    pub fn change(&self, delta: &str, body: &str, stored: Stored<'_>, context: &Context) -> String {
+        let (output, table, _) = stored;
         let mut with = format!("d AS MATERIALIZED ({delta})");
         let touched = self.keyed.touched();
         if !touched.is_empty() {
@@ -124,14 +121,14 @@ impl Shown {
             Rows::All => (self.keyed.anew(body), format!("FROM {table} AS s WHERE EXISTS (SELECT FROM d)")),
             Rows::OfPartitions(places) => {
                 let touched = named(self.keyed.partition.iter().copied().zip(places), "k", output);
-                (self.keyed.anew(body), found(&format!("SELECT {touched} FROM k"), places, (output, table)))
+                (self.keyed.anew(body), found(&format!("SELECT {touched} FROM k"), places, (output, table, false)))
             }
             Rows::OfKeys(pairs) => {
                 with.push_str(&format!(", i AS MATERIALIZED ({})", self.keyed.restricted(body)));
                 let key = |alias| named(pairs.iter().map(|(of_body, place)| (*of_body, place)), alias, output);
                 let places: Vec<usize> = pairs.iter().map(|(_, place)| *place).collect();
                 let known = format!("SELECT {} FROM d UNION SELECT {} FROM i", key("d"), key("i"));
-                (self.keyed.fill("SELECT i.* FROM i"), found(&known, &places, (output, table)))
+                (self.keyed.fill("SELECT i.* FROM i"), found(&known, &places, stored))
             }
         };
         let names = output.iter().enumerate().map(|(i, c)| format!("s.{} AS {}", Ident::new(&c.name), column(i)));
@@ -147,7 +144,7 @@ impl Shown {
     pub fn index(&self, output: &[Column]) -> Option<String> {
         let Rows::OfPartitions(places) = &self.rows else { return None };
         let columns: Vec<Column> = places.iter().map(|place| output[*place].clone()).collect();
-        key_index(&columns).map(|(index, _)| index)
+        key_index(&columns, false).map(|(index, _)| index)
     }
 }
 
@@ -157,7 +154,7 @@ fn named<'a>(columns: impl Iterator<Item = (usize, &'a usize)>, alias: &str, out
 }
 
 /// `FROM` the rows of `table` that agree with one of `known` in the columns at `places`.
-fn found(known: &str, places: &[usize], (output, table): (&[Column], &QualifiedName)) -> String {
+fn found(known: &str, places: &[usize], (output, table, fits): Stored<'_>) -> String {
     let columns: Vec<Column> = places.iter().map(|place| output[*place].clone()).collect();
-    format!("FROM ({known}) AS q JOIN {table} AS s ON {}", same_key(&columns, "s", "q"))
+    format!("FROM ({known}) AS q JOIN {table} AS s ON {}", same_key(&columns, "s", "q", fits))
 }

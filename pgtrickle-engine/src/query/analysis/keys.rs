@@ -46,6 +46,31 @@ pub fn keys(rel: &Rel) -> Vec<Vec<usize>> {
     }
 }
 
+/// The column is one of a key of a source, unchanged.
+pub fn is_source_key(rel: &Rel, column: usize) -> bool {
+    match rel {
+        Rel::Scan(scan) => scan.keys.iter().any(|key| key.contains(&column)),
+        Rel::Filter { input, .. } | Rel::Distinct { input } | Rel::TopK { input, .. } | Rel::Leading { input, .. } => {
+            is_source_key(input, column)
+        }
+        Rel::Aggregate { input, keys, .. } => {
+            let key = keys.get(column).and_then(|(_, key)| key.as_column());
+            key.is_some_and(|from| is_source_key(input, from))
+        }
+        Rel::Window { input, .. } => column < input.columns().len() && is_source_key(input, column),
+        Rel::Project { input, outputs } => outputs[column].1.as_column().is_some_and(|from| is_source_key(input, from)),
+        Rel::Join { .. } | Rel::OuterJoin { .. } | Rel::SemiJoin { .. } | Rel::Expand { .. } => {
+            let mut first = 0;
+            rel.inputs().into_iter().any(|input| {
+                let own = column.checked_sub(first).filter(|own| *own < input.columns().len());
+                first += input.columns().len();
+                own.is_some_and(|own| is_source_key(input, own))
+            })
+        }
+        _ => false,
+    }
+}
+
 fn projected<'a>(below: &[Vec<usize>], outputs: impl Iterator<Item = &'a Scalar>) -> Vec<Vec<usize>> {
     let places: Vec<Option<usize>> = outputs.map(Scalar::as_column).collect();
     let place = |column: &usize| places.iter().position(|place| *place == Some(*column));

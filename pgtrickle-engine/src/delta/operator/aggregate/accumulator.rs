@@ -144,6 +144,18 @@ impl Accumulator {
         }
     }
 
+    /// That the change is one, over `d`; `None` where it always is.
+    pub(super) fn changes(&self, name: &str) -> Option<String> {
+        match self {
+            Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::Scales(_) => {
+                Some(format!("d.{name} <> 0"))
+            }
+            Accumulator::NumericSum(_) => Some(format!("d.{name} <> 0 OR d.{name}_stale")),
+            Accumulator::Extremum { .. } => Some(format!("pg_catalog.num_nonnulls(d.{name}, d.{name}_left) > 0")),
+            Accumulator::Opaque(_) => None,
+        }
+    }
+
     /// When the group must be recomputed, over `d` and the old state `o` (whose columns are NULL for a new group);
     /// never NULL.
     pub(super) fn stale(&self, name: &str) -> Option<String> {

@@ -16,8 +16,7 @@ mod accumulator;
 mod result;
 
 use super::column;
-use crate::delta::key::{equal, key_index, same_key};
-use crate::delta::probes::is_short;
+use crate::delta::key::{equal, is_short, key_index, same_key};
 use crate::query::{AggregateCall, Column, DataType, Equality, Rel, Scalar};
 use crate::sql::{QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
@@ -157,7 +156,8 @@ impl State {
         )
     }
 
-    /// Δstate: per touched group, the change of `n` and of each accumulator.
+    /// Δstate: per touched group, the change of `n` and of each accumulator; without groups in which nothing changes, as
+    /// none does when a copy of a value comes of which there are others.
     fn change(&self, delta: &str) -> String {
         let keys = self.keys.iter().enumerate().map(|(i, key)| format!("{} AS k{}", over("i", key), i + 1));
         let count = "coalesce(pg_catalog.sum(i.w), 0)::int8 AS n".to_string();
@@ -167,11 +167,20 @@ impl State {
             let image = row_image(coarse.iter().map(|i| over("i", &self.keys[*i])));
             format!("pg_catalog.array_agg({image}) FILTER (WHERE i.w < 0) AS gone")
         });
-        format!(
+        let by_group = format!(
             "SELECT {} FROM ({delta}) AS i{}",
             list(keys.chain([count]).chain(changes).chain(gone)),
             self.group_by()
-        )
+        );
+        let conditions = self.accumulators.iter().enumerate().map(|(i, a)| a.changes(&format!("a{}", i + 1)));
+        let gone = (!coarse.is_empty()).then(|| "d.gone IS NOT NULL".to_string());
+        match conditions.collect::<Option<Vec<String>>>() {
+            Some(conditions) => {
+                let any = ["d.n <> 0".to_string()].into_iter().chain(conditions).chain(gone).collect::<Vec<_>>();
+                format!("SELECT d.* FROM ({by_group}) AS d WHERE {}", any.join(" OR "))
+            }
+            None => by_group,
+        }
     }
 
     /// Keys that can be equal without being the same. A numeric of fixed scale cannot.
@@ -247,12 +256,12 @@ impl State {
 
     /// The condition under which rows `a` and `b` are of one group; the index of [`State::index`] finds them.
     fn same_group(&self, a: &str, b: &str) -> String {
-        same_key(&self.key_columns, a, b)
+        same_key(&self.key_columns, a, b, false)
     }
 
     /// The index columns that identify a group, and whether the index is unique; `None` without grouping columns.
     pub fn index(&self) -> Option<(String, bool)> {
-        key_index(&self.key_columns)
+        key_index(&self.key_columns, false)
     }
 
     fn group_by(&self) -> String {
