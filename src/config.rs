@@ -151,6 +151,9 @@ settings! {
     max_parse_nodes: i32 = 100_000, 0..=10_000_000, Userset, PLAIN,
         "Parts of an analysed defining query, its views included.",
         "A query that has more is refused. 0 means no limit.";
+    max_recursion_depth: i32 = 10_000, 0..=100_000_000, Userset, PLAIN,
+        "Steps that a WITH RECURSIVE of a defining query may take.",
+        "Data with a cycle can make it endless. 0 means no limit.";
     refresh_strategy: RefreshStrategy = RefreshStrategy::Auto, (), Userset, PLAIN,
         "How AUTO stream tables are refreshed.",
         "auto chooses for each refresh; differential and full override the choice.";

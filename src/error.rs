@@ -42,6 +42,8 @@ pub enum Error {
     /// Recomputation can maintain the query all the same.
     #[error("query too complex: {0}")]
     TooLarge(String),
+    #[error("WITH RECURSIVE has not ended after {0} steps")]
+    RecursionTooDeep(i32),
     #[error("cannot drop stream table {name} because other stream tables read it")]
     HasDependents { name: String, dependents: String },
     #[error("stream table {name} is {status}")]
@@ -94,7 +96,9 @@ impl Error {
                 State::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::Cycle(_) => State::ERRCODE_INVALID_OBJECT_DEFINITION,
-            Error::TooComplex(_) | Error::TooLarge(_) => State::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Error::TooComplex(_) | Error::TooLarge(_) | Error::RecursionTooDeep(_) => {
+                State::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
             Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
@@ -129,6 +133,9 @@ impl Error {
                 Some("Triggers capture them, which takes the TRIGGER privilege on the table.".into())
             }
             Error::Unreadable(_) => Some("The owner of the stream table may not read all of it.".into()),
+            Error::RecursionTooDeep(_) => {
+                Some("The rows that it walks through may form a cycle, which UNION ALL follows for ever.".into())
+            }
             Error::Mismatch(_) => {
                 Some("A key of a source was dropped, or the contents were changed by other means.".into())
             }
@@ -165,6 +172,9 @@ impl Error {
             Error::TooComplex(_) => "Split the query into several stream tables.".into(),
             Error::TooLarge(_) => {
                 "Use refresh_mode => 'AUTO' or 'FULL', or split the query into several stream tables.".into()
+            }
+            Error::RecursionTooDeep(_) => {
+                "Use UNION, a CYCLE clause or a condition on the depth, or raise pg_trickle.max_recursion_depth.".into()
             }
             Error::HasDependents { .. } => "Use cascade => true to drop them too.".into(),
             Error::SourceInUse { .. } => {

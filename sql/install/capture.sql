@@ -27,3 +27,8 @@ COMMENT ON FUNCTION pgtrickle.row_hash(record) IS '64-bit hash of the row image;
 CREATE FUNCTION pgtrickle.row_image(row_value record) RETURNS bytea
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_row_image';
 COMMENT ON FUNCTION pgtrickle.row_image(record) IS 'bytes that tell a row from every row that prints or computes differently';
+
+-- It is called by statements of a refresh, as the owner of the stream table. STABLE, so that it is called once in each step.
+CREATE FUNCTION pgtrickle._recursion_step() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pgt_recursion_step';
+COMMENT ON FUNCTION pgtrickle._recursion_step() IS 'counts the steps of a recursion; an error beyond pg_trickle.max_recursion_depth';

@@ -62,7 +62,7 @@ pub fn columns(table: &StreamTable) -> Result<Vec<Auxiliary>> {
         };
         rows.push(Auxiliary { name: index, ty: "bigint".into(), purpose: purpose.into() });
     }
-    if let Some(expression) = program.output_probe().filter(|probe| probe.contains("hash_record")) {
+    for expression in program.output_probes().into_iter().filter(|probe| probe.contains("hash_record")) {
         let purpose = "index expression: finds the rows of a partition, whose columns can be NULL".into();
         rows.push(Auxiliary { name: expression, ty: "bigint".into(), purpose });
     }

@@ -23,6 +23,7 @@ pub mod object;
 pub mod ordering;
 mod pages;
 pub mod reading;
+mod recursion;
 pub mod relation;
 pub mod report;
 pub mod rewrite;

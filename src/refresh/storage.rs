@@ -16,7 +16,7 @@ pub(super) fn create_stream_table(name: &QualifiedName, query: &str, program: &P
     run(&format!("CREATE TABLE {name} ({columns}) AS {query} WITH NO DATA"));
     let relid = object::oid(name).ok_or_else(|| Error::Internal(format!("{name} was not created")))?;
     index(name, &program.output_index());
-    program.output_probe().iter().for_each(|probe| run(&format!("CREATE INDEX ON {name} {probe}")));
+    program.output_probes().iter().for_each(|probe| run(&format!("CREATE INDEX ON {name} {probe}")));
     Ok(relid)
 }
 

@@ -5,6 +5,7 @@
 
 use super::key::{key_index, same_key};
 use super::operator::{Context, column, delta, now};
+use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
@@ -129,13 +130,25 @@ impl Program {
         }
     }
 
-    /// The index by which the stream table finds the rows of a partition, where that of its identity does not: what
-    /// follows the table in CREATE INDEX.
-    pub fn output_probe(&self) -> Option<String> {
-        let StageKind::Shown(shown) = &self.stages.last()?.kind else { return None };
+    /// The indexes by which the last stage looks up rows of the stream table, besides that of its identity: those of a
+    /// partition, or those that a recursion goes on from. What follows the table in CREATE INDEX.
+    pub fn output_probes(&self) -> Vec<String> {
+        let last = self.stages.len() - 1;
         let (identity, _) = self.output_index();
-        let probe = shown.index(&self.output)?;
-        (identity != probe && !identity.starts_with(&format!("{probe}, "))).then(|| format!("({probe})"))
+        let probes: Vec<String> = match &self.stages[last].kind {
+            StageKind::Shown(shown) => {
+                shown.index(&self.output).map(|probe| format!("({probe})")).into_iter().collect()
+            }
+            StageKind::Output => recursion(&self.stages[last].body).map_or_else(Vec::new, |places| {
+                self.probes_of(Probed::Stage(last), |column| self.output.get(*places.get(column)?).cloned())
+            }),
+            _ => Vec::new(),
+        };
+        let served = |probe: &String| {
+            let columns = probe.trim_start_matches('(').trim_end_matches(')');
+            format!("({identity})") == *probe || identity.starts_with(&format!("{columns}, "))
+        };
+        probes.into_iter().filter(|probe| !served(probe)).collect()
     }
 
     /// A SELECT of the change of the source `relid` (its buffer's columns that this program reads, and `w`), rows that
@@ -232,6 +245,9 @@ impl Program {
 
 /// The WITH list that applies the consolidated Z-set `rows`, its name `d`, to the bag in `table` with the columns `names`:
 /// `w` > 0 inserts that many copies (`y`), `w` < 0 deletes that many of the rows with the same image (`x`).
+///
+/// Each row is looked up by itself, whatever the planner thinks of the size of `rows`: a join would hash every row of the
+/// table, at the cost of a look-up each. (OFFSET 0 keeps the sub-select from becoming a join.)
 pub(super) fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
     let width = names.len();
     let numbered = list((0..width).map(column));
@@ -241,9 +257,9 @@ pub(super) fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String 
     format!(
         "WITH d AS MATERIALIZED ({rows}), \
          g AS (SELECT d.*, pgtrickle.row_hash(ROW({numbered})) AS h, pg_catalog.row_number() OVER () AS i FROM d WHERE d.w < 0), \
-         v AS (SELECT s.ctid AS tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g JOIN {table} AS s \
-         ON {stored_hash} = g.h AND {stored} = {changed}), \
-         x AS (DELETE FROM {table} AS s USING v WHERE s.ctid = v.tid AND v.copy <= - v.w RETURNING 1), \
+         v AS (SELECT s.tid, g.w, pg_catalog.row_number() OVER (PARTITION BY g.i) AS copy FROM g CROSS JOIN LATERAL \
+         (SELECT s.ctid AS tid FROM {table} AS s WHERE {stored_hash} = g.h AND {stored} = {changed} OFFSET 0) AS s), \
+         x AS (DELETE FROM {table} AS s WHERE s.ctid = ANY (ARRAY(SELECT v.tid FROM v WHERE v.copy <= - v.w)) RETURNING 1), \
          y AS (INSERT INTO {table} ({}) SELECT {} FROM d, pg_catalog.generate_series(1, d.w) RETURNING 1)",
         list(names),
         list((0..width).map(|i| format!("d.{}", column(i)))),

@@ -19,6 +19,8 @@ pub(super) enum Probed {
     Stage(usize),
     /// A source; its columns by attribute number.
     Source(u32),
+    /// The rows of the recursion around.
+    Working,
 }
 
 /// Columns of a relation.
@@ -43,7 +45,7 @@ impl Program {
     /// By which columns `probed` is looked up, and the index that serves it.
     fn lookups(&self, probed: Probed, column: impl Fn(usize) -> Option<Column>) -> BTreeSet<(String, Option<String>)> {
         let mut found = Vec::new();
-        for reader in &self.stages {
+        for (place, reader) in self.stages.iter().enumerate() {
             match &reader.kind {
                 StageKind::Keyed(keyed) => add(&reader.body, &keyed.partition, &mut found),
                 StageKind::Shown(shown) => add(&reader.body, &shown.keyed.partition, &mut found),
@@ -54,6 +56,10 @@ impl Program {
                 _ => {}
             }
             in_joins(&reader.body, &mut found);
+            // What a step goes on from is what the recursion has stored.
+            for (of, _) in found.iter_mut().filter(|(of, _)| *of == Probed::Working) {
+                *of = Probed::Stage(place);
+            }
         }
         let own = found.into_iter().filter(|(of, _)| *of == probed);
         own.map(|(_, probe)| {
@@ -118,6 +124,7 @@ fn add(rel: &Rel, columns: &[usize], found: &mut Vec<Probe>) {
 fn origin(rel: &Rel, column: usize) -> Option<(Probed, usize)> {
     match rel {
         Rel::Stage { stage, .. } => Some((Probed::Stage(*stage), column)),
+        Rel::Working { .. } => Some((Probed::Working, column)),
         Rel::Scan(scan) => Some((Probed::Source(scan.relid), usize::try_from(scan.columns.get(column)?.attnum).ok()?)),
         Rel::Filter { input, .. } => origin(input, column),
         Rel::Project { input, outputs } => origin(input, outputs[column].1.as_column()?),

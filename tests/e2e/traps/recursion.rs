@@ -12,6 +12,9 @@ tests![
     recursions_over_equal_and_missing_values,
     a_cycle_that_only_the_walk_could_reach,
     recursions_that_are_recomputed,
+    recursions_that_do_not_end,
+    many_steps_are_allowed,
+    a_small_change_of_a_large_tree_reads_little,
 ];
 
 fn tree(db: &mut Database) {
@@ -146,4 +149,73 @@ fn recursions_that_are_recomputed(db: &mut Database) {
         let failure = db.fails(&call);
         assert_eq!(failure.sqlstate, "0A000", "{query}: {failure:?}");
     }
+}
+
+/// Names of its own for what goes wrong: it ends, and says how to end.
+fn is_endless(failure: &pgtrickle_tests::Failure, steps: u32) {
+    assert_eq!(failure.sqlstate, "54000", "{failure:?}");
+    assert!(failure.message.contains(&format!("after {steps} steps")), "{failure:?}");
+    assert!(failure.detail.contains("cycle") && failure.hint.contains("max_recursion_depth"), "{failure:?}");
+}
+
+fn recursions_that_do_not_end(db: &mut Database) {
+    graph(db);
+    db.stream("reached", REACHED);
+    db.stream("reached_once", REACHED_ONCE);
+    db.run("SET pg_trickle.max_recursion_depth = 50");
+    // At refresh, by a walk and anew; the stream table stays as it was.
+    db.run("INSERT INTO edge VALUES (16, 3, 0)");
+    is_endless(&db.fails("SELECT pgtrickle.refresh_stream_table('reached')"), 50);
+    db.refresh("reached_once");
+    db.run("DELETE FROM root WHERE id = 3");
+    is_endless(&db.fails("SELECT pgtrickle.refresh_stream_table('reached')"), 50);
+    let before = db.fingerprint();
+    let counting = "WITH RECURSIVE r AS (SELECT id FROM root UNION SELECT id + 1 FROM r) SELECT id FROM r";
+    for query in [REACHED, counting] {
+        for mode in ["DIFFERENTIAL", "AUTO"] {
+            let call =
+                pgtrickle_tests::create("endless", query, &format!("schedule => '1h', refresh_mode => '{mode}'"));
+            is_endless(&db.fails(&call), 50);
+        }
+    }
+    assert_eq!(db.fingerprint(), before);
+    // Once the cycle is gone, so is the error.
+    db.run("DELETE FROM edge WHERE a = 16");
+    db.cycle(&["INSERT INTO root VALUES (5)"]);
+    assert_eq!(db.fails("SET pg_trickle.max_recursion_depth = -1").sqlstate, "22023");
+}
+
+fn many_steps_are_allowed(db: &mut Database) {
+    db.run("CREATE TABLE list (id int PRIMARY KEY, next int); INSERT INTO list SELECT i, i + 1 FROM generate_series(1, 9000) AS i");
+    db.stream("walked", "WITH RECURSIVE r AS (SELECT id, next FROM list WHERE id = 1 UNION ALL SELECT l.id, l.next FROM r JOIN list AS l ON l.id = r.next) SELECT id FROM r");
+    db.cycle(&["INSERT INTO list VALUES (9001, 9002); DELETE FROM list WHERE id = 7000"]);
+    db.run("SET pg_trickle.max_recursion_depth = 0");
+    db.cycle(&[
+        "INSERT INTO list VALUES (7000, 7001); INSERT INTO list SELECT i, i + 1 FROM generate_series(9002, 11000) AS i",
+    ]);
+}
+
+fn a_small_change_of_a_large_tree_reads_little(db: &mut Database) {
+    db.run("CREATE TABLE edge (a int NOT NULL, b int NOT NULL, weight int); CREATE INDEX ON edge (a); CREATE INDEX ON edge (b); CREATE TABLE root (id int PRIMARY KEY); INSERT INTO root VALUES (1)");
+    db.run("INSERT INTO edge SELECT i / 3 + 1, i + 1, 1 FROM generate_series(1, 20000) AS i; ANALYZE edge");
+    db.stream("reached", REACHED);
+    db.stream("costs", "WITH RECURSIVE r(id, cost) AS (SELECT id, 0 FROM root UNION ALL SELECT e.b, r.cost + e.weight FROM r JOIN edge AS e ON e.a = r.id) SELECT cost, count(*) AS n FROM r GROUP BY cost");
+    for change in [
+        "INSERT INTO edge VALUES (77, 50000, 1)",
+        "DELETE FROM edge WHERE b = 19000",
+        "INSERT INTO root VALUES (18000)",
+        "DELETE FROM root WHERE id = 18000",
+        "DELETE FROM edge WHERE b = 50000; DELETE FROM edge WHERE b = 17000",
+    ] {
+        db.run(change);
+        db.run("BEGIN");
+        let read = "SELECT coalesce(sum(pg_stat_get_xact_numscans(oid)), 0) FROM pg_class WHERE relkind = 'r' AND reltuples > 1000 AND oid >= 16384";
+        let before = db.number(read);
+        db.refresh_all();
+        let scans = db.number(read) - before;
+        db.run("COMMIT");
+        assert_eq!(scans, 0, "{change} made a refresh read a table whole");
+        db.check();
+    }
+    assert_eq!(db.fallback(), None);
 }

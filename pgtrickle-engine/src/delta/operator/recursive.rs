@@ -9,6 +9,8 @@
 //! the old result as long as nothing that `S` gained extends their paths; else the two could follow each other round a new
 //! cycle that no row of the new result reaches. So when rows left and `S(R_old)` gained some, and with UNION, where `S` is not
 //! linear, or where it compares with the clock, the recursion is run anew and compared with the stored rows.
+//!
+//! A recursion need not end. Each step asks [`GUARD`] first, once, which counts them.
 
 use super::{Context, Working, all_columns, column};
 use crate::delta::zset::difference;
@@ -16,13 +18,16 @@ use crate::query::{Column, Rel};
 use crate::sql::list;
 use std::collections::BTreeSet;
 
+/// True, or an error when too many steps have asked. It reads no column, so that it is asked once in each step.
+const GUARD: &str = "WHERE pgtrickle._recursion_step()";
+
 pub(super) fn now(base: &Rel, step: &Rel, all: bool, columns: &[Column], context: &Context) -> String {
     let working = Working { now: "r".into(), delta: None };
     let inside = Context { working: Some(working), changed: &BTreeSet::new(), ..*context };
     let (base, step) = (typed(&super::now(base, &inside), columns), typed(&super::now(step, &inside), columns));
     let union = if all { "UNION ALL" } else { "UNION" };
     let names = names(columns.len());
-    format!("WITH RECURSIVE r({names}) AS (({base}) {union} ({step})) SELECT {names} FROM r")
+    format!("WITH RECURSIVE r({names}) AS (({base}) {union} ({step} {GUARD})) SELECT {names} FROM r")
 }
 
 pub(super) fn delta(base: &Rel, step: &Rel, all: bool, columns: &[Column], context: &Context) -> Option<String> {
@@ -39,7 +44,7 @@ pub(super) fn delta(base: &Rel, step: &Rel, all: bool, columns: &[Column], conte
     }
     let moving = Working { now: "x".into(), delta: Some("x".into()) };
     let onward = Context { working: Some(moving), changed: &BTreeSet::new(), ..*context };
-    let onward = weighted(&super::delta(step, &onward)?, columns);
+    let onward = format!("{} {GUARD}", weighted(&super::delta(step, &onward)?, columns));
     let names = names(columns.len());
     let walk = |with: &str, seed: &str, rest: &str| {
         let x = format!("x({names}, w) AS ({seed} UNION ALL ({onward}))");
