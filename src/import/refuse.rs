@@ -96,6 +96,10 @@ pub(super) fn unmaintainable(tree: &Rel) -> Result<()> {
 
 /// Fails when some value depends on the time, on settings or on who asks, so that stored rows go stale by themselves.
 pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
+    if facts.padded_join_rows {
+        let reason = "Where there is no match it is NULL as a whole. Write the join as a sub-select.";
+        return Err(unsupported("the row of a join inside an outer join", reason));
+    }
     let Some(name) = facts.session_values.first().or(facts.unsteady.first()) else { return Ok(()) };
     let reason = "It is STABLE: its value depends on the time, the settings or other tables, so rows would have to \
                   change without any change of the sources.";

@@ -44,7 +44,8 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let tree = rewrite(tree);
-            let facts = facts::gather(tree)?;
+            let padded_join_rows = rows::has_padded_join_rows(tree);
+            let facts = Facts { padded_join_rows, ..facts::gather(tree)? };
             check_rights(tree)?;
             let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);

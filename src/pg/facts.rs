@@ -34,6 +34,8 @@ pub struct Facts {
     /// Some LIMIT or OFFSET stands without ORDER BY.
     pub unordered_limit: bool,
     pub constructs: BTreeSet<Construct>,
+    /// The row of a join is read beyond an outer join that pads it.
+    pub padded_join_rows: bool,
 }
 
 struct Walk<'a> {

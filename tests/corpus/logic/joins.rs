@@ -188,5 +188,15 @@ fn several(queries: &mut Queries) {
         &["joins", "true_full"],
         "SELECT p.n, q.m FROM (SELECT count(*) AS n FROM a) AS p FULL JOIN (SELECT count(*) AS m FROM b) AS q ON true",
     );
+    queries.add(
+        &["joins", "padded_row"],
+        "SELECT a.x, b AS r, row_to_json(j)::text AS s FROM a LEFT JOIN (SELECT b.w, c.k FROM b JOIN c ON c.x = b.y) AS j ON j.w > a.y FULL JOIN b ON b.x = a.x",
+    );
+    queries.add(
+        &["joins", "grouped_rows"],
+        "SELECT b AS r, count(a) AS n, count(*) AS m FROM a LEFT JOIN b ON b.x = a.x GROUP BY b",
+    );
+    queries
+        .add(&["joins", "row_set"], "SELECT a AS r FROM a UNION SELECT q FROM (SELECT a FROM a WHERE a.x > 2) AS q(q)");
     queries.add(&["joins", "whole_row"], "SELECT a AS r, b.w FROM a JOIN b ON a.x = b.x");
 }

@@ -95,6 +95,26 @@ fn scalars(queries: &mut Queries, how: &str, on: &str) {
         format!("SELECT a.x FROM a WHERE (a.x, a.y) NOT IN (SELECT b.x, b.y FROM b WHERE {on} AND b.x IS NOT NULL)"),
     );
     queries.add(
+        &["scalar", how, "row_equals"],
+        format!("SELECT a.x, (a.x, a.y) <= (SELECT max(b.x), min(b.y) FROM b WHERE {on}) AS t FROM a"),
+    );
+    queries.add(
+        &["scalar", how, "outer_call"],
+        format!(
+            "SELECT a.x, a.y, (SELECT count(*) FROM b WHERE {on} AND b.y <= count(a.z)) AS n FROM a GROUP BY a.x, a.y"
+        ),
+    );
+    queries.add(
+        &["scalar", how, "inner_row"],
+        format!("SELECT a.z, (SELECT jsonb_agg(b ORDER BY b) FROM b WHERE {on}) AS s FROM a"),
+    );
+    queries.add(
+        &["lateral", how, "outer_row"],
+        format!(
+            "SELECT q.s, q.n FROM a, LATERAL (SELECT row_to_json(a)::text AS s, count(b) AS n FROM b WHERE {on}) AS q"
+        ),
+    );
+    queries.add(
         &["lateral", how, "top"],
         format!("SELECT a.x, q.w FROM a, LATERAL (SELECT b.w FROM b WHERE {on} ORDER BY b.w, b.y LIMIT 2) AS q"),
     );

@@ -70,6 +70,15 @@ fn rows_of_sub_selects_and_joins(db: &mut Database) {
     db.stream("joined", "SELECT row_to_json(j)::text AS j FROM (t JOIN u ON u.k = t.id) AS j");
     db.stream("merged", "SELECT row_to_json(m)::text AS j FROM t AS a JOIN t AS b USING (id, v) AS m");
     db.stream("outer_joined", "SELECT to_jsonb(j) AS j FROM (t LEFT JOIN u ON u.k = t.id) AS j");
+    let padded = "SELECT row_to_json(j)::text AS j FROM u AS a LEFT JOIN (t JOIN u ON u.k = t.id) AS j ON j.k = a.k";
+    let call =
+        format!("SELECT pgtrickle.create_stream_table('padded', $q${padded}$q$, schedule => '1h', refresh_mode => ");
+    assert_eq!(db.fails(&format!("{call} 'DIFFERENTIAL')")).sqlstate, "0A000");
+    db.run(&format!("{call} 'FULL')"));
+    let same = format!(
+        "SELECT (SELECT array_agg(j ORDER BY j) FROM padded) = (SELECT array_agg(j ORDER BY j) FROM ({padded}) AS q)"
+    );
+    assert_eq!(db.text(&same), "t");
     db.stream(
         "with_item",
         "WITH c AS (SELECT \"G g\" AS g, count(*) AS n FROM t GROUP BY 1) SELECT row_to_json(c)::text AS j FROM c",
