@@ -5,17 +5,18 @@
 //! is looked at before the stages run, and they read the snapshot: so a refresh sees one content of the source. The snapshot
 //! changes in the transaction of the contents, under the lock on the stream table's row.
 
-use super::prepared::{Prepared, Step};
+use super::prepared::{Prepared, Step, size_class};
+use super::stages::counts;
 use super::{load, storage};
 use crate::catalog::{Dependency, StreamTable};
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
-use crate::pg::executor::Sink;
+use crate::pg::executor::{Named, Sink};
 use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, WholeTables};
 use crate::pg::snapshot::Snapshot;
-use pgtrickle_engine::delta::Polled;
+use pgtrickle_engine::delta::Leaf;
 
 /// Replaces what the buffers told of polled sources by their differences. `changes` are those of all sources since the frontier;
 /// `None` looks at everything, for a recomputation.
@@ -52,25 +53,31 @@ fn differences(table: &StreamTable, snapshot: &Snapshot, sources: &[u32]) -> Res
     let _settings = PinnedSettings::new();
     let _rows = WholeTables::new();
     let prepared = load(table)?;
-    let sources = sources.iter().filter_map(|source| prepared.polled.iter().find(|polled| polled.relid == *source));
-    Ok(sources.map(|polled| (polled.relid, difference(&prepared, polled, snapshot))).collect())
+    let known = sources.iter().copied().filter(|source| prepared.polled(*source).is_some());
+    known.map(|source| Ok((source, difference(&prepared, source, snapshot, table)?))).collect()
 }
 
-fn difference(prepared: &Prepared, polled: &Polled, snapshot: &Snapshot) -> Changes {
-    let step = Step::Look { source: polled.relid, stored_size: prepared.stored_size() };
-    let statement = prepared.statement(step, &[]);
+/// Brings one snapshot up to date; returns how it changed.
+fn difference(prepared: &Prepared, source: u32, snapshot: &Snapshot, table: &StreamTable) -> Result<Changes> {
+    let stored_size = prepared.stored_size();
+    let statement = prepared.statement(Step::Look { source, stored_size }, &[]);
     let mut store = statement.result_store();
     statement.execute(Some(snapshot), &[], &[], Sink::Store(&mut store));
-    Changes::of(store)
+    if store.rows() > 0 {
+        let relations = [Named { name: Leaf::Source(source).delta_name(), store: &store }];
+        let step = Step::Keep { source, delta_size: size_class(store.rows()), stored_size };
+        let statement = prepared.statement(step, &relations);
+        let mut result = statement.result_store();
+        statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
+        counts(&result, table)?;
+    }
+    Ok(Changes::of(store))
 }
 
 /// Fills the snapshots of a new stream table, on behalf of its owner.
 pub(super) fn fill(table: &StreamTable, snapshot: &Snapshot) -> Result<()> {
     let prepared = load(table)?;
-    for polled in &prepared.polled {
-        difference(&prepared, polled, snapshot);
-    }
-    Ok(())
+    prepared.polled.iter().try_for_each(|polled| difference(&prepared, polled.relid, snapshot, table).map(|_| ()))
 }
 
 /// Gathers the planner's statistics of freshly filled snapshots.

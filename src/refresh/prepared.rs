@@ -32,8 +32,10 @@ pub enum Step {
     Fill { stage: usize },
     /// Empty the state of an inner stage.
     Clear { stage: usize },
-    /// Bring the snapshot of a polled source up to date.
+    /// Compare a polled source with its snapshot.
     Look { source: u32, stored_size: u32 },
+    /// Apply the difference to the snapshot.
+    Keep { source: u32, delta_size: u32, stored_size: u32 },
     /// Make the stream table equal to the last stage's content.
     Recompute,
 }
@@ -113,7 +115,7 @@ impl Prepared {
         let bound = |scan: &pgtrickle_engine::query::Scan| {
             let mut now = scan.clone();
             rebind(&mut now)?;
-            let followed = self.polled.iter().find(|polled| polled.relid == scan.relid).is_none_or(|polled| {
+            let followed = self.polled(scan.relid).is_none_or(|polled| {
                 polled.source == now.name && now.columns.iter().all(|c| polled.columns.get(&c.attnum) == Some(c))
             });
             bind(&mut now, &self.polled);
@@ -168,10 +170,19 @@ impl Prepared {
     /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
     /// factor of four.
     pub fn stored_size(&self) -> u32 {
-        let polled = |source: &u32| self.polled.iter().all(|polled| polled.relid != *source);
-        let sources = self.program.sources().into_iter().filter(polled).chain(self.snapshots());
+        let captured = |source: &u32| self.polled(*source).is_none();
+        let sources = self.program.sources().into_iter().filter(captured).chain(self.snapshots());
         let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
         relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
+    }
+
+    /// The polled source with this oid.
+    pub fn polled(&self, source: u32) -> Option<&Polled> {
+        self.polled.iter().find(|polled| polled.relid == source)
+    }
+
+    fn known(&self, source: u32) -> &Polled {
+        self.polled(source).unwrap_or_else(|| unreachable!("only polled sources are looked at"))
     }
 
     /// The tables that hold what polled sources were.
@@ -188,11 +199,8 @@ impl Prepared {
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
             Step::Fill { stage } => self.program.fill(*stage, &self.storage),
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
-            Step::Look { source, .. } => self
-                .polled
-                .iter()
-                .find(|polled| polled.relid == *source)
-                .map_or_else(|| unreachable!("only polled sources are looked at"), Polled::look),
+            Step::Look { source, .. } => self.known(*source).difference(),
+            Step::Keep { source, .. } => self.known(*source).apply(),
             Step::Recompute => self.program.recompute(&self.storage),
         }
     }

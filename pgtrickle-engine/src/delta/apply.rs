@@ -209,10 +209,7 @@ impl Program {
 
     fn apply_to_bag(&self, rows: &str, table: &QualifiedName) -> String {
         let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
-        format!(
-            "{} SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",
-            bag(rows, &names, table),
-        )
+        change_bag(rows, &names, table)
     }
 
     /// Two SELECTs that return how many rows the stream table lacks and how many it has too many, as the user's own
@@ -243,12 +240,21 @@ impl Program {
     }
 }
 
+/// The statement that applies the consolidated Z-set `rows` to the bag in `table` with the columns `names`; yields
+/// `(inserted int8, deleted int8, net int8)`, see [`NET`].
+pub(super) fn change_bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
+    format!(
+        "{} SELECT (SELECT pg_catalog.count(*) FROM y) AS inserted, (SELECT pg_catalog.count(*) FROM x) AS deleted, {NET}",
+        bag(rows, names, table),
+    )
+}
+
 /// The WITH list that applies the consolidated Z-set `rows`, its name `d`, to the bag in `table` with the columns `names`:
 /// `w` > 0 inserts that many copies (`y`), `w` < 0 deletes that many of the rows with the same image (`x`).
 ///
 /// Each row is looked up by itself, whatever the planner thinks of the size of `rows`: a join would hash every row of the
 /// table, at the cost of a look-up each. (OFFSET 0 keeps the sub-select from becoming a join.)
-pub(super) fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
+fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
     let width = names.len();
     let numbered = list((0..width).map(column));
     let stored_hash = row("pgtrickle.row_hash", "s", names.iter());

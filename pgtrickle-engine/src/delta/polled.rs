@@ -1,16 +1,17 @@
 //! `ΔR = R - S`, then `S := R`: the change of a source that nothing captures, a foreign table or a materialized view.
 //!
-//! S is a table with the columns of R that the query uses, as R was at the last look. One statement reads R once, cancels it
-//! against S by image, applies the difference to S and yields it: so what the refresh reads of the source, its change and
-//! its content, is of one look, however often the query names it. Everything else reads S in place of R.
+//! S is a table with the columns of R that the query uses, as R was at the last look. One statement reads R once and cancels it
+//! against S by image, a second one applies the difference to S: so what the refresh reads of the source, its change and
+//! its content, is of one look, however often the query names it. Everything else reads S in place of R. They are two so that the
+//! second is planned for the rows that differ: nobody can tell beforehand how many there are.
 //!
 //! State: a copy of the columns, with an index on its rows' hash. Cost: R and S, whatever changed.
 
-use super::Program;
-use super::apply::bag;
+use super::apply::change_bag;
 use super::operator::column;
 use super::probes::Probed;
 use super::zset::{consolidate, difference};
+use super::{Leaf, Program};
 use crate::query::rel::ScanColumn;
 use crate::query::{Column, DataType, Scan};
 use crate::sql::{Ident, QualifiedName, list};
@@ -62,17 +63,24 @@ impl Polled {
         [hash].into_iter().chain(probes).collect()
     }
 
-    /// The statement that applies the difference to the snapshot and yields it as a change of the source: the columns
-    /// `c<attnum>`, and `w`.
-    pub fn look(&self) -> String {
+    /// The difference, as a change of the source: the columns `c<attnum>`, and `w`.
+    pub fn difference(&self) -> String {
         let stored = self.stored();
         let new = stored.iter().enumerate().map(|(i, (value, _))| format!("{value} AS {}", column(i)));
         let new = format!("SELECT {} FROM {} AS t", list(new), self.source);
         let columns: Vec<Column> = stored.into_iter().map(|(_, column)| column).collect();
         let rows = consolidate(&difference(&new, &self.snapshot.to_string(), &columns), &columns);
+        let yielded = self.names().into_iter().enumerate().map(|(i, name)| format!("d.{} AS {name}", column(i)));
+        format!("SELECT {}, d.w FROM ({rows}) AS d", list(yielded))
+    }
+
+    /// The statement that applies the difference, under the name of the source's change, to the snapshot; yields `(inserted
+    /// int8, deleted int8, net int8)`.
+    pub fn apply(&self) -> String {
         let names = self.names();
-        let yielded = names.iter().enumerate().map(|(i, name)| format!("d.{} AS {name}", column(i)));
-        format!("{} SELECT {}, d.w FROM d", bag(&rows, &names, &self.snapshot), list(yielded))
+        let read = names.iter().enumerate().map(|(i, name)| format!("t.{name} AS {}", column(i)));
+        let rows = format!("SELECT {}, t.w FROM {} AS t", list(read), Leaf::Source(self.relid).delta_name());
+        change_bag(&rows, &names, &self.snapshot)
     }
 
     /// Each column of the snapshot, and its value in a row `t` of the source. A table without columns would have no rows that
@@ -115,12 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_is_applied_and_yielded() {
+    fn the_difference_is_yielded_and_applied() {
         let (program, polled) = polled(&["a", "b"]);
-        let text = polled.look();
+        let text = polled.difference();
         assert!(text.contains("SELECT t.\"a\" AS c1, t.\"b\" AS c2 FROM \"public\".\"t1\" AS t"), "{text}");
+        assert!(text.starts_with("SELECT d.c1 AS \"c1\", d.c2 AS \"c2\", d.w FROM ("), "{text}");
+        let text = polled.apply();
+        assert!(text.contains("SELECT t.\"c1\" AS c1, t.\"c2\" AS c2, t.w FROM d_1 AS t"), "{text}");
         assert!(text.contains("DELETE FROM \"pgtrickle_state\".\"snapshot_7_1\""), "{text}");
-        assert!(text.ends_with("SELECT d.c1 AS \"c1\", d.c2 AS \"c2\", d.w FROM d"), "{text}");
         assert_eq!(polled.indexes(&program), ["((pgtrickle.row_hash(ROW(\"c1\", \"c2\"))))", "(\"c1\")"]);
         assert_eq!(polled.columns[&1].column.ty, int4());
     }
@@ -129,7 +139,7 @@ mod tests {
     fn rows_without_columns_are_counted() {
         let (_, polled) = polled(&[]);
         assert_eq!(polled.definition(), "SELECT true AS \"c0\" FROM \"public\".\"t1\" AS t");
-        assert!(polled.look().ends_with("SELECT d.c1 AS \"c0\", d.w FROM d"));
+        assert!(polled.difference().starts_with("SELECT d.c1 AS \"c0\", d.w FROM ("));
     }
 
     #[test]
