@@ -368,6 +368,8 @@ fn order_that_an_aggregate_does_not_see(db: &mut Database) {
         db,
         &[
             "SELECT variance(v) AS s FROM (SELECT * FROM t ORDER BY v, id LIMIT 3) AS q",
+            "SELECT sum(v::float8) AS s, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) AS m, count(DISTINCT k) AS n, bool_or(v > 1) AS b FROM (SELECT * FROM t ORDER BY v, id LIMIT 3) AS q",
+            "SELECT max(DISTINCT w) AS hi, sum(w ORDER BY id) AS s FROM (SELECT * FROM u ORDER BY w, id LIMIT 4) AS q",
             "SELECT k, string_agg(w::text, ',' ORDER BY w) AS s FROM (SELECT * FROM u ORDER BY w, id LIMIT 5) AS q GROUP BY k",
             "SELECT bool_and(n > 1) AS a FROM (SELECT k, count(*) AS n FROM t GROUP BY k ORDER BY k) AS q",
             "SELECT string_agg(s.id::text, ',' ORDER BY s.id) AS a FROM (SELECT id, (SELECT w FROM u WHERE u.k = t.k ORDER BY w, id LIMIT 1) AS w FROM t) AS s",
