@@ -23,6 +23,8 @@ CREATE TABLE pgtrickle.pgt_stream_tables (
     original_query          text,
     schedule                text,
     refresh_mode            text NOT NULL DEFAULT 'DIFFERENTIAL',  -- FULL, DIFFERENTIAL, IMMEDIATE
+    requested_mode          text NOT NULL,  -- likewise, or AUTO
+    refusal                 text,
     status                  text NOT NULL DEFAULT 'INITIALIZING',  -- INITIALIZING, ACTIVE, SUSPENDED, ERROR
     is_populated            boolean NOT NULL DEFAULT false,
     data_timestamp          timestamptz,
@@ -66,13 +68,11 @@ CREATE TABLE pgtrickle.pgt_stream_tables (
 CREATE UNIQUE INDEX idx_pgt_name ON pgtrickle.pgt_stream_tables (pgt_schema, pgt_name);
 CREATE INDEX idx_pgt_status ON pgtrickle.pgt_stream_tables (status);
 
--- What a backend needs to refresh a stream table without parsing its query again: the compiled stages, the requested
--- mode as the user wrote it, and the state tables that belong to it.
+-- What a backend needs to refresh a stream table without parsing its query again: the compiled stages, and the state
+-- tables that belong to it.
 CREATE TABLE pgtrickle.pgt_programs (
     pgt_id                  bigint PRIMARY KEY REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
     program                 text NOT NULL,
-    requested_mode          text NOT NULL CHECK (requested_mode IN ('AUTO', 'FULL', 'DIFFERENTIAL', 'IMMEDIATE')),
-    refusal                 text,
     state_relids            oid[] NOT NULL DEFAULT '{}'
 );
 

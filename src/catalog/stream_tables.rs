@@ -124,10 +124,9 @@ impl StreamTable {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT s.pgt_id, s.pgt_relid, s.pgt_schema, s.pgt_name, s.defining_query, s.schedule, p.requested_mode, ",
+            "SELECT s.pgt_id, s.pgt_relid, s.pgt_schema, s.pgt_name, s.defining_query, s.schedule, s.requested_mode, ",
             "s.status, s.is_populated, s.needs_reinit, s.frontier::text, s.consecutive_errors, s.last_refresh_at, ",
-            "s.data_timestamp, s.effective_refresh_mode, p.refusal ",
-            "FROM pgtrickle.pgt_stream_tables s JOIN pgtrickle.pgt_programs p ON p.pgt_id = s.pgt_id ",
+            "s.data_timestamp, s.effective_refresh_mode, s.refusal FROM pgtrickle.pgt_stream_tables s ",
             $rest
         )
     };
@@ -245,7 +244,8 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     let stored_mode = new.mode.stored(new.refusal.is_some());
     let ids = query(
         "INSERT INTO pgtrickle.pgt_stream_tables (pgt_relid, pgt_name, pgt_schema, defining_query, original_query, schedule, \
-         refresh_mode, has_keyless_source) VALUES ($1, $2, $3, $4, NULLIF($5, $4), $6, $7, $8) RETURNING pgt_id",
+         refresh_mode, requested_mode, refusal, has_keyless_source) \
+         VALUES ($1, $2, $3, $4, NULLIF($5, $4), $6, $7, $8, $9, $10) RETURNING pgt_id",
         &[
             Param::oid(new.relid),
             Param::of(new.name.name.0.as_str()),
@@ -254,6 +254,8 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
             Param::of(new.original),
             Param::of(new.schedule.map(String::from)),
             Param::of(stored_mode.as_str()),
+            Param::of(new.mode.as_str()),
+            Param::of(new.refusal.map(String::from)),
             Param::of(new.has_keyless_source),
         ],
         |row| row.required::<i64>(0),
@@ -261,13 +263,8 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     let missing = || Err(Error::Internal("no pgt_id was returned".into()));
     let id = ids.into_iter().next().unwrap_or_else(missing)?;
     execute(
-        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, requested_mode, refusal) VALUES ($1, $2, $3, $4) RETURNING 1",
-        &[
-            Param::of(id),
-            Param::of(new.program),
-            Param::of(new.mode.as_str()),
-            Param::of(new.refusal.map(String::from)),
-        ],
+        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program) VALUES ($1, $2) RETURNING 1",
+        &[Param::of(id), Param::of(new.program)],
     );
     Ok(id)
 }
@@ -320,11 +317,8 @@ pub fn set_schedule(id: i64, schedule: Option<&str>) {
 
 pub fn set_mode(id: i64, requested: Mode, stored: Mode) {
     execute(
-        "UPDATE pgtrickle.pgt_programs SET requested_mode = $2 WHERE pgt_id = $1 RETURNING 1",
-        &[Param::of(id), Param::of(requested.as_str())],
-    );
-    execute(
-        "UPDATE pgtrickle.pgt_stream_tables SET refresh_mode = $2, updated_at = pg_catalog.now() WHERE pgt_id = $1 RETURNING 1",
-        &[Param::of(id), Param::of(stored.as_str())],
+        "UPDATE pgtrickle.pgt_stream_tables SET requested_mode = $2, refresh_mode = $3, updated_at = pg_catalog.now() \
+         WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(requested.as_str()), Param::of(stored.as_str())],
     );
 }

@@ -285,7 +285,7 @@ fn failed_initial_query(db: &mut Database) {
 /// What the catalog's constraints exclude is no value of any kind, not an empty text or a zero, when somebody took them away.
 fn damaged_catalog(db: &mut Database) {
     const RELATIONS: [(&str, &str); 3] = [
-        ("pgt_programs", "requested_mode"),
+        ("pgt_stream_tables", "requested_mode"),
         ("pgt_stream_tables", "is_populated"),
         ("pgt_dependencies", "source_type"),
     ];

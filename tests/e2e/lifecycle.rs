@@ -97,7 +97,7 @@ fn auto_is_the_default_mode(db: &mut Database) {
     orders(db);
     db.run(&format!("SELECT pgtrickle.create_stream_table('totals', '{TOTALS}')"));
     db.track("totals", TOTALS);
-    assert_eq!(db.text("SELECT requested_mode FROM pgtrickle.pgt_programs"), "AUTO");
+    assert_eq!(db.text("SELECT requested_mode FROM pgtrickle.pgt_stream_tables"), "AUTO");
     db.cycle_in_full(&["INSERT INTO orders VALUES (100, 'r0', 7), (101, 'new', 8)"]);
     db.cycle_in_full(&["DELETE FROM orders WHERE id = 3"]);
 }
