@@ -65,6 +65,8 @@ pub enum Error {
     CaptureDenied { table: String, role: String },
     #[error("the changes do not fit the contents of stream table {0}")]
     Mismatch(String),
+    #[error("stream table {0} is being refreshed by another session")]
+    Busy(String),
     #[error("cannot refresh while a statement of this session is changing \"{0}\"")]
     SourceBusy(String),
     #[error("cannot refresh a stream table during recovery")]
@@ -100,7 +102,7 @@ impl Error {
                 State::ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
-            Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
+            Error::Busy(_) | Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
         }
@@ -189,6 +191,7 @@ impl Error {
             }
             Error::Unreadable(_) => "Grant the owner SELECT, and exempt it from row-level security.".into(),
             Error::Mismatch(_) => "Drop the stream table and create it again.".into(),
+            Error::Busy(_) => "Try again when it is done.".into(),
             Error::SourceBusy(_) => {
                 "Refresh after the statement, not from a trigger or a function that runs inside it.".into()
             }

@@ -1,15 +1,18 @@
 //! `explain_st`: how a stream table is maintained, as properties and values.
 
 use crate::catalog::StreamTable;
-use crate::error::Result;
 use crate::pg::object;
 use crate::pg::settings::pinned;
+use crate::pg::transaction::Caught;
 use crate::refresh;
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
 use std::collections::BTreeSet;
 
 /// The rows of `explain_st`.
-pub fn properties(table: &StreamTable, with_analyze: bool) -> Result<Vec<(String, Option<String>)>> {
+pub fn properties(
+    table: &StreamTable,
+    with_analyze: bool,
+) -> std::result::Result<Vec<(String, Option<String>)>, Caught> {
     let prepared = refresh::load(table)?;
     let program = &prepared.program;
     let list = |items: Vec<String>| Some(items.join(", "));

@@ -6,6 +6,7 @@
 //! Ephemeral named relations are given at preparation, where their columns count, and at each execution, where their
 //! rows do (`plancache.c` passes the environment on, as for the transition tables of PL/pgSQL triggers).
 
+use super::plans;
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
 use crate::error::{Error, Result};
@@ -189,12 +190,13 @@ impl Statement {
                     receiver,
                     list,
                     environment,
-                    0,
+                    plans::instrumentation(),
                 );
                 pg_sys::ExecutorStart(query, 0);
                 pg_sys::ExecutorRun(query, pg_sys::ScanDirection::ForwardScanDirection, 0);
                 let processed = (*(*query).estate).es_processed;
                 pg_sys::ExecutorFinish(query);
+                plans::note(query);
                 pg_sys::ExecutorEnd(query);
                 pg_sys::FreeQueryDesc(query);
                 (*receiver).rDestroy.expect("a receiver has a destructor")(receiver);

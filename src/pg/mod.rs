@@ -22,6 +22,7 @@ pub mod nodes;
 pub mod object;
 pub mod ordering;
 mod pages;
+pub mod plans;
 pub mod reading;
 mod recursion;
 pub mod relation;

@@ -104,6 +104,15 @@ fn catch<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>) -> Result<T, C
 
 /// Runs `body` in a subtransaction of the current transaction: released when it succeeds, rolled back when it fails.
 pub fn subtransaction<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>) -> Result<T, Caught> {
+    in_subtransaction(body, true)
+}
+
+/// Runs `body` in a subtransaction that is rolled back, whether it succeeds or fails.
+pub fn undone<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>) -> Result<T, Caught> {
+    in_subtransaction(body, false)
+}
+
+fn in_subtransaction<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>, keep: bool) -> Result<T, Caught> {
     // SAFETY: the sequence of PL/pgSQL's exception blocks. Both end functions are called at the nesting level that the
     // begin function made, because whatever `body` opened is closed or was thrown past.
     unsafe {
@@ -114,10 +123,12 @@ pub fn subtransaction<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>) -
         // A deferred error of the release counts as a failure of the body, so it runs under the same catch.
         let result = catch(|| {
             let value = body()?;
-            pg_sys::ReleaseCurrentSubTransaction();
+            if keep {
+                pg_sys::ReleaseCurrentSubTransaction();
+            }
             Ok::<T, E>(value)
         });
-        if result.is_err() {
+        if !keep || result.is_err() {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);

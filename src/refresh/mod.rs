@@ -15,6 +15,7 @@
 //! Statements run as the stream table's owner, in a security-restricted operation, with pinned settings, as REFRESH
 //! MATERIALIZED VIEW does.
 
+mod analyze;
 mod create;
 mod full;
 mod poll;
@@ -23,10 +24,11 @@ mod stages;
 mod storage;
 mod verify;
 
+pub use analyze::explain_analyze;
 pub use create::{Definition, create, drop_table, refuse_taken_name};
 pub use prepared::load;
 pub use storage::follow_owner;
-pub use verify::{Verdict, explain_analyze, verify};
+pub use verify::{Verdict, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
 use crate::cdc::{self, Changes, Pending, Wanted};

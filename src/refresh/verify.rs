@@ -8,7 +8,6 @@ use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::settings::PinnedSettings;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::utility;
 
 /// Rows that the stream table lacks, and rows that it should not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +29,4 @@ pub fn verify(table: &StreamTable) -> Result<Verdict> {
     });
     let [missing, extra] = counted;
     Ok(Verdict { missing: missing?, extra: extra? })
-}
-
-/// The plan of the defining query as it runs now, with its times and buffers.
-pub fn explain_analyze(table: &StreamTable) -> Result<String> {
-    let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-    let _rights = RunAs::owner(owner);
-    let _settings = PinnedSettings::new();
-    Ok(utility::lines(&format!("EXPLAIN (ANALYZE, BUFFERS) {}", table.query)).join("\n"))
 }

@@ -231,6 +231,13 @@ fn states_and_pinned_settings_are_explained(db: &mut Database) {
     assert!(property("explain_analyze").is_empty());
     let analysed = db.text("SELECT value FROM pgtrickle.explain_st('sums', true) WHERE property = 'explain_analyze'");
     assert!(analysed.contains("actual") && analysed.contains("Buffers"), "{analysed}");
+    assert!(!analysed.contains("Merge on"), "there is nothing to bring in: {analysed}");
+    db.run("UPDATE t SET v = v + 1");
+    let before = db.fingerprint();
+    let analysed = db.text("SELECT value FROM pgtrickle.explain_st('sums', true) WHERE property = 'explain_analyze'");
+    assert!(analysed.contains("Merge on sums") && analysed.contains("actual"), "{analysed}");
+    assert_eq!(db.fingerprint(), before, "explaining changes nothing");
+    db.cycle(&["DELETE FROM bag"]);
     // The page lists what is pinned.
     let page = crate::documentation::read("docs/SQL_REFERENCE.md");
     let (_, section) = page.split_once("### Settings that queries run under").expect("a section");

@@ -1,0 +1,50 @@
+//! What the next refresh would do and cost, found out by doing it and undoing it.
+
+use super::{attempt, choose, load, may_refresh, moves_by_itself, pending, poll, usable_frontier};
+use crate::catalog::{self, StreamTable};
+use crate::error::{Error, Result};
+use crate::pg::object;
+use crate::pg::plans;
+use crate::pg::security::RunAs;
+use crate::pg::settings::PinnedSettings;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::transaction::{Caught, undone};
+use crate::pg::utility;
+
+/// The plans of the statements by which a refresh now would bring `table` up to date, with their times and buffers. When
+/// there is nothing to bring in, the plan of the defining query.
+///
+/// # Errors
+/// As a refresh now; `Busy` (55006) when one is under way.
+pub fn explain_analyze(table: &StreamTable) -> std::result::Result<String, Caught> {
+    let plans = undone(|| plans_of_refresh(table))?;
+    Ok(if plans.is_empty() { plan_of_query(table)? } else { plans.join("\n") })
+}
+
+fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Caught> {
+    may_refresh(table)?;
+    let Some(table) = catalog::lock(table.id)? else { return Err(Error::Busy(table.shown()).into()) };
+    // From here on only the statements of the refresh itself are to run.
+    load(&table)?;
+    let snapshot = Snapshot::take().advanced();
+    let edges = catalog::sources_of(table.id)?;
+    let changes = pending(&table, &edges, &snapshot).map(crate::cdc::Pending::read).transpose()?;
+    let (outcome, plans) = plans::collect(|| {
+        let changes = poll::look(&table, &edges, &snapshot, changes)?;
+        if changes.as_ref().is_some_and(Vec::is_empty) && !moves_by_itself(&table) {
+            return Ok(());
+        }
+        let changes = changes.unwrap_or_default();
+        let wanted = choose((&table, &edges), usable_frontier(&table).is_some(), &changes);
+        attempt(&table, &changes, &snapshot, wanted).map(|_| ())
+    });
+    outcome.map(|()| plans)
+}
+
+/// The plan of the defining query as it runs now.
+fn plan_of_query(table: &StreamTable) -> Result<String> {
+    let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
+    let _rights = RunAs::owner(owner);
+    let _settings = PinnedSettings::new();
+    Ok(utility::lines(&format!("EXPLAIN (ANALYZE, BUFFERS) {}", table.query)).join("\n"))
+}
