@@ -25,7 +25,7 @@ pub(super) fn recompute(table: &StreamTable, snapshot: &Snapshot) -> Result<(i64
             prepared.statement(Step::Fill { stage: last }, &[]).execute(Some(snapshot), &[], &[], Sink::Discard);
         return Ok((filled as i64, 0));
     }
-    let statement = prepared.statement(Step::Recompute, &[]);
+    let statement = prepared.statement(Step::Recompute { stored_size: prepared.stored_size() }, &[]);
     let mut result = statement.result_store();
     statement.execute(Some(snapshot), &[], &[], Sink::Store(&mut result));
     counts(&result, table)

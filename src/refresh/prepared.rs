@@ -37,7 +37,7 @@ pub enum Step {
     /// Apply the difference to the snapshot.
     Keep { source: u32, delta_size: u32, stored_size: u32 },
     /// Make the stream table equal to the last stage's content.
-    Recompute,
+    Recompute { stored_size: u32 },
 }
 
 /// A loaded program with its statements.
@@ -201,7 +201,7 @@ impl Prepared {
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
             Step::Look { source, .. } => self.known(*source).difference(),
             Step::Keep { source, .. } => self.known(*source).apply(),
-            Step::Recompute => self.program.recompute(&self.storage),
+            Step::Recompute { .. } => self.program.recompute(&self.storage),
         }
     }
 }
