@@ -138,7 +138,7 @@ fn is_of_dates(ty: pg_sys::Oid) -> bool {
 }
 
 /// The same text is read as the same value in every refresh; `clockless`: it does not name the clock.
-fn is_read_alike(ty: pg_sys::Oid, clockless: bool) -> bool {
+pub(super) fn is_read_alike(ty: pg_sys::Oid, clockless: bool) -> bool {
     match parts(ty) {
         Parts::Of(parts) => parts.into_iter().all(|part| is_read_alike(part, clockless)),
         Parts::Unknown => false,

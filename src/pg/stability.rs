@@ -7,7 +7,7 @@
 //! - [`COMPUTES`] read only settings that are pinned, or nothing that changes.
 //! - [`PRINTS`] call the output functions of their operands. That of a built-in type or a user's base type prints by
 //!   pinned settings; but an enum and `regclass` and its kin print names from the catalogs, which can be changed.
-//! - What [`super::reading`] lists calls the input functions of what it returns.
+//! - What [`super::reading`] lists, and what queries JSON and XML, calls the input functions of what it returns.
 //!
 //! Not followed are `age()` of one argument and casts to `timetz`, which read the clock; and whatever goes by the
 //! configuration of text search or by conversions.
@@ -118,6 +118,13 @@ pub(super) unsafe fn dependence(node: *mut pg_sys::Node, functions: &[u32], colu
         let constructs = match (*node).type_ {
             pg_sys::NodeTag::T_JsonConstructorExpr => of_prints(node, "a JSON constructor"),
             pg_sys::NodeTag::T_XmlExpr => of_prints(node, "an XML constructor"),
+            pg_sys::NodeTag::T_JsonExpr => of_reads([pg_sys::exprType(node)], "a JSON query function"),
+            pg_sys::NodeTag::T_TableFunc => {
+                let table = &*node.cast::<pg_sys::TableFunc>();
+                let json = table.functype == pg_sys::TableFuncType::TFT_JSON_TABLE;
+                let types = pgrx::PgList::<()>::from_pg(table.coltypes);
+                of_reads(types.iter_oid(), if json { "JSON_TABLE()" } else { "XMLTABLE()" })
+            }
             _ => Dependence::Nothing,
         };
         of_functions.fold(constructs, Dependence::max)
@@ -225,6 +232,14 @@ unsafe fn of_prints(node: *mut pg_sys::Node, shown: &str) -> Dependence {
         None | Some(Print::Alike) => Dependence::Nothing,
         Some(Print::Record) => Dependence::Records(shown.into()),
         Some(Print::Names) => Dependence::Unknown(shown.into()),
+    }
+}
+
+/// Of values of the types that are read from text that is not known.
+fn of_reads(types: impl IntoIterator<Item = pg_sys::Oid>, shown: &str) -> Dependence {
+    match types.into_iter().all(|ty| reading::is_read_alike(ty, false)) {
+        true => Dependence::Nothing,
+        false => Dependence::Unknown(shown.into()),
     }
 }
 
