@@ -16,7 +16,7 @@ COMMENT ON SCHEMA pgtrickle_state IS 'inner results of stream tables';
 -- writes them knows what is valid.
 CREATE TABLE pgtrickle.pgt_stream_tables (
     pgt_id                  bigserial PRIMARY KEY,
-    pgt_relid               oid NOT NULL UNIQUE,
+    pgt_relid               oid UNIQUE,  -- NULL: came with a restored dump
     pgt_name                text NOT NULL,
     pgt_schema              text NOT NULL,
     defining_query          text NOT NULL,
@@ -136,6 +136,26 @@ CREATE TABLE pgtrickle.pgt_schema_version (
 GRANT USAGE ON SCHEMA pgtrickle TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA pgtrickle TO PUBLIC;
 
+-- A dump carries what stream tables there were, by name. Everything else in this catalog goes by numbers, which another
+-- database gives to other objects.
 SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_stream_tables', '');
-SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_dependencies', '');
-SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_programs', '');
+SELECT pg_catalog.pg_extension_config_dump('pgtrickle.pgt_stream_tables_pgt_id_seq', '');
+
+CREATE FUNCTION pgtrickle._restored() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE c.oid = NEW.pgt_relid AND n.nspname = NEW.pgt_schema AND c.relname = NEW.pgt_name) THEN
+        NEW.pgt_relid := NULL;
+        NEW.status := 'SUSPENDED';
+        NEW.is_populated := false;
+        NEW.frontier := NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION pgtrickle._restored() IS 'takes the numbers of another database out of rows that come with a restored dump';
+CREATE TRIGGER restored BEFORE INSERT ON pgtrickle.pgt_stream_tables FOR EACH ROW EXECUTE FUNCTION pgtrickle._restored();
+ALTER TABLE pgtrickle.pgt_stream_tables ENABLE ALWAYS TRIGGER restored;

@@ -94,6 +94,7 @@ impl Status {
 #[derive(Clone, Debug)]
 pub struct StreamTable {
     pub id: i64,
+    /// 0: there is none, the row came with a restored dump.
     pub relid: u32,
     /// The relation's name now; the one that it had, when it was dropped.
     pub name: QualifiedName,
@@ -137,7 +138,7 @@ fn read(row: &Row) -> Result<StreamTable> {
     let frontier = row.get::<String>(10).map(|json| {
         serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
     });
-    let relid = row.required_oid(1)?;
+    let relid = row.oid(1).unwrap_or(0);
     Ok(StreamTable {
         id: row.required(0)?,
         relid,

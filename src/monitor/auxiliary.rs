@@ -79,6 +79,7 @@ fn of_groups(state: &State) -> Vec<String> {
             Accumulator::Scales(_) => "numbers of values by their fractional digits",
             Accumulator::Extremum { least: true, .. } => "minimum",
             Accumulator::Extremum { .. } => "maximum",
+            Accumulator::Beyond { .. } => "result of an aggregate, while SQL cannot compute with its values",
             Accumulator::Opaque(_) => "result of an aggregate",
         };
         format!("{what}: {}", accumulator.strategy())

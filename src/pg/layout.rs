@@ -130,16 +130,18 @@ pub(super) fn free_retired() {
 }
 
 /// The source that a trigger captures for: the relation itself, or the trigger's argument, provided that the relation is a
-/// descendant of it.
+/// descendant of it. The trigger's name tells the same number, unless the trigger came with a restored dump, in which
+/// numbers are those of another cluster.
 unsafe fn source_of(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger) -> Option<u32> {
     // SAFETY: a trigger has `tgnargs` NUL-terminated arguments.
     unsafe {
         let relation = (*relation).rd_id.to_u32();
-        if (*trigger).tgnargs < 1 {
-            return Some(relation);
-        }
-        let source: u32 = CStr::from_ptr(*(*trigger).tgargs).to_str().ok()?.parse().ok()?;
-        source::members(source).contains(&relation).then_some(source)
+        let source = match (*trigger).tgnargs {
+            0 => relation,
+            _ => CStr::from_ptr(*(*trigger).tgargs).to_str().ok()?.parse().ok()?,
+        };
+        let named = names::captured_by(CStr::from_ptr((*trigger).tgname).to_str().ok()?)?;
+        (named == source && (source == relation || source::members(source).contains(&relation))).then_some(source)
     }
 }
 

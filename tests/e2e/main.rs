@@ -10,6 +10,7 @@ mod complexity;
 mod crash;
 mod ddl;
 mod documentation;
+mod dumps;
 mod frontier;
 mod full;
 mod guard;
@@ -39,6 +40,7 @@ fn main() {
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
+        dumps::TESTS,
         changed_functions::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,

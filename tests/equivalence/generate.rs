@@ -139,8 +139,8 @@ impl Generator<'_> {
             types.push(scope.choose(self.random).map_or(Type::Int, |column| column.ty));
         }
         let mut columns = self.outputs(&mut select, &scope, &types);
-        for _ in 0..windows {
-            let (sql, ty, exact) = self.window(&scope);
+        for number in 0..windows {
+            let (sql, ty, exact) = self.window(&scope, number == 0);
             columns.push(Column { name: self.fresh("c"), ty, exact });
             select.outputs.push(sql);
         }

@@ -172,6 +172,23 @@ impl Server {
         &self.directory
     }
 
+    /// Copies the database `from` into the database `to`, which has the extension and nothing else, as a dump does.
+    pub fn dump_and_restore(&self, from: &str, to: &str) {
+        let file = self.directory.join(format!("{from}.sql"));
+        let connect = |command: &mut Command, database: &str| {
+            command
+                .arg("--host")
+                .arg(&self.directory)
+                .args(["--username", "postgres", "--dbname", database, "--file"])
+                .arg(&file);
+        };
+        self.tool("pg_dump", |command| connect(command, from));
+        self.tool("psql", |command| {
+            command.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]);
+            connect(command, to);
+        });
+    }
+
     /// Everything that the server has logged.
     pub fn log(&self) -> String {
         fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

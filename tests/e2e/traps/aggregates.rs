@@ -18,6 +18,7 @@ tests![
     variances_of_integers,
     variances_of_numerics,
     variances_of_random_groups,
+    variances_beyond_what_sql_can_square,
     the_largest_scale_leaves,
     no_group_is_computed_anew,
     groups_of_stored_groups_are_found_by_index,
@@ -281,6 +282,24 @@ fn variances_of_numerics(db: &mut Database) {
 }
 
 /// Quotients of every size: their scale, and that of their root, depends on it.
+/// The server's aggregates square with more digits than any numeric has.
+fn variances_beyond_what_sql_can_square(db: &mut Database) {
+    db.run("CREATE TABLE r (id int PRIMARY KEY, g int, n numeric); INSERT INTO r SELECT i, i % 3, i * 1.5 FROM generate_series(1, 30) i");
+    let calls = "var_pop(n) AS vp, variance(n) AS v, stddev(n) AS s, count(n) AS c";
+    db.stream("spread", &format!("SELECT g, {calls} FROM r GROUP BY g"));
+    db.stream("total", &format!("SELECT {calls}, stddev(n) FILTER (WHERE id < 100) AS f FROM r WHERE g < 7"));
+    db.cycle(&["INSERT INTO r VALUES (101, 1, 1e62000), (102, 4, 1e62000)"]);
+    db.cycle(&["UPDATE r SET n = n + 1 WHERE id < 10", "INSERT INTO r VALUES (103, 4, 1e62000 + 2)"]);
+    db.cycle(&["DELETE FROM r WHERE id = 101", "UPDATE r SET g = 2 WHERE id = 103"]);
+    db.cycle(&[
+        "INSERT INTO r VALUES (104, 0, 3e-500), (105, 0, 4e-500 - 1e-16383), (106, 5, 1e-16383), (107, 5, -1e-16383)",
+    ]);
+    db.cycle(&["UPDATE r SET n = 'NaN' WHERE id = 106", "UPDATE r SET n = '-Infinity' WHERE id = 4"]);
+    db.cycle(&["DELETE FROM r WHERE id > 100", "UPDATE r SET n = 1.25 WHERE id = 4"]);
+    db.run("INSERT INTO r SELECT 200 + x, 7, 9e131071 + x FROM generate_series(1, 5) x");
+    db.cycle(&["UPDATE r SET n = n + 1 WHERE id = 203", "DELETE FROM r WHERE id < 4"]);
+}
+
 fn variances_of_random_groups(db: &mut Database) {
     db.run(
         "CREATE TABLE r (id int PRIMARY KEY, g int, n numeric, i int8);

@@ -31,6 +31,9 @@ pub enum Accumulator {
     Scales(Condition),
     /// The smallest (`least`) or largest argument.
     Extremum { of: Condition, least: bool },
+    /// The result of a `call`, while the group has a value that SQL's own arithmetic has no room for; NULL otherwise.
+    /// `ordinary`: that a value is none of these, or NULL.
+    Beyond { call: Scalar, ordinary: Scalar, of: Condition },
     /// The call's result.
     Opaque(Scalar),
 }
@@ -54,6 +57,11 @@ impl Condition {
         format!("('1e-' || ({SCALE_DIGITS} * {known})::text)::numeric")
     }
 
+    /// That some value is not as `ordinary` says; never NULL.
+    fn any_not(&self, ordinary: &Scalar) -> String {
+        format!("coalesce(pg_catalog.bool_or(NOT ({})){}, false)", over("i", ordinary), self.filter(None))
+    }
+
     fn is_fixed(&self) -> bool {
         self.argument.as_ref().is_some_and(|argument| argument.fixed_scale)
     }
@@ -69,9 +77,13 @@ impl Accumulator {
         match self {
             Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::Scales(_) => "ALGEBRAIC_INVERTIBLE",
             Accumulator::NumericSum(_) => "ALGEBRAIC_VIA_AUX",
-            Accumulator::Extremum { .. } => "SEMI_ALGEBRAIC",
+            Accumulator::Extremum { .. } | Accumulator::Beyond { .. } => "SEMI_ALGEBRAIC",
             Accumulator::Opaque(_) => "GROUP_RESCAN",
         }
+    }
+
+    pub(super) fn nullable(&self) -> bool {
+        matches!(self, Accumulator::Extremum { .. } | Accumulator::Beyond { .. } | Accumulator::Opaque(_))
     }
 
     pub(super) fn ty(&self) -> DataType {
@@ -81,7 +93,7 @@ impl Accumulator {
                 numeric()
             }
             Accumulator::Extremum { of, .. } => of.argument.as_ref().map_or_else(int8, |x| x.ty.clone()),
-            Accumulator::Opaque(call) => call.ty.clone(),
+            Accumulator::Beyond { call, .. } | Accumulator::Opaque(call) => call.ty.clone(),
         }
     }
 
@@ -101,6 +113,9 @@ impl Accumulator {
             }
             Accumulator::Extremum { of, least } => {
                 format!("pg_catalog.{}({}){}", extremum(*least), of.argument(), of.filter(None))
+            }
+            Accumulator::Beyond { call, ordinary, of } => {
+                format!("CASE WHEN {} THEN {} END", of.any_not(ordinary), over("i", call))
             }
             Accumulator::Opaque(call) => over("i", call),
         }
@@ -140,6 +155,7 @@ impl Accumulator {
                     format!("pg_catalog.{best}({}){} AS {name}_left", x(of), of.filter(Some("i.w < 0"))),
                 ]
             }
+            Accumulator::Beyond { ordinary, of, .. } => vec![format!("{} AS {name}", of.any_not(ordinary))],
             Accumulator::Opaque(_) => Vec::new(),
         }
     }
@@ -152,6 +168,7 @@ impl Accumulator {
             }
             Accumulator::NumericSum(_) => Some(format!("d.{name} <> 0 OR d.{name}_stale")),
             Accumulator::Extremum { .. } => Some(format!("pg_catalog.num_nonnulls(d.{name}, d.{name}_left) > 0")),
+            Accumulator::Beyond { .. } => Some(format!("d.{name}")),
             Accumulator::Opaque(_) => None,
         }
     }
@@ -169,6 +186,7 @@ impl Accumulator {
                 let best = if *least { "LEAST" } else { "GREATEST" };
                 Some(format!("coalesce({best}(d.{name}_left, o.{name}) {operator} d.{name}_left, false)"))
             }
+            Accumulator::Beyond { .. } => Some(format!("coalesce(d.{name}, false) OR o.{name} IS NOT NULL")),
             Accumulator::Opaque(_) => Some("true".into()),
         }
     }
@@ -182,6 +200,7 @@ impl Accumulator {
             | Accumulator::Scales(_) => format!("s.{name} + q.{name}"),
             Accumulator::Extremum { least: true, .. } => format!("LEAST(s.{name}, q.{name})"),
             Accumulator::Extremum { least: false, .. } => format!("GREATEST(s.{name}, q.{name})"),
+            Accumulator::Beyond { .. } => format!("s.{name}"),
             Accumulator::Opaque(_) => format!("q.r_{name}"),
         }
     }
@@ -190,6 +209,7 @@ impl Accumulator {
     pub(super) fn initial(&self, name: &str) -> String {
         match self {
             Accumulator::Opaque(_) => format!("q.r_{name}"),
+            Accumulator::Beyond { call, .. } => format!("NULL::{}", call.ty.sql),
             _ => format!("q.{name}"),
         }
     }
@@ -198,7 +218,7 @@ impl Accumulator {
     /// are right in any case, and an opaque one is always computed anew.
     pub(super) fn recomputed_or(&self, name: &str, otherwise: String) -> String {
         match self {
-            Accumulator::NumericSum(_) | Accumulator::Extremum { .. } => {
+            Accumulator::NumericSum(_) | Accumulator::Extremum { .. } | Accumulator::Beyond { .. } => {
                 format!("CASE WHEN q.stale THEN q.r_{name} ELSE {otherwise} END")
             }
             _ => otherwise,

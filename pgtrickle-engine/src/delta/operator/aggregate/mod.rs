@@ -5,8 +5,8 @@
 //!
 //! An accumulator whose new value does not follow from its old one and ΔR makes the group *stale*: then all of the
 //! group's accumulators are computed anew from R, restricted to that group, in the same statement. Stale are: an extremum
-//! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo; and every
-//! aggregate that this module has no rule for, floating-point sums among them: what was added to them cannot be taken off
+//! when a row at or beyond it left; a numeric sum that meets NaN or infinity, which subtraction cannot undo; a variance
+//! of values that SQL cannot square; and every aggregate that this module has no rule for, floating-point sums among them: what was added to them cannot be taken off
 //! again.
 //!
 //! Equal keys may differ in image (1.0 = 1.00). The stored key is that of a row of the group, so a group is stale too when
@@ -86,7 +86,7 @@ impl State {
         let accumulators = self.accumulators.iter().enumerate().map(|(i, accumulator)| Column {
             name: format!("a{}", i + 1),
             ty: accumulator.ty(),
-            nullable: matches!(accumulator, Accumulator::Extremum { .. } | Accumulator::Opaque(_)),
+            nullable: accumulator.nullable(),
         });
         self.key_columns.iter().cloned().chain([n]).chain(accumulators).collect()
     }

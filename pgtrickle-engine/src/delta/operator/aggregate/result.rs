@@ -7,7 +7,8 @@
 //!   must have the scale that the server's sum has: the largest one among the values ([`Accumulator::Scales`]).
 //! - a variance is (N·Q - S²) / (N·(N - 1)), or / N² for the population's, by the same division
 //!   (`numeric_stddev_internal`); 0 where the numerator is, NaN where a value is NaN or infinite. Integers are numerics of
-//!   scale 0 there.
+//!   scale 0 there. The server's own sums are wider than any numeric: a group with a value that is too large or too long
+//!   for SQL to square exactly is computed anew ([`Accumulator::Beyond`]); so is one with NaN or infinity.
 //! - a standard deviation is the square root of that quotient v, rounded to as many fractional digits as v has. `sqrt(v)`
 //!   gives at least as many digits, correctly rounded (`sqrt_var`), and rounding it a second time errs only upwards, and
 //!   only by one unit u of the last place: r is one too large if (r - u/2)² > v. (√v never lies halfway between two
@@ -15,7 +16,7 @@
 
 use super::accumulator::{Accumulator, Condition, SCALE_DIGITS, SCALE_LIMIT};
 use super::{INT8, NUMERIC, State, numeric};
-use crate::query::{AggregateCall, AggregateFunction, Fragment, Scalar};
+use crate::query::{AggregateCall, AggregateFunction, DataType, Fragment, Scalar};
 
 impl State {
     /// Adds the accumulators of `call`; the result is an expression over the state's columns. `never_null`: every row
@@ -46,9 +47,19 @@ impl State {
                 Scalar { fragments, ..value(0, false) }
             }
             (F::Variance { sample, root }, Some(argument)) => {
-                let sum = self.sum(&condition, argument);
-                let squares = self.squares(&condition, argument);
-                let fragments = spread(self.count(condition, never_null), sum, squares, sample, root);
+                let ordinary = (argument.ty.oid == NUMERIC && !argument.fixed_scale).then(|| ordinary(argument));
+                let filter = match &ordinary {
+                    Some(ordinary) => Some(both(&call.filter, ordinary)),
+                    None => call.filter.clone(),
+                };
+                let squarable = Condition { filter, ..condition.clone() };
+                let (sum, squares) = (self.sum(&squarable, argument), self.squares(&squarable, argument));
+                let mut fragments = spread(self.count(condition.clone(), never_null), sum, squares, sample, root);
+                if let Some(ordinary) = ordinary {
+                    let beyond = Accumulator::Beyond { call: call.call.clone(), ordinary, of: condition };
+                    let beyond = hole(self.place(beyond));
+                    fragments = filled("CASE WHEN # IS NULL THEN # ELSE # END", &[beyond.clone(), fragments, beyond]);
+                }
                 Scalar { fragments, ..value(0, false) }
             }
             (F::SumInteger | F::SumNumeric | F::AvgInteger | F::AvgNumeric, Some(argument)) => {
@@ -136,6 +147,14 @@ fn spread(counted: usize, sum: Vec<Fragment>, squares: Vec<Fragment>, sample: bo
     };
     let counted = hole(counted);
     filled(&format!("CASE WHEN # > {fewer} THEN ({value}) END"), &[counted.clone(), counted, sum, squares])
+}
+
+/// SQL's product has room for the square of the argument, all its digits included, and the sum has for many of them; or the
+/// argument is NULL.
+fn ordinary(argument: &Scalar) -> Scalar {
+    let x = &argument.fragments;
+    let text = "pg_catalog.abs(#) < 1e60000 AND pg_catalog.scale(#) <= 8000";
+    Scalar { fragments: filled(text, &[x.clone(), x.clone()]), ..Scalar::column(0, DataType::boolean(), true) }
 }
 
 fn squared(argument: &Scalar) -> Scalar {
