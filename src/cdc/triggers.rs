@@ -177,7 +177,9 @@ fn name_of(relation: u32) -> Result<QualifiedName> {
 fn create_buffer(source: u32) -> Result<u32> {
     let buffer = names::buffer(source);
     // One that nobody knows of came with a restored dump.
-    run(&format!("DROP TABLE IF EXISTS {buffer}"));
+    if object::oid(&buffer).is_some() {
+        run(&format!("DROP TABLE {buffer}"));
+    }
     run(&format!(
         "CREATE TABLE {buffer} (xid pg_catalog.xid8 NOT NULL, cid pg_catalog.int4 NOT NULL, w pg_catalog.int4 NOT NULL) \
          USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, \
