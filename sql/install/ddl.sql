@@ -54,6 +54,14 @@ BEGIN
     FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag = 'REFRESH MATERIALIZED VIEW' LOOP
         PERFORM pgtrickle._matview_refreshed(command.objid);
     END LOOP;
+    -- CREATE OR REPLACE TRIGGER needs no more than the TRIGGER privilege.
+    FOR command IN SELECT t.tgname AS objid FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_proc p ON p.oid = t.tgfoid
+                   WHERE c.classid = 'pg_trigger'::regclass AND c.command_tag = 'CREATE TRIGGER' AND t.tgname ~ '^pg_trickle_cdc_[a-z]+_[0-9]+$'
+                     AND NOT (p.pronamespace = 'pgtrickle'::regnamespace AND p.proname ~ '^capture_')
+    LOOP
+        RAISE EXCEPTION USING ERRCODE = 'reserved_name', MESSAGE = format('trigger name "%s" is reserved', command.objid),
+            DETAIL = 'pg_trickle captures the changes of the table by a trigger of this name.';
+    END LOOP;
     -- The name of a capture trigger that was renamed is gone; its source is its argument, or its table.
     FOR command IN SELECT coalesce(substring(encode(t.tgargs, 'escape') FROM '^[0-9]+'), t.tgrelid::text) AS source
                    FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_proc p ON p.oid = t.tgfoid

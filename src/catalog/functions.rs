@@ -78,6 +78,12 @@ pub fn set_functions(id: i64, names: &[String]) {
     );
 }
 
+/// What the query of the stream table `id` calls its functions.
+pub fn function_names(id: i64) -> Vec<String> {
+    let sql = "SELECT coalesce(functions_used, '{}') FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1";
+    query(sql, &[Param::of(id)], |row| row.get::<Vec<String>>(0)).into_iter().flatten().flatten().collect()
+}
+
 /// The next refresh of these stream tables is full. Waits for refreshes of them that are under way.
 pub fn reinitialise(ids: &[i64]) {
     let snapshot = Snapshot::latest().advanced();

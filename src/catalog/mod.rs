@@ -9,7 +9,9 @@ mod stream_tables;
 mod tracking;
 
 pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
-pub use functions::{CalledFunction, FunctionUser, callers_of, functions_of, reinitialise, set_functions, users_of};
+pub use functions::{
+    CalledFunction, FunctionUser, callers_of, function_names, functions_of, reinitialise, set_functions, users_of,
+};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
     Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program,

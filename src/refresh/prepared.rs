@@ -13,7 +13,7 @@ use crate::pg::function;
 use crate::pg::object;
 use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
-use pgtrickle_engine::sql::Ident;
+use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -56,6 +56,8 @@ pub struct Prepared {
 struct Function {
     called: CalledFunction,
     version: Option<function::Version>,
+    /// What the statements, which call it by name, take for it.
+    name: Option<QualifiedName>,
 }
 
 thread_local! {
@@ -87,6 +89,27 @@ pub fn load(table: &StreamTable) -> Result<Rc<Prepared>> {
     Ok(prepared)
 }
 
+/// The statements call functions by name: when a schema was renamed, another function may have it.
+///
+/// # Errors
+/// `Refused` (0A000) when a function is not called any more what it was at the creation of the stream table.
+fn refuse_renamed(table: &StreamTable, functions: &[Function]) -> Result<()> {
+    let called =
+        functions.iter().filter(|function| function.called.direct).filter_map(|function| function.name.as_ref());
+    let mut called = called.map(|name| format!("{}.{}", name.schema.0, name.name.0)).peekable();
+    if called.peek().is_none() {
+        return Ok(());
+    }
+    let names = catalog::function_names(table.id);
+    called.find(|name| !names.contains(name)).map_or(Ok(()), |name| {
+        Err(Error::Refused {
+            construct: format!("the function {name}"),
+            reason: format!("It had another name when stream table {} was created.", table.shown()),
+            hint: "Give it its name back, or drop the stream table and create it again.".into(),
+        })
+    })
+}
+
 impl Prepared {
     fn read(table: &StreamTable) -> Result<Prepared> {
         let (json, states) = catalog::program(table.id)?;
@@ -105,7 +128,10 @@ impl Prepared {
         program.for_each_scan(|scan| bind(scan, &polled));
         let storage = storage(table.relid, &states)?;
         let functions = catalog::functions_of(table.relid)?.into_iter();
-        let functions = functions.map(|called| Function { called, version: function::version(called.oid) }).collect();
+        let functions: Vec<Function> = functions
+            .map(|called| Function { called, version: function::version(called.oid), name: function::name(called.oid) })
+            .collect();
+        refuse_renamed(table, &functions)?;
         Ok(Prepared { program, storage, polled, relid: table.relid, states, functions, statements: RefCell::default() })
     }
 
@@ -126,7 +152,9 @@ impl Prepared {
                 return Ok(false);
             }
         }
-        let same = |known: &Function| function::version(known.called.oid) == known.version;
+        let same = |known: &Function| {
+            function::version(known.called.oid) == known.version && function::name(known.called.oid) == known.name
+        };
         Ok(self.functions.iter().all(same) && storage(table.relid, &self.states)? == self.storage)
     }
 

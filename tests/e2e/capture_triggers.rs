@@ -6,6 +6,7 @@ tests![
     triggers_are_disabled_around_a_load,
     enabling_all_triggers_captures_once,
     by_name_they_are_refused,
+    their_names_are_reserved,
     in_a_session_that_replays,
     on_partitions_and_children,
     the_owner_of_the_table_has_no_other_rights,
@@ -136,4 +137,20 @@ fn the_owner_of_the_table_has_no_other_rights(db: &mut Database) {
     db.cycle(&[]);
     drop(owner);
     db.run(&format!("ALTER TABLE t OWNER TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+fn their_names_are_reserved(db: &mut Database) {
+    source(db);
+    let number = db.text("SELECT 't'::regclass::oid");
+    for or_replace in ["OR REPLACE ", ""] {
+        for (name, table) in [(format!("pg_trickle_cdc_ins_{number}"), "t"), ("pg_trickle_cdc_any_1".into(), "log")] {
+            let create = format!(
+                "CREATE {or_replace}TRIGGER {name} AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION note()"
+            );
+            let failure = db.fails(&create);
+            let exists = or_replace.is_empty() && table == "t";
+            assert_eq!(failure.sqlstate, if exists { "42710" } else { "42939" }, "{failure:?}");
+        }
+    }
+    db.cycle(&["INSERT INTO t VALUES (50, 'g1', 1)"]);
 }

@@ -13,6 +13,7 @@ tests![
     a_function_becomes_volatile_or_stable,
     a_function_that_is_called_stays,
     a_function_keeps_its_name,
+    a_schema_is_renamed_and_another_takes_its_name,
     a_creation_under_way_is_not_overlooked,
     a_query_without_a_delta_is_recomputed,
 ];
@@ -217,4 +218,24 @@ fn a_query_without_a_delta_is_recomputed(db: &mut Database) {
     db.run(&create("full_rows", query, "schedule => '1h', refresh_mode => 'FULL'"));
     db.track("full_rows", query);
     db.cycle_in_full(&[&times(4)]);
+}
+
+/// The statements call it by name, which then is another function's.
+fn a_schema_is_renamed_and_another_takes_its_name(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 9) AS i");
+    db.run("CREATE SCHEMA tools; CREATE FUNCTION tools.times(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1 * 2; END'");
+    db.stream("rows", "SELECT id, tools.times(v) AS v FROM t");
+    db.cycle(&["UPDATE t SET v = v + 1 WHERE id < 3"]);
+    db.run("ALTER SCHEMA tools RENAME TO old_tools; CREATE SCHEMA tools");
+    db.run("CREATE FUNCTION tools.times(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1000; END'");
+    db.run("UPDATE t SET v = v + 1");
+    for session in [&mut db.connect(), &mut **db] {
+        let failure = session.fails(&refresh("rows"));
+        assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+        assert!(failure.message.contains("old_tools.times"), "{failure:?}");
+        // The error arrives before its transaction has given back its locks.
+        session.run("SELECT");
+    }
+    db.run("DROP FUNCTION tools.times; DROP SCHEMA tools; ALTER SCHEMA old_tools RENAME TO tools");
+    db.cycle(&["DELETE FROM t WHERE id = 5"]);
 }
