@@ -36,6 +36,10 @@ pub mod scheduler;
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     config::register();
-    pg::rewrite::install(pg::rewrite::Handlers { rewritten: cdc::source_rewritten, altered: cdc::source_altered });
+    pg::rewrite::install(pg::rewrite::Handlers {
+        rewritten: cdc::source_rewritten,
+        altered: cdc::source_altered,
+        relabelled: cdc::label_renamed,
+    });
     pg::worker::install(pg::worker::Mains { launcher: scheduler::launch, scheduler: scheduler::run });
 }

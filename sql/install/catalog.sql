@@ -35,6 +35,8 @@ CREATE TABLE pgtrickle.pgt_stream_tables (
     auto_threshold          float8,
     last_full_ms            float8,
     functions_used          text[],
+    types_used              text[],
+    types_version           int NOT NULL DEFAULT 0,
     topk_limit              int,
     topk_order_by           text,
     topk_offset             int,

@@ -2,7 +2,7 @@
 --
 -- A rewrite (ALTER COLUMN … TYPE … USING) changes rows without a statement on them: who reads the column recomputes. A new body of a view,
 -- or rows that come in with an inheritance child, would change what the query means: refused while a stream table reads it. Who calls
--- a function that is replaced recomputes.
+-- a function that is replaced recomputes, and who reads values of a type that is altered.
 
 CREATE FUNCTION pgtrickle._on_table_rewrite() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_table_rewrite';
@@ -51,6 +51,19 @@ BEGIN
     LOOP
         PERFORM pgtrickle._function_changed(command.objid);
     END LOOP;
+    -- Values of a type that a query reads: what tables and composite types are altered to is told by the alterations.
+    FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c
+                   WHERE c.classid = 'pg_class'::regclass
+                     AND c.command_tag IN ('CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
+    LOOP
+        PERFORM pgtrickle._rows_changed(command.objid);
+    END LOOP;
+    FOR command IN SELECT DISTINCT coalesce(r.reltype, c.objid) AS objid
+                   FROM pg_event_trigger_ddl_commands() c LEFT JOIN pg_class r ON c.classid = 'pg_class'::regclass AND r.oid = c.objid
+                   WHERE c.command_tag IN ('ALTER TYPE', 'ALTER DOMAIN', 'ALTER TABLE') AND (c.classid = 'pg_type'::regclass OR r.reltype <> 0)
+    LOOP
+        PERFORM pgtrickle._type_altered(command.objid);
+    END LOOP;
     FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag = 'REFRESH MATERIALIZED VIEW' LOOP
         PERFORM pgtrickle._matview_refreshed(command.objid);
     END LOOP;
@@ -97,6 +110,13 @@ BEGIN
     LOOP
         PERFORM pgtrickle._stream_table_dropped(dropped);
     END LOOP;
+    -- An attribute went, perhaps with its type.
+    FOR dropped IN
+        SELECT DISTINCT d.objid FROM pg_event_trigger_dropped_objects() d JOIN pg_class r ON r.oid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.objsubid > 0
+    LOOP
+        PERFORM pgtrickle._rows_changed(dropped);
+    END LOOP;
     -- What a table captured for goes with the table, and says of which source it was a member.
     FOR source IN
         SELECT DISTINCT substring(d.address_names[3] FROM '[0-9]+$')::oid
@@ -112,13 +132,14 @@ $$;
 COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
+    pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
     pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
 CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtrickle._on_drop();
-CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION pgtrickle._on_alter_table();
 
 -- Also in sessions that replay somebody else's changes: what they alter is altered.

@@ -25,6 +25,18 @@ fn _function_changed(function: Oid) -> std::result::Result<(), Report> {
     Ok(cdc::function_changed(function.to_u32())?)
 }
 
+/// The rows of the relation, or of a composite type, have other columns: the stream tables that read them recompute.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _rows_changed(relation: Oid) -> std::result::Result<(), Report> {
+    Ok(cdc::rows_changed(relation.to_u32())?)
+}
+
+/// The type was altered: refused if it was renamed and a compiled query names it.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _type_altered(ty: Oid) -> std::result::Result<(), Report> {
+    Ok(cdc::type_altered(ty.to_u32())?)
+}
+
 /// The relation was dropped: what is left of the stream table that it stored goes too.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _stream_table_dropped(relation: Oid) -> std::result::Result<(), Report> {

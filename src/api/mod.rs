@@ -20,6 +20,8 @@ extension_sql_file!(
         ddl::_family_changed,
         ddl::_member_dropped,
         ddl::_function_changed,
+        ddl::_rows_changed,
+        ddl::_type_altered,
         ddl::_matview_refreshed,
         ddl::_capture_altered,
         ddl::_stream_table_altered,

@@ -7,6 +7,7 @@ mod functions;
 mod history;
 mod stream_tables;
 mod tracking;
+mod types;
 
 pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
 pub use functions::{
@@ -19,6 +20,7 @@ pub use stream_tables::{
 };
 
 pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};
+pub use types::{TypeUser, containers_of, retype, set_types, stored_with, tables_of_type, users_of_types};
 
 use crate::pg::executor::{Param, Row, Statement};
 use crate::pg::security::RunAs;

@@ -112,6 +112,8 @@ pub struct StreamTable {
     pub effective_mode: Option<String>,
     /// Why it can only be recomputed.
     pub refusal: Option<String>,
+    /// Another one after every change of a type of which the query reads values.
+    pub types_version: i32,
 }
 
 impl StreamTable {
@@ -127,7 +129,7 @@ macro_rules! select {
         concat!(
             "SELECT s.pgt_id, s.pgt_relid, s.pgt_schema, s.pgt_name, s.defining_query, s.schedule, s.requested_mode, ",
             "s.status, s.is_populated, s.needs_reinit, s.frontier::text, s.consecutive_errors, s.last_refresh_at, ",
-            "s.data_timestamp, s.effective_refresh_mode, s.refusal FROM pgtrickle.pgt_stream_tables s ",
+            "s.data_timestamp, s.effective_refresh_mode, s.refusal, s.types_version FROM pgtrickle.pgt_stream_tables s ",
             $rest
         )
     };
@@ -158,6 +160,7 @@ fn read(row: &Row) -> Result<StreamTable> {
         data_timestamp: row.get(13),
         effective_mode: row.get(14),
         refusal: row.get(15),
+        types_version: row.required(16)?,
     })
 }
 

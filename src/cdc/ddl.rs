@@ -73,6 +73,9 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
             writer::announce(source);
         }
     }
+    if alterations.iter().any(|change| matches!(change, Alteration::Row | Alteration::Type(_))) {
+        facts::members(relation).into_iter().try_for_each(super::types::rows_changed)?;
+    }
     Ok(())
 }
 
@@ -107,6 +110,9 @@ pub fn function_changed(function: u32) -> Result<()> {
 /// The relation and its descendants; for what concerns the rows of one relation, also those that it descends from.
 fn altered_sources(relation: u32, alterations: &[Alteration]) -> Result<Vec<u32>> {
     let mut sources = facts::members(relation);
+    if alterations.contains(&Alteration::Row) {
+        sources.extend(catalog::tables_of_type(relation)?);
+    }
     if alterations.contains(&Alteration::Unlogged) {
         let above = |source: &u32| *source != relation && facts::members(*source).contains(&relation);
         sources.extend(catalog::tracked_sources()?.into_iter().filter(above));

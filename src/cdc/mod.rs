@@ -7,6 +7,7 @@
 //! | [`buffer`] | reading what lies between a frontier and a snapshot |
 //! | [`collect`](mod@collect) | removing what every reader has consumed |
 //! | [`ddl`] | what a source's DDL means |
+//! | [`types`] | what a change of a type means |
 //! | [`family`] | partitions and inheritance children that come and go |
 
 mod buffer;
@@ -14,6 +15,7 @@ mod collect;
 mod ddl;
 mod family;
 mod triggers;
+mod types;
 
 pub use buffer::{Changes, Pending, Wanted};
 pub use collect::collect;
@@ -21,3 +23,4 @@ pub use ddl::{function_changed, source_altered, source_rewritten};
 pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
 pub use triggers::{announce, capture, mark_changed, rebuild, refreshed, release, trigger_altered, watch};
+pub use types::{label_renamed, rows_changed, type_altered};

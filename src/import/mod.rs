@@ -44,6 +44,7 @@ mod window;
 use crate::error::{Error, Result};
 use crate::pg::analyze::{Analysed, with_analysed};
 use crate::pg::facts;
+use crate::pg::used_type;
 use pgtrickle_engine::query::analysis::clock;
 use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::rewrite::prune::prune;
@@ -71,6 +72,8 @@ pub struct Imported {
     pub sources: Vec<Source>,
     /// `pg_proc.oid` of every function that is not built in.
     pub functions: Vec<u32>,
+    /// `pg_type.oid` of every type that is not built in and of which values are read.
+    pub types: Vec<u32>,
     /// ORDER BY stands at the end, without LIMIT.
     pub idle_order: bool,
     /// The SELECT list has a `*`.
@@ -106,6 +109,7 @@ pub fn import(query: &str) -> Result<Imported> {
         let functions = analysed.facts.functions.iter().copied();
         Ok(Imported {
             functions: functions.filter(|function| !facts::function(*function).builtin).collect(),
+            types: analysed.facts.types.iter().copied().filter(|ty| !used_type::is_built_in(*ty)).collect(),
             canonical: analysed.canonical,
             outputs,
             tree,

@@ -18,6 +18,8 @@ pub struct Facts {
     pub relations: BTreeMap<u32, BTreeSet<i16>>,
     /// Functions called, also by operators, casts and aggregates.
     pub functions: BTreeSet<u32>,
+    /// The types of the values that are read, computed or written in the query.
+    pub types: BTreeSet<u32>,
     /// Names of values of the session that are not functions, such as CURRENT_USER, and not the clock.
     pub session_values: BTreeSet<String>,
     /// CURRENT_DATE or its like occurs.
@@ -44,7 +46,7 @@ struct Walk<'a> {
     most_nodes: usize,
     facts: Facts,
     queries: Vec<&'a pg_sys::Query>,
-    /// Values occur that print names from the catalogs: of enums, of `regclass` and its kin.
+    /// Values occur that print names from the catalogs: of `regclass` and its kin.
     prints_names: bool,
     /// What prints anonymous records, and so perhaps such values.
     prints_records: BTreeSet<String>,
@@ -145,7 +147,8 @@ impl Walk<'_> {
         unsafe {
             if is_a(node, pg_sys::NodeTag::T_RangeTblFunction) {
                 let function = &*node.cast::<pg_sys::RangeTblFunction>();
-                let types = PgList::<()>::from_pg(function.funccoltypes).iter_oid().collect();
+                let types: Vec<pg_sys::Oid> = PgList::<()>::from_pg(function.funccoltypes).iter_oid().collect();
+                self.facts.types.extend(types.iter().map(|ty| ty.to_u32()));
                 self.defined = (function.funcexpr, types);
                 return;
             }
@@ -209,6 +212,7 @@ impl Facts {
         // SAFETY: the caller's promise; the tag tells the type.
         unsafe {
             self.constructs.extend(constructs::of_node(node));
+            self.note_types(node);
             match (*node).type_ {
                 pg_sys::NodeTag::T_Var => {
                     let var = &*node.cast::<pg_sys::Var>();
@@ -224,6 +228,41 @@ impl Facts {
                     } else {
                         self.session_values.insert(session_value(function.op).into());
                     }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Facts {
+    /// # Safety
+    /// `node` is a valid expression node.
+    unsafe fn note_types(&mut self, node: *mut pg_sys::Node) {
+        // SAFETY: the caller's promise; the tag tells that the node has a type.
+        unsafe {
+            match (*node).type_ {
+                pg_sys::NodeTag::T_TableFunc => {
+                    let types = PgList::<()>::from_pg((*node.cast::<pg_sys::TableFunc>()).coltypes);
+                    self.types.extend(types.iter_oid().map(pg_sys::Oid::to_u32));
+                }
+                pg_sys::NodeTag::T_Var
+                | pg_sys::NodeTag::T_Const
+                | pg_sys::NodeTag::T_Aggref
+                | pg_sys::NodeTag::T_WindowFunc
+                | pg_sys::NodeTag::T_SubscriptingRef
+                | pg_sys::NodeTag::T_FuncExpr
+                | pg_sys::NodeTag::T_OpExpr
+                | pg_sys::NodeTag::T_FieldSelect
+                | pg_sys::NodeTag::T_RelabelType
+                | pg_sys::NodeTag::T_CoerceViaIO
+                | pg_sys::NodeTag::T_ArrayCoerceExpr
+                | pg_sys::NodeTag::T_ConvertRowtypeExpr
+                | pg_sys::NodeTag::T_ArrayExpr
+                | pg_sys::NodeTag::T_RowExpr
+                | pg_sys::NodeTag::T_CoerceToDomain
+                | pg_sys::NodeTag::T_JsonExpr => {
+                    self.types.insert(pg_sys::exprType(node).to_u32());
                 }
                 _ => {}
             }

@@ -15,26 +15,29 @@ unsafe extern "C-unwind" {
     fn LockDatabaseObject(class: Oid, object: Oid, sub: u16, mode: pg_sys::LOCKMODE);
 }
 
-fn lock(function: u32, mode: u32) {
+fn lock(class: Oid, object: u32, mode: u32) {
     // SAFETY: waits for a lock, which the end of the transaction gives back.
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            LockDatabaseObject(pg_sys::ProcedureRelationId, function.into(), 0, mode as i32);
-        });
+        pg_sys::ffi::pg_guard_ffi_boundary(|| LockDatabaseObject(class, object.into(), 0, mode as i32));
     }
 }
 
 /// Makes the relation depend on the function. Whoever changes the function from here on waits for the end of this
 /// transaction before looking for those who call it.
 pub fn depend(relation: u32, function: u32) {
-    lock(function, pg_sys::AccessShareLock);
+    depend_on(relation, pg_sys::ProcedureRelationId, function);
+}
+
+/// Likewise of an object of any class.
+pub(super) fn depend_on(relation: u32, class: Oid, object: u32) {
+    lock(class, object, pg_sys::AccessShareLock);
     let address =
         |class, object: u32| pg_sys::ObjectAddress { classId: class, objectId: object.into(), objectSubId: 0 };
     // SAFETY: both exist and are visible to this command.
     unsafe {
         pg_sys::recordDependencyOn(
             &address(pg_sys::RelationRelationId, relation),
-            &address(pg_sys::ProcedureRelationId, function),
+            &address(class, object),
             pg_sys::DependencyType::DEPENDENCY_NORMAL,
         );
     }
@@ -43,9 +46,14 @@ pub fn depend(relation: u32, function: u32) {
 /// Waits for the creations that call the function, and keeps others waiting until this transaction ends. Scripts of extensions
 /// change too many functions for a lock on each.
 pub fn await_creations(function: u32) {
+    await_creations_on(pg_sys::ProcedureRelationId, function);
+}
+
+/// Likewise of an object of any class.
+pub(super) fn await_creations_on(class: Oid, object: u32) {
     // SAFETY: reads a flag of the session.
     if !unsafe { pg_sys::creating_extension } {
-        lock(function, pg_sys::AccessExclusiveLock);
+        lock(class, object, pg_sys::AccessExclusiveLock);
     }
 }
 

@@ -43,6 +43,7 @@ pub mod statistics;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;
+pub mod used_type;
 pub mod utility;
 pub mod windows;
 pub mod worker;

@@ -1,9 +1,9 @@
 //! Calls that read text as values: casts, and functions that call the input functions of what they return.
 //!
-//! Input functions are immutable, or go by pinned settings, but for two: names are looked up in catalogs, and `'today'` is a
-//! date. So the same text is read as the same value where no names are read, and no dates. A cast of text to dates is
-//! followed all the same: where it is computed, its text goes through `pgtrickle._steady_text()`, which refuses one that
-//! names the clock. That a constant does not can be seen.
+//! Input functions are immutable, or go by pinned settings, but for three: the labels of enums and names are looked up in
+//! catalogs, and `'today'` is a date. Labels that change are noticed. So the same text is read as the same value where no
+//! names are read, and no dates. A cast of text to dates is followed all the same: where it is computed, its text goes
+//! through `pgtrickle._steady_text()`, which refuses one that names the clock. That a constant does not can be seen.
 
 use super::nodes::{items, text};
 use super::rows::{make_node, palloc_string};
@@ -25,8 +25,8 @@ const READS: &[&str] = &[
     "jsonb_to_recordset",
 ];
 
-/// Input functions that go by settings.
-const SETTINGS_READ: &[&str] = &["cash_in", "interval_in", "xml_in"];
+/// Input functions that go by settings, or by the labels of an enum, whose changes are noticed (`cdc::types`).
+const STEADY_READ: &[&str] = &["cash_in", "enum_in", "interval_in", "xml_in"];
 
 /// The call of the built-in STABLE `function` gives the same value for the same operands in every refresh; `columns` are the
 /// types of a column definition list that belongs to it.
@@ -149,7 +149,7 @@ pub(super) fn is_read_alike(ty: pg_sys::Oid, clockless: bool) -> bool {
                 pg_sys::getTypeInputInfo(ty, &mut input, &mut parameter);
                 let name = text(pg_sys::get_func_name(input));
                 pg_sys::func_volatile(input) as u8 == pg_sys::PROVOLATILE_IMMUTABLE
-                    || SETTINGS_READ.contains(&name.as_str())
+                    || STEADY_READ.contains(&name.as_str())
                     || (clockless && DATES.contains(&ty))
             }
         }
@@ -169,7 +169,7 @@ unsafe fn reads(node: *mut pg_sys::Node, name: &str, columns: &[pg_sys::Oid]) ->
             return columns.iter().copied().all(alike);
         }
         if name.ends_with("_valid") {
-            return alike(pg_sys::exprType(first)) && !has_domain(pg_sys::exprType(first));
+            return alike(pg_sys::exprType(first)) && !is_constrained(pg_sys::exprType(first));
         }
         match pg_sys::exprType(node) {
             pg_sys::RECORDOID if is_a(first, pg_sys::NodeTag::T_RowExpr) => {
@@ -181,11 +181,11 @@ unsafe fn reads(node: *mut pg_sys::Node, name: &str, columns: &[pg_sys::Oid]) ->
     }
 }
 
-/// Whether text can be read depends on constraints, which can be changed.
-fn has_domain(ty: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache lookup.
-    let domain = unsafe { pg_sys::get_typtype(ty) as u8 == pg_sys::TYPTYPE_DOMAIN };
-    domain || matches!(parts(ty), Parts::Of(parts) if parts.iter().any(|part| has_domain(*part)))
+/// Whether text can be read depends on constraints, or on labels, which can be added.
+pub(super) fn is_constrained(ty: pg_sys::Oid) -> bool {
+    // SAFETY: syscache lookups.
+    let itself = unsafe { pg_sys::get_typtype(ty) as u8 == pg_sys::TYPTYPE_DOMAIN || pg_sys::type_is_enum(ty) };
+    itself || matches!(parts(ty), Parts::Of(parts) if parts.iter().any(|part| is_constrained(*part)))
 }
 
 /// The operands are constants, and none names the clock.

@@ -41,6 +41,8 @@ pub struct Handlers {
     pub rewritten: fn(relation: u32, &[Alteration]) -> Result<()>,
     /// The statement on the relation is done, whether any subcommand of it is listed here or not.
     pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
+    /// The label of the enum has another name now.
+    pub relabelled: fn(ty: u32, old: &str) -> Result<()>,
 }
 
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
@@ -63,7 +65,7 @@ unsafe fn on_table_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
 }
 
 super::c_function!(pgt_on_alter_table => on_alter_table);
-/// `pgtrickle._on_alter_table()`: `ddl_command_end`, for ALTER TABLE.
+/// `pgtrickle._on_alter_table()`: `ddl_command_end`, for ALTER TABLE and ALTER TYPE.
 unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: the statement has found its relation under the name in its tree, and holds a lock on it.
     unsafe {
@@ -71,6 +73,10 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
         let name = match (*tree).type_ {
             NodeTag::T_AlterTableStmt => (*tree.cast::<pg_sys::AlterTableStmt>()).relation,
             NodeTag::T_RenameStmt => renamed(&*tree.cast()),
+            NodeTag::T_AlterEnumStmt => {
+                relabelled(&*tree.cast());
+                std::ptr::null_mut()
+            }
             _ => std::ptr::null_mut(),
         };
         if !name.is_null() {
@@ -85,6 +91,23 @@ unsafe fn on_alter_table(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
         }
     }
     Datum::from(0)
+}
+
+/// A new value of an enum is in no row yet, and leaves the others in their order.
+///
+/// # Safety
+/// The statement has been run.
+unsafe fn relabelled(statement: &pg_sys::AlterEnumStmt) {
+    if statement.oldVal.is_null() {
+        return;
+    }
+    // SAFETY: the names of the type and of the label that was renamed.
+    let (ty, old) = unsafe { (super::used_type::named(statement.typeName), CStr::from_ptr(statement.oldVal)) };
+    if let Some(handlers) = HANDLERS.get()
+        && let Err(error) = (handlers.relabelled)(ty.to_u32(), &old.to_string_lossy())
+    {
+        error.raise();
+    }
 }
 
 /// What the relation that the statement is about is called now.
@@ -140,8 +163,9 @@ unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
     // SAFETY: the tag says which struct the node is; the commands of an ALTER TABLE are a list of AlterTableCmd.
     unsafe {
         if (*tree).type_ == NodeTag::T_RenameStmt {
-            use pg_sys::ObjectType::{OBJECT_COLUMN, OBJECT_TABLE};
-            let renames = [OBJECT_COLUMN, OBJECT_TABLE].contains(&(*tree.cast::<pg_sys::RenameStmt>()).renameType);
+            use pg_sys::ObjectType::{OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE};
+            let renames = [OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE]
+                .contains(&(*tree.cast::<pg_sys::RenameStmt>()).renameType);
             return if renames { vec![Alteration::Row] } else { Vec::new() };
         }
         if (*tree).type_ != NodeTag::T_AlterTableStmt {

@@ -6,7 +6,8 @@
 //!
 //! - [`COMPUTES`] read only settings that are pinned, or nothing that changes.
 //! - [`PRINTS`] call the output functions of their operands. That of a built-in type or a user's base type prints by
-//!   pinned settings; but an enum and `regclass` and its kin print names from the catalogs, which can be changed.
+//!   pinned settings, and an enum its labels, whose changes are noticed (`cdc::types`); but `regclass` and its kin print
+//!   names from the catalogs, which can be changed.
 //! - What [`super::reading`] lists, and what queries JSON and XML, calls the input functions of what it returns.
 //!
 //! Not followed are `age()` of one argument and casts to `timetz`, which read the clock; and whatever goes by the
@@ -65,6 +66,7 @@ const PRINTS: &[&str] = &[
     "concat",
     "concat_ws",
     "date_out",
+    "enum_out",
     "format",
     "interval_out",
     "json_agg",
@@ -118,12 +120,15 @@ pub(super) unsafe fn dependence(node: *mut pg_sys::Node, functions: &[u32], colu
         let constructs = match (*node).type_ {
             pg_sys::NodeTag::T_JsonConstructorExpr => of_prints(node, "a JSON constructor"),
             pg_sys::NodeTag::T_XmlExpr => of_prints(node, "an XML constructor"),
-            pg_sys::NodeTag::T_JsonExpr => of_reads([pg_sys::exprType(node)], "a JSON query function"),
+            pg_sys::NodeTag::T_JsonExpr => of_json_reads([pg_sys::exprType(node)], "a JSON query function"),
             pg_sys::NodeTag::T_TableFunc => {
                 let table = &*node.cast::<pg_sys::TableFunc>();
                 let json = table.functype == pg_sys::TableFuncType::TFT_JSON_TABLE;
                 let types = pgrx::PgList::<()>::from_pg(table.coltypes);
-                of_reads(types.iter_oid(), if json { "JSON_TABLE()" } else { "XMLTABLE()" })
+                match json {
+                    true => of_json_reads(types.iter_oid().collect::<Vec<_>>(), "JSON_TABLE()"),
+                    false => of_reads(types.iter_oid(), "XMLTABLE()"),
+                }
             }
             _ => Dependence::Nothing,
         };
@@ -243,6 +248,15 @@ fn of_reads(types: impl IntoIterator<Item = pg_sys::Oid>, shown: &str) -> Depend
     }
 }
 
+/// Likewise, where ON ERROR may answer for what cannot be read: that depends on labels and constraints, of which new ones
+/// go unnoticed.
+fn of_json_reads(types: impl IntoIterator<Item = pg_sys::Oid> + Clone, shown: &str) -> Dependence {
+    match types.clone().into_iter().any(reading::is_constrained) {
+        true => Dependence::Unknown(shown.into()),
+        false => of_reads(types, shown),
+    }
+}
+
 /// How values print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Print {
@@ -323,8 +337,7 @@ fn is_name(ty: pg_sys::Oid) -> bool {
         pg_sys::REGDICTIONARYOID,
         pg_sys::ACLITEMOID,
     ];
-    // SAFETY: a syscache lookup.
-    NAMED.contains(&ty) || unsafe { pg_sys::type_is_enum(ty) }
+    NAMED.contains(&ty)
 }
 
 /// Values of the type, or parts of its values, print names from the catalogs.

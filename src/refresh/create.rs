@@ -17,6 +17,7 @@ use crate::pg::relation;
 use crate::pg::security::RunAs;
 use crate::pg::settings::PinnedSettings;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::used_type;
 use pgtrickle_engine::delta::{Identity, Program};
 use pgtrickle_engine::query::Rel;
 use pgtrickle_engine::sql::QualifiedName;
@@ -77,6 +78,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     depend((id, relid, owner), &imported.sources, capture, &program)?;
     depend_on_keys(relid, &program);
     depend_on_functions(id, relid, &imported.functions);
+    depend_on_types(id, relid, &imported.types);
     if initialize {
         fill(id)?;
     }
@@ -131,6 +133,15 @@ fn depend_on_functions(id: i64, relid: u32, functions: &[u32]) {
     let names: BTreeSet<String> = names.map(|name| format!("{}.{}", name.schema.0, name.name.0)).collect();
     if !names.is_empty() {
         catalog::set_functions(id, &names.into_iter().collect::<Vec<_>>());
+    }
+}
+
+/// Likewise the types of the values that are read.
+fn depend_on_types(id: i64, relid: u32, types: &[u32]) {
+    types.iter().for_each(|ty| used_type::depend(relid, *ty));
+    let names: BTreeSet<String> = types.iter().map(|ty| used_type::name(*ty)).collect();
+    if !names.is_empty() {
+        catalog::set_types(id, &names.into_iter().collect::<Vec<_>>());
     }
 }
 

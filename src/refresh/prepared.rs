@@ -49,6 +49,7 @@ pub struct Prepared {
     relid: u32,
     states: Vec<u32>,
     functions: Vec<Function>,
+    types_version: i32,
     statements: RefCell<HashMap<Step, Rc<Statement>>>,
 }
 
@@ -132,14 +133,30 @@ impl Prepared {
             .map(|called| Function { called, version: function::version(called.oid), name: function::name(called.oid) })
             .collect();
         refuse_renamed(table, &functions)?;
-        Ok(Prepared { program, storage, polled, relid: table.relid, states, functions, statements: RefCell::default() })
+        let (relid, types_version) = (table.relid, table.types_version);
+        Ok(Prepared {
+            program,
+            storage,
+            polled,
+            relid,
+            states,
+            functions,
+            types_version,
+            statements: RefCell::default(),
+        })
     }
 
     /// Whether the names in the statements are still those of the relations and columns that they were made for, and the
-    /// functions what they were.
+    /// functions and types what they were.
     fn is_current(&self, table: &StreamTable) -> Result<bool> {
+        if self.types_version != table.types_version {
+            return Ok(false);
+        }
         let bound = |scan: &pgtrickle_engine::query::Scan| {
             let mut now = scan.clone();
+            if let Some(polled) = self.polled(scan.relid) {
+                polled.unbind(&mut now);
+            }
             rebind(&mut now)?;
             let followed = self.polled(scan.relid).is_none_or(|polled| {
                 polled.source == now.name && now.columns.iter().all(|c| polled.columns.get(&c.attnum) == Some(c))
@@ -253,7 +270,10 @@ fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
             .ok_or_else(|| Error::SourceChanged(format!("column {} of {name} was dropped", scanned.name)))?;
         let ty = &scanned.column.ty;
         if (current.ty, current.typmod, current.collation) != (ty.oid, ty.typmod, ty.collation) {
-            return Err(Error::SourceChanged(format!("column {} of {name} has another type", scanned.name)));
+            return Err(Error::SourceChanged(format!(
+                "column {} of {name} has another type",
+                Ident::new(current.name)
+            )));
         }
         scanned.name = Ident::new(current.name);
     }

@@ -6,6 +6,7 @@ mod bad_input;
 mod capture_triggers;
 mod chains;
 mod changed_functions;
+mod changed_types;
 mod complexity;
 mod crash;
 mod ddl;
@@ -42,6 +43,7 @@ fn main() {
         ddl::TESTS,
         dumps::TESTS,
         changed_functions::TESTS,
+        changed_types::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,
         polled::TESTS,

@@ -323,6 +323,10 @@ fn names_and_definitions_change(db: &mut Database) {
     db.run("DROP VIEW src; ALTER FOREIGN TABLE moved ALTER u TYPE bigint");
     let failure = db.fails(&refresh("rows"));
     assert_eq!(failure.sqlstate, "42P16", "{failure:?}");
+    assert!(failure.message.contains("\"u\" of \"public\".\"moved\""), "{failure:?}");
+    db.run("ALTER FOREIGN TABLE moved DROP u");
+    let failure = db.fails(&refresh("rows"));
+    assert!(failure.sqlstate == "42P16" && failure.message.contains("\"u\""), "{failure:?}");
     db.run("DROP FOREIGN TABLE moved");
     assert_eq!(db.fails(&refresh("rows")).sqlstate, "42P01");
     db.run("CREATE MATERIALIZED VIEW seen AS SELECT k FROM base");

@@ -45,6 +45,16 @@ impl Polled {
         }
     }
 
+    /// Has `scan`, which reads the snapshot, name the source and its columns as they were called when it was bound.
+    pub fn unbind(&self, scan: &mut Scan) {
+        scan.name = self.source.clone();
+        for column in &mut scan.columns {
+            if let Some(known) = self.columns.get(&column.attnum) {
+                column.name = known.name.clone();
+            }
+        }
+    }
+
     /// The query of which the snapshot is made as a table.
     pub fn definition(&self) -> String {
         let columns =

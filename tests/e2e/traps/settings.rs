@@ -158,24 +158,26 @@ fn text_search_by_the_creators_configuration(db: &mut Database) {
 
 fn functions_that_go_by_more(db: &mut Database) {
     db.run(
-        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood, s text, tz timestamptz)",
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TYPE pair AS (m mood, n int); CREATE TABLE t (id int PRIMARY KEY, m mood, s text, tz timestamptz)",
     );
     for query in [
-        "SELECT id, m::text AS m FROM t",
-        "SELECT id, concat(m, 'x') AS m FROM t",
+        "SELECT id, concat(m, 't'::regclass) AS m FROM t",
         "SELECT id, tableoid::regclass::text AS r FROM (SELECT id, 't'::regclass::oid AS tableoid FROM t) AS x",
-        "SELECT id, row_to_json(t)::text AS j FROM t",
-        "SELECT id, s::mood AS m FROM t",
+        "SELECT id, s::regclass::oid::int AS r FROM t",
+        "SELECT id, s::mood AS m, 'x'::text::regtype AS r FROM t",
         "SELECT id, s::timetz AS z FROM t",
         "SELECT id, string_to_array(s, ',')::date[] AS d FROM t",
-        "SELECT id, r.m FROM t, jsonb_to_record(s::jsonb) AS r(m mood)",
+        "SELECT id, r.m FROM t, jsonb_to_record(s::jsonb) AS r(m regclass)",
+        "SELECT id, jsonb_populate_record_valid(NULL::pair, s::jsonb) AS v FROM t",
+        "SELECT id, JSON_VALUE(s, '$.m' RETURNING mood) AS m FROM t",
+        "SELECT id, enum_range(m)::text AS r FROM t",
         "SELECT id, r.d FROM t, jsonb_to_record(s::jsonb) AS r(d date)",
         "SELECT id, pg_input_is_valid(s, 'date') AS p FROM t",
         "SELECT id, pg_input_is_valid(s, 'mood') AS p FROM t",
         "SELECT id, age(tz) AS a FROM t",
         "SELECT id, s @@ 'x' AS v FROM t",
         "SELECT id, convert_to(s, 'LATIN1') AS b FROM t",
-        "SELECT id, JSON_OBJECT('m': m)::text AS j FROM t",
+        "SELECT id, JSON_OBJECT('m': 't'::regclass)::text AS j FROM t",
         "SELECT id, has_table_privilege('t', 'SELECT') AS p FROM t",
         "SELECT id, current_setting('TimeZone') AS z FROM t",
         "SELECT id, CURRENT_USER AS u FROM t",
