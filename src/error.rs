@@ -33,6 +33,8 @@ pub enum Error {
     NotOwner(String),
     #[error("cannot change stream table \"{0}\" directly")]
     DirectWrite(String),
+    #[error("{action} cannot be performed on stream table {name}")]
+    FixedDefinition { name: String, action: String },
     #[error("row-level security applies to \"{0}\"")]
     RowSecurity(String),
     #[error("cycle detected in dependency graph: {0}")]
@@ -90,6 +92,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::NotAvailable { .. }
             | Error::MovingText(_)
+            | Error::FixedDefinition { .. }
             | Error::SourceInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) | Error::CaptureDenied { .. } => {
                 State::ERRCODE_INSUFFICIENT_PRIVILEGE
@@ -130,6 +133,7 @@ impl Error {
             Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
             Error::DirectWrite(_) => Some("Its contents are computed from its defining query.".into()),
+            Error::FixedDefinition { .. } => Some("Its columns and rows follow from its defining query.".into()),
             Error::RowSecurity(_) => Some("The owner of the stream table would see only some rows of it.".into()),
             Error::CaptureDenied { .. } => {
                 Some("Triggers capture them, which takes the TRIGGER privilege on the table.".into())
@@ -169,6 +173,7 @@ impl Error {
             Error::NotAvailable { argument, .. } => format!("Leave {argument} out."),
             Error::NotOwner(_) => "Ask its owner, or become a member of the owning role.".into(),
             Error::DirectWrite(_) => "Change the tables that it reads; drop_stream_table() removes it.".into(),
+            Error::FixedDefinition { .. } => "Drop the stream table and create it again with another query.".into(),
             Error::RowSecurity(_) => "Create the stream table as a role that the policies do not apply to.".into(),
             Error::Cycle(_) => "A stream table cannot read itself, directly or through others.".into(),
             Error::TooComplex(_) => "Split the query into several stream tables.".into(),

@@ -2,7 +2,9 @@
 --
 -- A rewrite (ALTER COLUMN … TYPE … USING) changes rows without a statement on them: who reads the column recomputes. A new body of a view,
 -- or rows that come in with an inheritance child, would change what the query means: refused while a stream table reads it. Who calls
--- a function that is replaced recomputes, and who reads values of a type that is altered.
+-- a function that is replaced recomputes, and who reads values of a type that is altered. What a query reads cannot be dropped without the stream table: PostgreSQL's dependencies see to it.
+--
+-- A stream table itself has the columns of its query and the rows that its refreshes write: no rule, parent or child changes these.
 
 CREATE FUNCTION pgtrickle._on_table_rewrite() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_table_rewrite';
@@ -22,14 +24,26 @@ DECLARE
     command record;
     reader text;
 BEGIN
-    FOR command IN SELECT c.objid, c.command_tag, c.object_identity FROM pg_event_trigger_ddl_commands() c
+    FOR command IN SELECT c.objid, c.command_tag FROM pg_event_trigger_ddl_commands() c
                    WHERE c.command_tag IN ('CREATE VIEW', 'CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
                      AND c.classid = 'pg_class'::regclass
+                   UNION ALL
+                   -- The query of a view is its rule for SELECT, and can be replaced as a rule.
+                   SELECT r.ev_class, CASE r.ev_type WHEN '1' THEN 'CREATE VIEW' ELSE c.command_tag END
+                   FROM pg_event_trigger_ddl_commands() c JOIN pg_rewrite r ON r.oid = c.objid
+                   WHERE c.command_tag = 'CREATE RULE' AND c.classid = 'pg_rewrite'::regclass
     LOOP
+        IF command.command_tag = 'CREATE RULE' THEN
+            PERFORM pgtrickle._refuse_redefinition(command.objid, 'CREATE RULE');
+            CONTINUE;
+        END IF;
         IF command.command_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pgtrickle.pgt_stream_tables s WHERE s.pgt_relid = command.objid) THEN
             PERFORM pgtrickle._stream_table_altered(command.objid);
         END IF;
         IF command.command_tag <> 'CREATE VIEW' THEN
+            PERFORM pgtrickle._refuse_redefinition(s.pgt_relid, CASE s.pgt_relid WHEN i.inhparent THEN 'INHERITS' ELSE 'ATTACH PARTITION' END)
+            FROM pg_inherits i JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid IN (i.inhrelid, i.inhparent)
+            WHERE command.objid IN (i.inhrelid, i.inhparent);
             IF EXISTS (SELECT FROM pg_inherits i WHERE command.objid IN (i.inhrelid, i.inhparent))
                OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = command.objid AND t.tgname LIKE 'pg\_trickle\_cdc\_%') THEN
                 PERFORM pgtrickle._family_changed(command.objid);
@@ -42,7 +56,7 @@ BEGIN
         LIMIT 1;
         IF reader IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-                MESSAGE = format('cannot replace view %s because stream table %s reads it', command.object_identity, reader),
+                MESSAGE = format('cannot replace view %s because stream table %s reads it', command.objid::regclass, reader),
                 HINT = 'Drop the stream table, replace the view, and create the stream table again.';
         END IF;
     END LOOP;
@@ -134,12 +148,13 @@ COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
     pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
-    pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid) FROM PUBLIC;
+    pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid), pgtrickle._refuse_redefinition(oid, text) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
 CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtrickle._on_drop();
-CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
+-- A column of a table can be renamed by the commands for other relations, too.
+CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION pgtrickle._on_alter_table();
 
 -- Also in sessions that replay somebody else's changes: what they alter is altered.

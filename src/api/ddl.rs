@@ -59,6 +59,12 @@ fn _capture_altered(trigger: &str) -> std::result::Result<(), Report> {
     Ok(cdc::trigger_altered(trigger)?)
 }
 
+/// The relation would get another definition: refused if it stores a stream table.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _refuse_redefinition(relation: Oid, action: &str) -> std::result::Result<(), Report> {
+    Ok(cdc::refuse_redefinition(relation.to_u32(), action)?)
+}
+
 /// The relation was altered: what is stored for its stream table belongs to its owner.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _stream_table_altered(relation: Oid) -> std::result::Result<(), Report> {

@@ -34,7 +34,7 @@ pub fn source_rewritten(relation: u32, alterations: &[Alteration]) -> Result<()>
 fn recomputed(change: &Alteration) -> Option<&String> {
     match change {
         Alteration::Type(name) | Alteration::Expression(name) => Some(name),
-        Alteration::Unlogged | Alteration::Row | Alteration::Trigger(_) => None,
+        Alteration::Unlogged | Alteration::Row | Alteration::Trigger(_) | Alteration::Definition(_) => None,
     }
 }
 
@@ -42,14 +42,16 @@ fn recomputed(change: &Alteration) -> Option<&String> {
 /// take no rows are told of any alteration: they may read whole rows, which get another column.
 ///
 /// # Errors
-/// `SourceInUse` (0A000).
+/// `SourceInUse` (0A000), and `FixedDefinition` (0A000) when it is a stream table itself.
 pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
     if super::triggers::is_at_work() {
         return Ok(());
     }
     for change in alterations {
-        if let Alteration::Trigger(name) = change {
-            super::triggers::trigger_altered(name)?;
+        match change {
+            Alteration::Trigger(name) => super::triggers::trigger_altered(name)?,
+            Alteration::Definition(action) => refuse_redefinition(relation, action)?,
+            _ => {}
         }
     }
     for source in altered_sources(relation, alterations)? {
@@ -77,6 +79,17 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
         facts::members(relation).into_iter().try_for_each(super::types::rows_changed)?;
     }
     Ok(())
+}
+
+/// The `action` would give `relation` other columns, or other rows than a refresh writes.
+///
+/// # Errors
+/// `FixedDefinition` (0A000) when it is a stream table.
+pub fn refuse_redefinition(relation: u32, action: &str) -> Result<()> {
+    match catalog::by_relid(relation)? {
+        None => Ok(()),
+        Some(table) => Err(Error::FixedDefinition { name: table.shown(), action: action.into() }),
+    }
 }
 
 /// The function was created or altered: the stream tables that call it recompute. One that calls it by its name goes on
@@ -136,7 +149,7 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
             Some("The stream table reads whole rows, which would have other columns or another name.".into())
         }
         // Those that are captures are refused by name.
-        Alteration::Type(_) | Alteration::Trigger(_) => None,
+        Alteration::Type(_) | Alteration::Trigger(_) | Alteration::Definition(_) => None,
     }
 }
 

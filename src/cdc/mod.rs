@@ -19,7 +19,7 @@ mod types;
 
 pub use buffer::{Changes, Pending, Wanted};
 pub use collect::collect;
-pub use ddl::{function_changed, source_altered, source_rewritten};
+pub use ddl::{function_changed, refuse_redefinition, source_altered, source_rewritten};
 pub use family::family_changed;
 pub use pgtrickle_engine::frontier::Frontier;
 pub use triggers::{announce, capture, mark_changed, rebuild, refreshed, release, trigger_altered, watch};

@@ -159,15 +159,43 @@ pub fn in_recovery() -> bool {
 
 /// Makes `child` be dropped together with `parent`, and never without it.
 pub fn drop_with(child: u32, parent: u32) {
-    let address = |relid: u32| pg_sys::ObjectAddress {
-        classId: pg_sys::RelationRelationId,
-        objectId: relid.into(),
-        objectSubId: 0,
-    };
+    let parent = (pg_sys::RelationRelationId, parent);
     // SAFETY: both relations exist and are visible to this command.
+    unsafe { record(child, parent, pg_sys::DependencyType::DEPENDENCY_INTERNAL) };
+}
+
+/// Makes the relation depend on another that its contents are made of, as a view does: that cannot be dropped or altered until this
+/// transaction ends, and later be dropped only with it. `false` when there is no such relation any more.
+pub fn depend_on_relation(relid: u32, source: u32) -> bool {
+    // SAFETY: the relation is locked while its existence is looked at, and the lock is kept.
     unsafe {
-        pg_sys::recordDependencyOn(&address(child), &address(parent), pg_sys::DependencyType::DEPENDENCY_INTERNAL);
+        let open = pg_sys::try_relation_open(source.into(), pg_sys::AccessShareLock as i32);
+        if open.is_null() {
+            return false;
+        }
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        record(relid, (pg_sys::RelationRelationId, source), pg_sys::DependencyType::DEPENDENCY_NORMAL);
     }
+    true
+}
+
+/// Makes the relation depend as a whole on the collations of its columns, which would take only these along.
+pub fn depend_on_collations(relid: u32) {
+    let collations = (1..).map_while(|attnum| column(relid, attnum)).map(|column| column.collation);
+    for collation in collations.filter(|collation| *collation != 0) {
+        let used = (pg_sys::CollationRelationId, collation);
+        // SAFETY: a column of the relation has the collation, so it exists.
+        unsafe { record(relid, used, pg_sys::DependencyType::DEPENDENCY_NORMAL) };
+    }
+}
+
+/// # Safety
+/// The relation and the other object, of a class, exist and are visible to this command.
+unsafe fn record(relid: u32, (class, object): (pg_sys::Oid, u32), how: pg_sys::DependencyType::Type) {
+    let address =
+        |class, object: u32| pg_sys::ObjectAddress { classId: class, objectId: object.into(), objectSubId: 0 };
+    // SAFETY: the caller's.
+    unsafe { pg_sys::recordDependencyOn(&address(pg_sys::RelationRelationId, relid), &address(class, object), how) };
 }
 
 fn class<T>(relid: u32, read: impl FnOnce(&pg_sys::FormData_pg_class) -> T) -> Option<T> {

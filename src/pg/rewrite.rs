@@ -10,6 +10,7 @@
 //! - `SET UNLOGGED` lets a crash empty the table.
 //! - Adding, dropping and renaming columns changes rows as values, and so their text as JSON; renaming the table renames
 //!   their type.
+//! - Columns, constraints and parents are what a refresh fills a stream table by.
 //!
 //! A statement on a parent, or on the type of a typed table, names the columns as its descendants do.
 
@@ -32,6 +33,9 @@ pub enum Alteration {
     Row,
     /// The trigger fires no more, or in other sessions.
     Trigger(String),
+    /// The columns of the table, the rows that they may hold, or what becomes of these are another; the action's name. Comes
+    /// beside what else the subcommand does.
+    Definition(&'static str),
 }
 
 /// Who decides what follows. Both are given an altered relation.
@@ -164,16 +168,20 @@ unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
     unsafe {
         if (*tree).type_ == NodeTag::T_RenameStmt {
             use pg_sys::ObjectType::{OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE};
-            let renames = [OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE]
-                .contains(&(*tree.cast::<pg_sys::RenameStmt>()).renameType);
-            return if renames { vec![Alteration::Row] } else { Vec::new() };
+            return match (*tree.cast::<pg_sys::RenameStmt>()).renameType {
+                OBJECT_COLUMN => vec![Alteration::Row, Alteration::Definition("RENAME COLUMN")],
+                OBJECT_ATTRIBUTE | OBJECT_TABLE => vec![Alteration::Row],
+                _ => Vec::new(),
+            };
         }
         if (*tree).type_ != NodeTag::T_AlterTableStmt {
             return Vec::new();
         }
         let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
         let count = commands.as_ref().map_or(0, |list| list.length);
-        (0..count).filter_map(|index| alteration(&*pg_sys::list_nth(commands, index).cast())).collect()
+        let command = |index| &*pg_sys::list_nth(commands, index).cast::<pg_sys::AlterTableCmd>();
+        let both = |index| alteration(command(index)).into_iter().chain(definition(command(index)));
+        (0..count).flat_map(both).collect()
     }
 }
 
@@ -188,5 +196,38 @@ unsafe fn alteration(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
         Kind::AT_AddColumn | Kind::AT_DropColumn => Some(Alteration::Row),
         Kind::AT_DisableTrig => Some(Alteration::Trigger(name())),
         _ => None,
+    }
+}
+
+/// What a materialized view does not allow, but for UNIQUE constraints, which are indexes, and what cannot be done to a stream
+/// table anyway.
+unsafe fn definition(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
+    use pg_sys::AlterTableType as Kind;
+    let action = match command.subtype {
+        Kind::AT_AddColumn => "ADD COLUMN",
+        Kind::AT_DropColumn => "DROP COLUMN",
+        Kind::AT_AlterColumnType => "ALTER COLUMN ... SET DATA TYPE",
+        Kind::AT_ColumnDefault => "ALTER COLUMN ... SET DEFAULT",
+        Kind::AT_AddIdentity => "ALTER COLUMN ... ADD IDENTITY",
+        Kind::AT_SetNotNull => "ALTER COLUMN ... SET NOT NULL",
+        // SAFETY: the subcommand carries a constraint.
+        Kind::AT_AddConstraint if unsafe { is_unique(command.def) } => return None,
+        Kind::AT_AddConstraint => "ADD CONSTRAINT",
+        Kind::AT_AddInherit => "INHERIT",
+        Kind::AT_AddOf => "OF",
+        Kind::AT_SetUnLogged => "SET UNLOGGED",
+        _ => return None,
+    };
+    Some(Alteration::Definition(action))
+}
+
+/// # Safety
+/// `node` is NULL or a valid node.
+unsafe fn is_unique(node: *const pg_sys::Node) -> bool {
+    // SAFETY: the tag says which struct it is.
+    unsafe {
+        !node.is_null()
+            && (*node).type_ == NodeTag::T_Constraint
+            && (*node.cast::<pg_sys::Constraint>()).contype == pg_sys::ConstrType::CONSTR_UNIQUE
     }
 }

@@ -160,13 +160,19 @@ enum Capture {
     Nothing,
 }
 
-/// Records the sources, and captures their changes or keeps what they were.
+/// Records the sources, and captures their changes or keeps what they were. They must stay, as for a view.
+///
+/// # Errors
+/// `SourceDropped` (42P01) when one is gone since the query was analysed, and as those of capture.
 fn depend((id, table, owner): (i64, u32, u32), sources: &[Source], capture: Capture, program: &Program) -> Result<()> {
     let mut sources: Vec<&Source> = sources.iter().collect();
     // Locks are taken in one order, so that two creations cannot wait for each other.
     sources.sort_by_key(|source| source.relid);
     for source in sources {
         let relid = source.relid;
+        if !object::depend_on_relation(table, relid) {
+            return Err(Error::SourceDropped(format!("OID {relid}")));
+        }
         let kind = match source.kind {
             SourceKind::Table if catalog::is_stream_table(relid) => SourceType::StreamTable,
             SourceKind::Table => SourceType::Table,

@@ -17,6 +17,7 @@ pub(super) fn create_stream_table(name: &QualifiedName, query: &str, program: &P
     let relid = object::oid(name).ok_or_else(|| Error::Internal(format!("{name} was not created")))?;
     index(name, &program.output_index());
     program.output_probes().iter().for_each(|probe| run(&format!("CREATE INDEX ON {name} {probe}")));
+    object::depend_on_collations(relid);
     Ok(relid)
 }
 
@@ -43,6 +44,7 @@ pub(super) fn create_states(id: i64, relid: u32, owner: u32, program: &Program) 
         run(&format!("ALTER TABLE {table} OWNER TO {role}"));
         let created = object::oid(table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
         object::drop_with(created, relid);
+        object::depend_on_collations(created);
         relids.push(created);
     }
     Ok(relids)
@@ -59,6 +61,7 @@ pub(super) fn create_snapshot(id: i64, relid: u32, owner: u32, source: u32, prog
     run(&format!("ALTER TABLE {table} OWNER TO {role}"));
     let created = object::oid(&table).ok_or_else(|| Error::Internal(format!("{table} was not created")))?;
     object::drop_with(created, relid);
+    object::depend_on_collations(created);
     Ok(Some(created))
 }
 

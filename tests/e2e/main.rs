@@ -10,6 +10,7 @@ mod changed_types;
 mod complexity;
 mod crash;
 mod ddl;
+mod definitions;
 mod documentation;
 mod dumps;
 mod frontier;
@@ -41,6 +42,7 @@ fn main() {
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
+        definitions::TESTS,
         dumps::TESTS,
         changed_functions::TESTS,
         changed_types::TESTS,
