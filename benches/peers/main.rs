@@ -55,7 +55,7 @@ struct Effort {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let effort =
-        if arguments.quick { Effort { many: 15, some: 5, few: 3 } } else { Effort { many: 100, some: 20, few: 7 } };
+        if arguments.quick { Effort { many: 15, some: 5, few: 5 } } else { Effort { many: 100, some: 20, few: 7 } };
     let server = start(&arguments)?;
     let mut figures = Figures::of_this_machine(&mut server.connect("postgres")?)?;
     figures.pg_ivm_origin = origin_of(&arguments);
