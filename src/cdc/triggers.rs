@@ -109,7 +109,7 @@ pub fn release(source: u32, consumer: i64) -> Result<()> {
         return Ok(());
     }
     drop_triggers(source);
-    run(&format!("DROP TABLE IF EXISTS {}", names::buffer(source)));
+    drop_buffer(source);
     catalog::remove_tracking(source);
     Ok(())
 }
@@ -177,9 +177,7 @@ fn name_of(relation: u32) -> Result<QualifiedName> {
 fn create_buffer(source: u32) -> Result<u32> {
     let buffer = names::buffer(source);
     // One that nobody knows of came with a restored dump.
-    if object::oid(&buffer).is_some() {
-        run(&format!("DROP TABLE {buffer}"));
-    }
+    drop_buffer(source);
     run(&format!(
         "CREATE TABLE {buffer} (xid pg_catalog.xid8 NOT NULL, cid pg_catalog.int4 NOT NULL, w pg_catalog.int4 NOT NULL) \
          USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, \
@@ -188,6 +186,14 @@ fn create_buffer(source: u32) -> Result<u32> {
     let relid = object::oid(&buffer).ok_or_else(|| Error::Internal(format!("{buffer} was not created")))?;
     facts::drop_after(relid, source);
     Ok(relid)
+}
+
+/// The buffer may have gone with its source.
+fn drop_buffer(source: u32) {
+    let buffer = names::buffer(source);
+    if object::oid(&buffer).is_some() {
+        run(&format!("DROP TABLE {buffer}"));
+    }
 }
 
 fn add_column(source: u32, attnum: i16) -> Result<()> {
