@@ -129,7 +129,7 @@ fn a_lagging_slot_is_reported(db: &mut Database) {
     };
     db.run(&format!("SELECT pg_create_logical_replication_slot(name, 'test_decoding') FROM {SLOTS}"));
     let idle = lag(db, "100");
-    db.run("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1500000))");
+    db.run("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1500000), flush => true)");
     let (above, below) = (lag(db, "1"), lag(db, "1048576"));
     // A slot would keep the database.
     db.run(&format!("SELECT pg_drop_replication_slot(name) FROM {SLOTS}"));
