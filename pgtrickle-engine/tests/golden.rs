@@ -11,6 +11,7 @@
 //!     (exists TREE TREE)  (value TREE TREE)  (lateral TREE TREE)     the second for each row of the first, read as `^0`
 //!     (intersect TREE TREE)  (except-all TREE TREE)  (expand "f(#1)" ("on" …) TREE)
 //!     (recursive TREE (… (working k v) …))              WITH RECURSIVE … UNION ALL
+//!     (recursive-once TREE (… (working k v) …))         WITH RECURSIVE … UNION
 //!     (project (#0 "#1 + 1") TREE)                       `#` without a position is the clock's date
 //!     (window (#1) "ORDER BY #2" ("pg_catalog.rank()") TREE)          partition, window, calls
 //!     (top (#1) (#2 "#0 DESC") 3 TREE)                                partition, order, limit
@@ -205,9 +206,10 @@ fn rel(node: &Node) -> Rel {
                 _ => set_operation(SetOperation::Except, true, left, right, columns),
             }
         }
-        "recursive" => {
+        "recursive" | "recursive-once" => {
             let (base, step) = (rel(&rest[0]), rel(&rest[1]));
-            Rel::Recursive { columns: base.columns(), base: Box::new(base), step: Box::new(step), all: true }
+            let all = parts[0].atom() == "recursive";
+            Rel::Recursive { columns: base.columns(), base: Box::new(base), step: Box::new(step), all }
         }
         "working" => Rel::Working {
             columns: rest

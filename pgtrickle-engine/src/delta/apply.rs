@@ -3,15 +3,15 @@
 //! An aggregating stage merges its groups (`operator::aggregate`). The last stage changes the stream table, which holds
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
-use super::key::{key_index, same_key};
-use super::operator::{Context, column, delta, now};
+use super::key::{equal, key_index, same_key};
+use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel};
-use crate::sql::{Ident, QualifiedName, list};
+use crate::sql::{Ident, QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,7 @@ impl Program {
     pub(super) fn maintain_in(&self, stage: usize, context: Context) -> Option<String> {
         let storage = context.storage;
         let own = self.own(stage, storage);
-        let context = Context { own: own.as_deref(), ..context };
+        let context = Context { own: own.as_ref(), ..context };
         let body = &self.stages[stage].body;
         let change = delta(body, &context)?;
         Some(match &self.stages[stage].kind {
@@ -116,18 +116,40 @@ impl Program {
     }
 
     /// What holds the rows of the recursion of `stage`: its state, or the stream table.
-    fn own(&self, stage: usize, storage: &Storage) -> Option<String> {
+    fn own(&self, stage: usize, storage: &Storage) -> Option<Own> {
+        let columns = self.stages[stage].columns();
         match &self.stages[stage].kind {
-            StageKind::Rows => Some(storage.states[stage].to_string()),
+            StageKind::Rows => {
+                let names: Vec<Ident> = columns.iter().map(|column| Ident::new(&column.name)).collect();
+                let table = &storage.states[stage];
+                Some(Own { rows: table.to_string(), found: Some(found_in_bag(&names, table)) })
+            }
             StageKind::Output => recursion(&self.stages[stage].body).map(|places| {
                 let named = |(i, place): (usize, &usize)| {
                     format!("t.{} AS {}", Ident::new(&self.output[*place].name), column(i))
                 };
                 let columns = list(places.iter().enumerate().map(named));
-                format!("(SELECT {columns} FROM {} AS t)", storage.stream_table)
+                let rows = format!("(SELECT {columns} FROM {} AS t)", storage.stream_table);
+                Own { rows, found: self.found(&places, &storage.stream_table) }
             }),
             _ => None,
         }
+    }
+
+    /// A SELECT of the row of the stream table whose columns at `places` are those of `b`, if its key is among them.
+    fn found(&self, places: &[usize], table: &QualifiedName) -> Option<String> {
+        let Identity::Key(key) = &self.identity else { return None };
+        if !key.iter().all(|position| places.contains(position)) {
+            return None;
+        }
+        let named = places.iter().enumerate();
+        let named = named.map(|(i, place)| format!("b.{} AS {}", column(i), Ident::new(&self.output[*place].name)));
+        let others = places.iter().filter(|place| !key.contains(place)).map(|place| {
+            let name = Ident::new(&self.output[*place].name);
+            equal(&format!("t.{name}"), &format!("q.{name}"), &self.output[*place])
+        });
+        let same = [same_key(&self.key_columns(key), "t", "q", self.key_fits)].into_iter().chain(others);
+        Some(format!("SELECT FROM {table} AS t, (SELECT {}) AS q WHERE {}", list(named), conjunction(same)))
     }
 
     /// The indexes by which the last stage looks up rows of the stream table, besides that of its identity: those of a
@@ -270,4 +292,12 @@ fn bag(rows: &str, names: &[Ident], table: &QualifiedName) -> String {
         list(names),
         list((0..width).map(|i| format!("d.{}", column(i)))),
     )
+}
+
+/// A SELECT of the rows of the bag in `table` with the columns `names` that have the image of `b`.
+fn found_in_bag(names: &[Ident], table: &QualifiedName) -> String {
+    let [hash, image] = ["pgtrickle.row_hash", "pgtrickle.row_image"].map(|function| {
+        format!("{} = {}", row(function, "t", names.iter()), row(function, "b", (0..names.len()).map(column)))
+    });
+    format!("SELECT FROM {table} AS t WHERE {hash} AND {image}")
 }

@@ -15,6 +15,7 @@ mod leading;
 mod limits;
 mod names;
 mod outer_joins;
+mod reached;
 mod recursion;
 mod rows;
 mod sets;
@@ -39,6 +40,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     limits::TESTS,
     names::TESTS,
     outer_joins::TESTS,
+    reached::TESTS,
     recursion::TESTS,
     rows::TESTS,
     sets::TESTS,

@@ -9,6 +9,7 @@ pub mod leading;
 pub mod outer_join;
 pub mod project;
 pub mod recursive;
+pub mod rederive;
 pub mod scan;
 pub mod semi_join;
 pub mod shown;
@@ -27,12 +28,20 @@ use std::collections::BTreeSet;
 pub struct Context<'a> {
     pub storage: &'a Storage,
     pub changed: &'a BTreeSet<Leaf>,
-    /// The relation that holds the result of the stage's recursion, its columns `c1 … cn`.
-    pub own: Option<&'a str>,
+    /// What holds the result of the stage's recursion.
+    pub own: Option<&'a Own>,
     /// What stands for [`Rel::Working`].
     pub working: Option<Working>,
     /// Ends the text where it becomes too long.
     pub limit: Option<&'a Limit>,
+}
+
+/// The stored rows of a recursion.
+pub struct Own {
+    /// The relation, its columns `c1 … cn`.
+    pub rows: String,
+    /// A SELECT that yields something if the row `b`, its columns likewise, is among them; by an index, if there is one.
+    pub found: Option<String>,
 }
 
 /// The relations that stand for [`Rel::Working`], their columns `c1 … cn`.

@@ -7,19 +7,19 @@
 //! exact bag algebra with signed weights, deletions included: one WITH RECURSIVE that carries `w`, and starts from the
 //! changes alone. Positive rows are rows of the new result. Negative ones walk `S_new` from rows that left, and are rows of
 //! the old result as long as nothing that `S` gained extends their paths; else the two could follow each other round a new
-//! cycle that no row of the new result reaches. So when rows left and `S(R_old)` gained some, and with UNION, where `S` is not
-//! linear, or where it compares with the clock, the recursion is run anew and compared with the stored rows.
+//! cycle that no row of the new result reaches. So when rows left and `S(R_old)` gained some, where `S` is not linear, or where
+//! it compares with the clock, the recursion is run anew and compared with the stored rows. With UNION: [`super::rederive`].
 //!
-//! A recursion need not end. Each step asks [`GUARD`] first, once, which counts them.
+//! A recursion need not end. Each step asks [`STEP`] first, once, which counts them.
 
-use super::{Context, Working, all_columns, column};
+use super::{Context, Working, all_columns, column, rederive};
 use crate::delta::zset::difference;
 use crate::query::{Column, Rel};
 use crate::sql::list;
 use std::collections::BTreeSet;
 
 /// True, or an error when too many steps have asked. It reads no column, so that it is asked once in each step.
-const GUARD: &str = "WHERE pgtrickle._recursion_step()";
+pub(super) const STEP: &str = "pgtrickle._recursion_step()";
 
 pub(super) fn now(base: &Rel, step: &Rel, all: bool, columns: &[Column], context: &Context) -> String {
     let working = Working { now: "r".into(), delta: None };
@@ -27,24 +27,28 @@ pub(super) fn now(base: &Rel, step: &Rel, all: bool, columns: &[Column], context
     let (base, step) = (typed(&super::now(base, &inside), columns), typed(&super::now(step, &inside), columns));
     let union = if all { "UNION ALL" } else { "UNION" };
     let names = names(columns.len());
-    format!("WITH RECURSIVE r({names}) AS (({base}) {union} ({step} {GUARD})) SELECT {names} FROM r")
+    format!("WITH RECURSIVE r({names}) AS (({base}) {union} ({step} WHERE {STEP})) SELECT {names} FROM r")
 }
 
 pub(super) fn delta(base: &Rel, step: &Rel, all: bool, columns: &[Column], context: &Context) -> Option<String> {
     let own = context.own.expect("a recursion has a stage of its own");
-    let stored = Working { now: own.to_string(), delta: None };
+    let stored = Working { now: own.rows.clone(), delta: None };
     let before = Context { working: Some(stored), ..*context };
     let seeds = [base, step].map(|input| super::delta(input, &before).map(|seed| weighted(&seed, columns)));
     if seeds.iter().all(Option::is_none) {
         return None;
     }
-    let anew = difference(&now(base, step, all, columns, context), own, &stored_columns(columns));
-    if !all || !is_linear(step) {
+    let anew = difference(&now(base, step, all, columns, context), &own.rows, &stored_columns(columns));
+    if !is_linear(step) {
         return Some(anew);
+    }
+    if !all {
+        let seeds = seeds.into_iter().flatten().collect::<Vec<_>>().join(") UNION ALL (");
+        return rederive::delta(base, step, &format!("({seeds})"), columns, context).or(Some(anew));
     }
     let moving = Working { now: "x".into(), delta: Some("x".into()) };
     let onward = Context { working: Some(moving), changed: &BTreeSet::new(), ..*context };
-    let onward = format!("{} {GUARD}", weighted(&super::delta(step, &onward)?, columns));
+    let onward = format!("{} WHERE {STEP}", weighted(&super::delta(step, &onward)?, columns));
     let names = names(columns.len());
     let walk = |with: &str, seed: &str, rest: &str| {
         let x = format!("x({names}, w) AS ({seed} UNION ALL ({onward}))");
@@ -97,12 +101,12 @@ fn names(width: usize) -> String {
 }
 
 /// PostgreSQL wants both terms of a recursion to have the very same types.
-fn typed(select: &str, columns: &[Column]) -> String {
+pub(super) fn typed(select: &str, columns: &[Column]) -> String {
     let cast = |(i, c): (usize, &Column)| format!("CAST(b.{0} AS {1}) AS {0}", column(i), c.ty.sql);
     format!("SELECT {} FROM ({select}) AS b", list(columns.iter().enumerate().map(cast)))
 }
 
-fn weighted(select: &str, columns: &[Column]) -> String {
+pub(super) fn weighted(select: &str, columns: &[Column]) -> String {
     let cast = |(i, c): (usize, &Column)| format!("CAST(b.{0} AS {1}) AS {0}", column(i), c.ty.sql);
     let outputs = columns.iter().enumerate().map(cast).chain(["b.w::int4 AS w".into()]);
     format!("SELECT {} FROM ({select}) AS b", list(outputs))
