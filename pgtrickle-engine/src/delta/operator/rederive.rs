@@ -30,11 +30,12 @@ use crate::delta::stage::reads_working;
 use crate::delta::zset::{difference, row};
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{conjunction, list};
+use std::collections::BTreeSet;
 
-/// Beyond so many rows that may be gone the recursion is run anew.
-const MOST: usize = 10_000;
+/// Beyond so many rows that may be gone, or as many that may come while others go, the recursion is run anew.
+const MOST: usize = 5_000;
 
-/// Up to so many rows are looked for one by one.
+/// The planner is told where no more rows than these are looked for; it expects some hundreds of a recursion.
 const FEW: usize = 16;
 
 /// The change of `base UNION step`, if it can be had from `seeds`, the raw changes of both.
@@ -48,6 +49,7 @@ pub(super) fn delta(base: &Rel, step: &Rel, seeds: &str, columns: &[Column], con
     let union = Union { columns, context, own: &own.rows };
     let [lost, found] = [union.onward(step, "lost")?, union.onward(step, "found")?];
     let (names, image) = (union.names("b"), union.image("b"));
+    let many = |rows: &str| format!("(SELECT pg_catalog.count(*) FROM ({rows} LIMIT {}) AS b) > {MOST}", MOST + 1);
     let with = [
         format!("s AS MATERIALIZED ({seeds})"),
         format!(
@@ -57,18 +59,22 @@ pub(super) fn delta(base: &Rel, step: &Rel, seeds: &str, columns: &[Column], con
         ),
         format!("gone AS MATERIALIZED (SELECT {names} FROM lost AS b LIMIT {})", MOST + 1),
         format!(
-            "g AS MATERIALIZED (SELECT (SELECT pg_catalog.count(*) FROM gone) > {MOST} AS anew, \
-             EXISTS (SELECT FROM s WHERE s.w < 0) AS loses)"
+            "g AS MATERIALIZED (SELECT l.loses, {} OR (l.loses AND {}) AS anew FROM \
+             (SELECT EXISTS (SELECT FROM s WHERE s.w < 0) AS loses) AS l)",
+            many("SELECT FROM gone"),
+            many("SELECT FROM s WHERE s.w > 0")
         ),
         format!(
             "tried AS MATERIALIZED (SELECT b.* FROM (SELECT {names} FROM gone AS b \
              UNION SELECT {names} FROM s AS b WHERE b.w > 0 AND NOT {stored}) AS b WHERE NOT (SELECT g.anew FROM g))"
         ),
+        format!("first({}, w) AS MATERIALIZED ({})", union.names(""), union.derivable(base, step)),
+        // All weights are 1. Comparing them has the planner expect few rows, and go on from them by indexes.
         format!(
-            "found({}, w) AS (({}) UNION (SELECT {names}, b.w FROM ({found}) AS b WHERE {} \
+            "found({}, w) AS (SELECT {names}, b.w FROM first AS b WHERE b.w = 1 \
+             UNION (SELECT {names}, b.w FROM ({found}) AS b WHERE {} \
              AND (NOT {stored} OR {image} IN (SELECT {image} FROM gone AS b))))",
             union.names(""),
-            union.derivable(base, step),
             recursive::STEP
         ),
     ];
@@ -105,25 +111,20 @@ impl Union<'_> {
     /// What the step makes of the rows of the relation `from`, with their weight.
     fn onward(&self, step: &Rel, from: &str) -> Option<String> {
         let moving = Working { now: from.into(), delta: Some(from.into()) };
-        let unchanged = std::collections::BTreeSet::new();
+        let unchanged = BTreeSet::new();
         let context = Context { working: Some(moving), changed: &unchanged, ..*self.context };
         Some(recursive::weighted(&super::delta(step, &context)?, self.columns))
     }
 
-    /// The rows of `tried` that B_new ∪ S_new(R') has. Few are looked for one by one, many as the planner likes; those with
-    /// NULLs, which no index finds by equality, by their images.
+    /// The rows of `tried` that B_new ∪ S_new(R') has: all of them where nothing is lost. Those with NULLs, which no index finds
+    /// by equality, are looked for by their images.
     fn derivable(&self, base: &Rel, step: &Rel) -> String {
-        let rest = format!(
-            "(SELECT t.* FROM {} AS t WHERE {} NOT IN (SELECT {} FROM gone AS b))",
-            self.own,
-            self.image("t"),
-            self.image("b")
-        );
-        let unchanged = std::collections::BTreeSet::new();
+        let [in_rest, gone] = ["t", "b"].map(|alias| self.image(alias));
+        let rest = format!("(SELECT t.* FROM {} AS t WHERE {in_rest} NOT IN (SELECT {gone} FROM gone AS b))", self.own);
+        let unchanged = BTreeSet::new();
         let working = Some(Working { now: rest, delta: None });
         let context = Context { working, changed: &unchanged, ..*self.context };
         let [base, step] = [base, step].map(|rel| recursive::typed(&super::now(rel, &context), self.columns));
-        let reached = format!("(({base}) UNION ALL ({step})) AS t");
         let places = || self.columns.iter().enumerate();
         let same = conjunction(places().map(|(i, c)| {
             let [t, b] = ["t", "b"].map(|alias| format!("{alias}.{}", column(i)));
@@ -132,23 +133,22 @@ impl Union<'_> {
         let missing = places().map(|(i, c)| format!("({})", c.ty.missing(&format!("b.{}", column(i)))));
         let missing = missing.collect::<Vec<_>>().join(" OR ");
         let names = self.names("b");
-        let loses = "(SELECT g.loses FROM g)";
+        let (of_tried, loses) = (format!("SELECT {names}, 1 FROM tried AS b"), "(SELECT g.loses FROM g)");
         let few = format!("(SELECT pg_catalog.count(*) FROM tried) <= {FEW}");
-        let of_tried = format!("SELECT {names}, 1 FROM tried AS b");
+        let joined = |rows: &str| {
+            format!(
+                "SELECT {names}, 1 FROM (SELECT b.* FROM tried AS b LIMIT {FEW}) AS b \
+                 JOIN ({rows}) AS t ON {same} WHERE {loses} AND {few} \
+                 UNION ALL {of_tried} JOIN ({rows}) AS t ON {same} WHERE {loses} AND NOT {few}"
+            )
+        };
         [
             format!("{of_tried} WHERE NOT {loses}"),
+            joined(&base),
+            joined(&step),
             format!(
-                "{of_tried} WHERE {loses} AND {few} AND NOT ({missing}) \
-                 AND EXISTS (SELECT FROM {reached} WHERE {same} OFFSET 0)"
-            ),
-            format!(
-                "{of_tried} WHERE {loses} AND NOT {few} AND NOT ({missing}) AND EXISTS (SELECT FROM {reached} WHERE {same})"
-            ),
-            format!(
-                "{of_tried} JOIN {reached} ON {} = {} WHERE {loses} \
-                 AND (SELECT pg_catalog.count(*) FROM tried AS b WHERE {missing}) > 0 AND ({missing})",
-                self.image("t"),
-                self.image("b")
+                "{of_tried} JOIN (({base}) UNION ALL ({step})) AS t ON {in_rest} = {gone} \
+                 WHERE (SELECT pg_catalog.count(*) FROM tried AS b WHERE {missing}) > 0 AND ({missing}) AND {loses}"
             ),
         ]
         .join(" UNION ALL ")
