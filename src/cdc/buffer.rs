@@ -33,8 +33,9 @@ impl<'a> Pending<'a> {
         while self.begun.is_none()
             && let Some((source, wanted)) = self.sources.next()
         {
-            let mut reading = self.begin(source, wanted)?;
-            if reading.any() {
+            if let Some(mut reading) = self.begin(source, wanted)?
+                && reading.any()
+            {
                 self.begun = Some((source, reading));
             }
         }
@@ -53,7 +54,7 @@ impl<'a> Pending<'a> {
         Ok(changes)
     }
 
-    fn begin(&self, source: u32, wanted: Wanted) -> Result<Reading<'a>> {
+    fn begin(&self, source: u32, wanted: Wanted) -> Result<Option<Reading<'a>>> {
         let buffer = buffer::find(source)
             .ok_or_else(|| Error::SourceDropped(format!("relation {source} has no change buffer")))?;
         if facts::is_being_written(source) {

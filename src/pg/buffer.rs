@@ -11,7 +11,7 @@ use pgtrickle_engine::frontier::Frontier;
 
 use super::capture::{ANNOUNCEMENT, MARKER};
 use super::pages;
-use super::snapshot::{self, Snapshot};
+use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
 use crate::names;
 
@@ -77,18 +77,18 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Begins to read. A frontier of another cluster says nothing about this one's transactions; the answer then is
-    /// `truncated`.
-    pub fn begin(buffer: u32, frontier: &'a Frontier, snapshot: &'a Snapshot, wanted: Wanted) -> Self {
-        let scan = Scan::newer(buffer, snapshot, frontier);
+    /// Begins to read; `None` when there is nothing to read. A frontier of another cluster says nothing about this one's
+    /// transactions, so the caller does not come with one.
+    pub fn begin(buffer: u32, frontier: &'a Frontier, snapshot: &'a Snapshot, wanted: Wanted) -> Option<Self> {
+        let scan = Scan::newer(buffer, snapshot, frontier)?;
         let changes = Changes {
             // SAFETY: the relation is open, so its descriptor is valid; it is copied.
             store: unsafe { TupleStore::like((*scan.relation).rd_att) },
             rows: 0,
             one_command: true,
-            truncated: frontier.system != snapshot::system_identifier(),
+            truncated: false,
         };
-        Reading { scan, frontier, changes, wanted, writer: None, snapshot: PhantomData }
+        Some(Reading { scan, frontier, changes, wanted, writer: None, snapshot: PhantomData })
     }
 
     /// Whether there is anything; reads up to the first row.
@@ -147,21 +147,21 @@ pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: &[Frontier]) -> u64 {
         }
     }
     let end = consumed.iter().map(Frontier::end).min().unwrap_or(u64::MAX);
-    let mut scan = Scan::older(buffer, snapshot, end);
     let mut removed = 0;
-    while let Some((xid, cid, _)) = scan.next() {
-        // SAFETY: the slot holds the row that the scan stands on.
-        if consumed.iter().all(|frontier| frontier.contains(xid, cid)) && unsafe { scan.delete() } {
-            removed += 1;
+    if let Some(mut scan) = Scan::older(buffer, snapshot, end) {
+        while let Some((xid, cid, _)) = scan.next() {
+            // SAFETY: the slot holds the row that the scan stands on.
+            if consumed.iter().all(|frontier| frontier.contains(xid, cid)) && unsafe { scan.delete() } {
+                removed += 1;
+            }
         }
     }
-    drop(scan);
     // SAFETY: taken above.
     unsafe { pg_sys::UnlockRelationOid(buffer.into(), lock) };
     removed
 }
 
-/// A sequential scan. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
+/// A scan of the pages that matter, if there are any. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
 struct Scan {
     relation: pg_sys::Relation,
     scan: pg_sys::TableScanDesc,
@@ -173,7 +173,7 @@ struct Scan {
 
 impl Scan {
     /// Over the pages that may hold rows outside `frontier`.
-    fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Self {
+    fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Option<Self> {
         // SAFETY: the relation was just opened.
         Self::begin(buffer, snapshot, pg_sys::AccessShareLock, |relation| unsafe {
             pages::written_since(relation, frontier.begin())
@@ -181,7 +181,7 @@ impl Scan {
     }
 
     /// Over the pages that may hold rows of transactions before `end`, with room made on them.
-    fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Self {
+    fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Option<Self> {
         // SAFETY: the relation was just opened, and the caller has locked VACUUM out.
         Self::begin(buffer, snapshot, pg_sys::RowExclusiveLock, |relation| unsafe { pages::reclaim(relation, end) })
     }
@@ -191,17 +191,20 @@ impl Scan {
         snapshot: &Snapshot,
         lock: u32,
         ranges: impl FnOnce(pg_sys::Relation) -> Vec<pages::Range>,
-    ) -> Self {
+    ) -> Option<Self> {
         // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames. Pages that
         // are added after the ranges were made hold no row that the snapshot sees.
         unsafe {
             let relation = pg_sys::table_open(buffer.into(), lock as i32);
             let mut ranges = ranges(relation).into_iter();
+            let Some(first) = ranges.next() else {
+                pg_sys::table_close(relation, lock as i32);
+                return None;
+            };
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             let scan = pg_sys::table_beginscan_strat(relation, snapshot.as_ptr(), 0, std::ptr::null_mut(), true, false);
-            let first = ranges.next().unwrap_or(0..0);
             pg_sys::heap_setscanlimits(scan, first.start, first.end - first.start);
-            Scan { relation, scan, slot, ranges, lock: lock as i32 }
+            Some(Scan { relation, scan, slot, ranges, lock: lock as i32 })
         }
     }
 

@@ -28,6 +28,7 @@ mod recursion;
 pub mod relation;
 pub mod report;
 pub mod rewrite;
+mod room;
 pub mod rows;
 pub mod scalar;
 mod search;

@@ -1,38 +1,105 @@
-//! The pages of a change buffer: which of them can hold what is looked for, and making room in them.
+//! The pages of a change buffer: which of them can hold what is looked for.
 //!
-//! A buffer keeps rows until its slowest reader has consumed them; the others must not pay for that backlog. So each backend
-//! remembers, per page, between which transaction ids its rows lie. A page whose log position has not moved since has the
-//! same rows, and those that a reader has all consumed, or none of which may be removed yet, are passed over after a
-//! look at the page header.
+//! A buffer keeps rows until its slowest reader has consumed them, and is as long as it ever had to be; neither may cost the
+//! others. So each backend remembers, per page, between which transaction ids its rows lie, and learns of writes thus:
 //!
-//! Room of removed rows is given back here, too, as VACUUM would do it: a buffer has no index, so a dead row's line pointer is
-//! free at once. A buffer in steady use stays a few pages long without waiting for autovacuum.
+//! - A page whose log position has not moved since has the same rows: a look at its header is enough.
+//! - A page that is **sealed**, all-visible in the visibility map, needs no look. A buffer that has more pages in motion
+//!   than [`SMALL`] has them sealed by who reads it ([`super::room`]): those full of rows that wait for a slow reader, and
+//!   those that are empty. The map has 32 pages in eight bytes, so a refresh looks at the pages in motion and reads through
+//!   the map, however long the buffer is.
+//!
+//! **Law.** A page that was sealed when it was looked at, and is sealed in a map page whose log position has not moved since,
+//! holds no row that the reader's snapshot sees and that was not there at the look.
+//!
+//! **Why.** Whoever adds a row to a sealed page clears the page's bit while it holds the page's lock, before its transaction can
+//! commit. Setting a bit moves the map page's log position, clearing it does not. So the bit was set all the time from the reading
+//! of the map that came before the look until the one that comes after the snapshot was taken. A row that was added after the look
+//! has its bit cleared after the look, too; it is not, so no transaction that added such a row had committed when the snapshot
+//! was taken. Rows that go away leave the bounds too wide, which costs a look and no more. After a crash no backend remembers
+//! anything, and the map itself is the server's: logged, and cleared by recovery as by writers.
+//!
+//! An unlogged buffer, and one that the current transaction has made, has no log positions: all of its pages are looked at.
+//! A page holds its place in motion while some snapshot is older than its rows: what a long transaction may still see is
+//! neither freed nor sealed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
 
-/// Up to this length a buffer is read whole; looking at the headers first would cost more.
+use super::room::{self, Work};
+
+/// So many pages may be in motion without anything being done about it.
 const SMALL: u32 = 8;
 /// How many buffers a backend remembers pages of.
 const REMEMBERED: usize = 256;
+/// Pages of which the visibility map has two bits each in eight bytes.
+const CHUNK: u32 = 32;
+/// Those of the two bits that say that all rows are visible to all.
+const ALL_VISIBLE: u64 = 0x5555_5555_5555_5555;
+/// Heap pages of which one page of the visibility map tells.
+const MAPPED: u32 = (pg_sys::BLCKSZ - MAP_START) * 4;
+/// Where the bits begin: behind the page header.
+const MAP_START: u32 = 24;
+
+const _: () = assert!(MAPPED.is_multiple_of(CHUNK) && size_of::<pg_sys::PageHeaderData>() as u32 == MAP_START);
+
+/// Between which transaction ids the rows of pages lie, dead ones included; `oldest > newest` when there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) oldest: u64,
+    pub(super) newest: u64,
+}
+
+impl Span {
+    pub(super) const EMPTY: Span = Span { oldest: u64::MAX, newest: 0 };
+
+    pub(super) fn add(&mut self, other: Span) {
+        self.oldest = self.oldest.min(other.oldest);
+        self.newest = self.newest.max(other.newest);
+    }
+}
 
 /// What is known about a page.
-#[derive(Clone, Copy, Default)]
-struct Page {
-    /// Log position when this was found out.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    /// Log position when this was found out; 0: never.
     lsn: u64,
-    /// The lowest and the highest transaction id of its rows, dead ones included; `oldest > newest` when there is none.
-    oldest: u64,
-    newest: u64,
-    /// Whether there may be something to free: rows that were deleted, or line pointers left over from some.
-    prunable: bool,
+    pub(super) span: Span,
+    /// Who deleted rows of it first, if anybody did.
+    pub(super) deleter: pg_sys::TransactionId,
+    /// Line pointers are left over from rows.
+    pub(super) has_dead_pointers: bool,
+    pub(super) half_full: bool,
+}
+
+impl Page {
+    const UNKNOWN: Page = Page {
+        lsn: 0,
+        span: Span::EMPTY,
+        deleter: pg_sys::InvalidTransactionId,
+        has_dead_pointers: false,
+        half_full: false,
+    };
+}
+
+/// Consecutive pages that the visibility map has in one word.
+#[derive(Clone, Copy)]
+struct Chunk {
+    span: Span,
+    /// The map's bits of pages that were sealed when they were looked at, and are.
+    sealed: u64,
+    /// The map's bits now.
+    map: u64,
 }
 
 struct File {
     number: pg_sys::RelFileNumber,
     pages: Vec<Page>,
+    chunks: Vec<Chunk>,
+    /// Log positions of the visibility map's pages when they were read; 0: never.
+    maps: Vec<u64>,
 }
 
 thread_local! {
@@ -42,23 +109,19 @@ thread_local! {
 /// Consecutive pages.
 pub(super) type Range = std::ops::Range<u32>;
 
-/// The pages that may hold a row of transaction `from` or a later one.
+/// The pages that may hold a row of transaction `from` or a later one. When too many are in motion, they are put to rest.
 ///
 /// # Safety
 /// `relation` is an open buffer.
 pub(super) unsafe fn written_since(relation: pg_sys::Relation, from: u64) -> Vec<Range> {
-    // SAFETY: by contract.
+    // SAFETY: by contract. The lock is given back when the pages are tidy; nobody waits for it.
     unsafe {
-        let count = length(relation);
-        if count <= SMALL || !is_logged(relation) {
-            return Vec::from_iter((count > 0).then_some(0..count));
+        let (ranges, work) = survey(relation, |span| span.newest >= from, false);
+        let lock = pg_sys::ShareUpdateExclusiveLock as i32;
+        if !work.pages.is_empty() && pg_sys::ConditionalLockRelation(relation, lock) {
+            room::make(relation, &work);
+            pg_sys::UnlockRelation(relation, lock);
         }
-        let mut ranges = Vec::new();
-        look_at_all(relation, count, |block, page| {
-            if page.newest >= from {
-                extend(&mut ranges, block);
-            }
-        });
         ranges
     }
 }
@@ -69,96 +132,54 @@ pub(super) unsafe fn written_since(relation: pg_sys::Relation, from: u64) -> Vec
 /// # Safety
 /// `relation` is an open buffer, locked against VACUUM and the creation of indexes.
 pub(super) unsafe fn reclaim(relation: pg_sys::Relation, end: u64) -> Vec<Range> {
-    // SAFETY: by contract. A page is changed under a cleanup lock only, which is not waited for.
+    // SAFETY: by contract.
     unsafe {
-        let count = length(relation);
-        let mut ranges = Vec::new();
-        let mut prunable = Vec::new();
-        look_at_all(relation, count, |block, page| {
-            if page.oldest < end {
-                extend(&mut ranges, block);
-            }
-            if page.prunable {
-                prunable.push(block);
-            }
-        });
-        make_room(relation, count, prunable);
+        let (ranges, work) = survey(relation, |span| span.oldest < end, true);
+        room::make(relation, &work);
         ranges
     }
 }
 
-fn extend(ranges: &mut Vec<Range>, block: u32) {
-    match ranges.last_mut() {
-        Some(last) if last.end == block => last.end += 1,
-        _ => ranges.push(block..block + 1),
-    }
-}
-
-unsafe fn make_room(relation: pg_sys::Relation, count: u32, prunable: Vec<u32>) {
-    if prunable.is_empty() {
-        return;
-    }
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let visibility = pg_sys::GlobalVisTestFor(relation);
-        let mut freed = false;
-        for block in prunable {
-            let buffer = pg_sys::ReadBuffer(relation, block);
-            if !pg_sys::ConditionalLockBufferForCleanup(buffer) {
-                pg_sys::ReleaseBuffer(buffer);
-                continue;
-            }
-            let room = prune(relation, buffer, visibility);
-            pg_sys::UnlockReleaseBuffer(buffer);
-            if let Some(room) = room {
-                pg_sys::RecordPageWithFreeSpace(relation, block, room);
-                freed = true;
-            }
-        }
-        if freed {
-            pg_sys::FreeSpaceMapVacuumRange(relation, 0, count);
-        }
-    }
-}
-
-/// Frees what can be freed on a page that is locked for cleanup; returns how much room there is if there was something.
-unsafe fn prune(
-    relation: pg_sys::Relation,
-    buffer: pg_sys::Buffer,
-    visibility: *mut pg_sys::GlobalVisState,
-) -> Option<usize> {
-    // SAFETY: the page is locked, so its header does not change meanwhile.
-    unsafe {
-        let page = pg_sys::BufferGetPage(buffer);
-        let header = &*page.cast::<pg_sys::PageHeaderData>();
-        let oldest_deletion = header.pd_prune_xid;
-        let removable = oldest_deletion != pg_sys::InvalidTransactionId
-            && pg_sys::GlobalVisTestIsRemovableXid(visibility, oldest_deletion);
-        if !removable && !describe(page).has_dead_pointers {
-            return None;
-        }
-        let options = if (*(*relation).rd_rel).relhasindex { 0 } else { pg_sys::HEAP_PAGE_PRUNE_MARK_UNUSED_NOW };
-        let mut result = pg_sys::PruneFreezeResult::default();
-        let mut offset = 0;
-        pg_sys::heap_page_prune_and_freeze(
-            relation,
-            buffer,
-            visibility,
-            options as i32,
-            std::ptr::null_mut(),
-            &mut result,
-            pg_sys::PruneReason::PRUNE_ON_ACCESS,
-            &mut offset,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        );
-        Some(pg_sys::PageGetHeapFreeSpace(page))
-    }
-}
-
-unsafe fn length(relation: pg_sys::Relation) -> u32 {
+/// The pages with rows of interest, and those on which there is something to do: a few pages in motion are left alone, unless
+/// `free` asks for room on those that are half full.
+unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free: bool) -> (Vec<Range>, Work) {
     // SAFETY: by the callers' contract.
-    unsafe { pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    unsafe {
+        let count = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        let mut work = Work { pages: Vec::new(), seal: false, count };
+        if count == 0 {
+            return (Vec::new(), work);
+        }
+        FILES.with_borrow_mut(|files| {
+            let file = known(files, relation);
+            let logged = is_logged(relation);
+            let moving = file.look(relation, count, logged);
+            work.seal = logged && moving > SMALL;
+            if free || work.seal {
+                let visibility = pg_sys::GlobalVisTestFor(relation);
+                work.pages.extend(
+                    file.in_motion()
+                        .filter(|(_, page)| room::can_do(page, visibility, work.seal))
+                        .map(|(block, _)| block),
+                );
+            }
+            (file.ranges(wanted), work)
+        })
+    }
+}
+
+unsafe fn known(files: &mut HashMap<u32, File>, relation: pg_sys::Relation) -> &mut File {
+    // SAFETY: the callers' relation is open.
+    let (id, number) = unsafe { ((*relation).rd_id.to_u32(), (*relation).rd_locator.relNumber) };
+    if files.len() >= REMEMBERED && !files.contains_key(&id) {
+        files.clear();
+    }
+    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new() };
+    let file = files.entry(id).or_insert_with(unknown);
+    if file.number != number {
+        *file = unknown();
+    }
+    file
 }
 
 /// Whether every change of a page moves its log position: not so for unlogged buffers, and with `wal_level = minimal` for
@@ -171,56 +192,117 @@ unsafe fn is_logged(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// Brings what is known about the first `count` pages up to date and shows each.
-unsafe fn look_at_all(relation: pg_sys::Relation, count: u32, mut show: impl FnMut(u32, &Page)) {
-    FILES.with_borrow_mut(|files| {
-        // SAFETY: by the callers' contract.
-        unsafe {
-            let number = (*relation).rd_locator.relNumber;
-            if files.len() >= REMEMBERED && !files.contains_key(&(*relation).rd_id.to_u32()) {
-                files.clear();
+impl File {
+    /// Brings what is known about the first `count` pages up to date; returns how many are in motion.
+    unsafe fn look(&mut self, relation: pg_sys::Relation, count: u32, logged: bool) -> u32 {
+        self.pages.resize(count as usize, Page::UNKNOWN);
+        self.chunks.resize(count.div_ceil(CHUNK) as usize, Chunk { span: Span::EMPTY, sealed: 0, map: 0 });
+        self.maps.resize(count.div_ceil(MAPPED) as usize, 0);
+        for (map, first) in (0..count).step_by(MAPPED as usize).enumerate() {
+            // SAFETY: by the callers' contract.
+            unsafe { self.read_map(relation, map, first, logged) };
+        }
+        let mut moving = 0;
+        for (first, (chunk, pages)) in
+            (0..count).step_by(CHUNK as usize).zip(self.chunks.iter_mut().zip(self.pages.chunks_mut(CHUNK as usize)))
+        {
+            let all = ALL_VISIBLE >> (2 * (CHUNK as usize - pages.len()));
+            if chunk.sealed & all == all {
+                continue;
             }
-            let file = files.entry((*relation).rd_id.to_u32()).or_insert(File { number, pages: Vec::new() });
-            if file.number != number {
-                *file = File { number, pages: Vec::new() };
-            }
-            file.pages.resize(count as usize, Page::default());
-            let logged = is_logged(relation);
-            for (block, known) in (0..count).zip(&mut file.pages) {
-                let buffer = pg_sys::ReadBuffer(relation, block);
-                pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-                let page = pg_sys::BufferGetPage(buffer);
-                let lsn = pg_sys::BufferGetLSNAtomic(buffer);
-                if lsn == 0 || lsn != known.lsn || !logged {
-                    *known = describe(page).known(lsn);
+            chunk.span = Span::EMPTY;
+            for (index, page) in pages.iter_mut().enumerate() {
+                let bit = 1 << (2 * index);
+                if chunk.sealed & bit == 0 {
+                    // SAFETY: as above; the page is one of the file's.
+                    unsafe { page.look(relation, first + index as u32, logged) };
+                    moving += u32::from(chunk.map & bit == 0);
                 }
-                pg_sys::UnlockReleaseBuffer(buffer);
-                show(block, known);
+                chunk.span.add(page.span);
+            }
+            chunk.sealed = chunk.map & all;
+        }
+        moving
+    }
+
+    /// Reads a page of the visibility map. Pages that are not sealed any more, or may not have been all the time, are to be
+    /// looked at. No page of the buffer is locked meanwhile: writers lock that first, then the map.
+    unsafe fn read_map(&mut self, relation: pg_sys::Relation, map: usize, first: u32, logged: bool) {
+        let chunks = &mut self.chunks[(first / CHUNK) as usize..];
+        let chunks = chunks.iter_mut().take((MAPPED / CHUNK) as usize);
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        // SAFETY: the page is pinned, and locked while it is read. Its bits are those of MAPPED pages.
+        unsafe {
+            if logged {
+                pg_sys::visibilitymap_get_status(relation, first, &mut buffer);
+            }
+            if buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
+                self.maps[map] = 0;
+                chunks.for_each(|chunk| (chunk.sealed, chunk.map) = (0, 0));
+                return;
+            }
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let lsn = pg_sys::BufferGetLSNAtomic(buffer);
+            let steady = lsn != 0 && self.maps[map] == lsn;
+            let words = pg_sys::BufferGetPage(buffer).cast::<u8>().add(MAP_START as usize).cast::<u64>();
+            for (index, chunk) in chunks.enumerate() {
+                chunk.map = if lsn == 0 { 0 } else { u64::from_le(words.add(index).read()) & ALL_VISIBLE };
+                chunk.sealed = if steady { chunk.sealed & chunk.map } else { 0 };
+            }
+            self.maps[map] = lsn;
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+    }
+
+    /// The pages that are not sealed.
+    fn in_motion(&self) -> impl Iterator<Item = (u32, &Page)> {
+        let chunks = (0u32..).step_by(CHUNK as usize).zip(&self.chunks);
+        chunks.filter(|(_, chunk)| chunk.sealed != ALL_VISIBLE).flat_map(move |(first, chunk)| {
+            let pages = self.pages[first as usize..].iter().take(CHUNK as usize).enumerate();
+            pages
+                .filter(|(index, _)| chunk.sealed & (1 << (2 * index)) == 0)
+                .map(move |(index, page)| (first + index as u32, page))
+        })
+    }
+
+    fn ranges(&self, wanted: impl Fn(Span) -> bool) -> Vec<Range> {
+        let mut ranges: Vec<Range> = Vec::new();
+        for (first, chunk) in (0u32..).step_by(CHUNK as usize).zip(&self.chunks) {
+            if !wanted(chunk.span) {
+                continue;
+            }
+            for (block, page) in (first..).zip(self.pages[first as usize..].iter().take(CHUNK as usize)) {
+                match ranges.last_mut() {
+                    _ if !wanted(page.span) => {}
+                    Some(last) if last.end == block => last.end += 1,
+                    _ => ranges.push(block..block + 1),
+                }
             }
         }
-    });
+        ranges
+    }
 }
 
-/// What a page holds.
-struct Description {
-    oldest: u64,
-    newest: u64,
-    has_dead_pointers: bool,
-    half_full: bool,
-    has_deletions: bool,
-}
-
-impl Description {
-    fn known(&self, lsn: u64) -> Page {
-        let prunable = self.half_full && (self.has_dead_pointers || self.has_deletions);
-        Page { lsn, oldest: self.oldest, newest: self.newest, prunable }
+impl Page {
+    /// Brings what is known about the page up to date.
+    unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool) {
+        // SAFETY: by the callers' contract; the page is locked while it is read.
+        unsafe {
+            let buffer = pg_sys::ReadBuffer(relation, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let lsn = pg_sys::BufferGetLSNAtomic(buffer);
+            if lsn == 0 || lsn != self.lsn || !logged {
+                *self = describe(pg_sys::BufferGetPage(buffer));
+                self.lsn = lsn;
+            }
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
     }
 }
 
 /// Reads a page that is locked.
-unsafe fn describe(page: pg_sys::Page) -> Description {
-    let mut found =
-        Description { oldest: u64::MAX, newest: 0, has_dead_pointers: false, half_full: false, has_deletions: false };
+unsafe fn describe(page: pg_sys::Page) -> Page {
+    let mut found = Page::UNKNOWN;
     // SAFETY: a buffer's rows begin with `xid`, NOT NULL and eight bytes wide, so it stands right behind the row's header.
     unsafe {
         if pg_sys::PageIsNew(page) {
@@ -228,7 +310,7 @@ unsafe fn describe(page: pg_sys::Page) -> Description {
         }
         let header = &*page.cast::<pg_sys::PageHeaderData>();
         found.half_full = u32::from(header.pd_upper - header.pd_lower) < pg_sys::BLCKSZ / 2;
-        found.has_deletions = header.pd_prune_xid != pg_sys::InvalidTransactionId;
+        found.deleter = header.pd_prune_xid;
         for offset in 1..=pg_sys::PageGetMaxOffsetNumber(page) {
             let item = &*pg_sys::PageGetItemId(page, offset);
             match item.lp_flags() {
@@ -237,8 +319,7 @@ unsafe fn describe(page: pg_sys::Page) -> Description {
                     let row = page.cast::<u8>().add(item.lp_off() as usize);
                     let start = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
                     let xid = row.add(start as usize).cast::<u64>().read();
-                    found.oldest = found.oldest.min(xid);
-                    found.newest = found.newest.max(xid);
+                    found.span.add(Span { oldest: xid, newest: xid });
                 }
                 _ => {}
             }

@@ -18,6 +18,7 @@ mod full;
 mod guard;
 mod inspection;
 mod lifecycle;
+mod long_buffers;
 mod monitoring;
 mod ownership;
 mod partitions;
@@ -39,6 +40,7 @@ fn main() {
         full::TESTS,
         chains::TESTS,
         frontier::TESTS,
+        long_buffers::TESTS,
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
