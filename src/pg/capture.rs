@@ -19,6 +19,7 @@
 use pgrx::pg_sys::{self, Datum};
 
 use super::layout::{self, Announcements, FIXED, Layout};
+use super::stored::{self, Head};
 use super::{bare, buffer, image, trigger, xact};
 
 /// The weight of a row that says: the rows do not tell what became of the source.
@@ -111,7 +112,7 @@ struct Writer {
     layout: &'static Layout,
     xid: u64,
     cid: u32,
-    /// A row of the buffer being put together.
+    /// A row of the buffer being put together of its values; allocated for the first that is.
     values: *mut Datum,
     nulls: *mut bool,
     /// The only row of the current batch.
@@ -142,16 +143,15 @@ impl Writer {
     /// `buffer` is open and locked, and `layout` is for it.
     unsafe fn new(buffer: pg_sys::Relation, layout: &'static Layout) -> Self {
         xact::note_write(layout.source);
-        // SAFETY: a transaction that writes gets an id. One allocation holds both arrays, the wider elements first.
+        // SAFETY: a transaction that writes gets an id.
         unsafe {
-            let values = bare::palloc(layout.width * (size_of::<Datum>() + size_of::<bool>())).cast::<Datum>();
             Writer {
                 buffer,
                 layout,
                 xid: bare::GetTopFullTransactionId().value,
                 cid: bare::GetCurrentCommandId(true),
-                values,
-                nulls: values.add(layout.width).cast(),
+                values: std::ptr::null_mut(),
+                nulls: std::ptr::null_mut(),
                 single: std::ptr::null_mut(),
                 slots: std::ptr::null_mut(),
                 made: 0,
@@ -204,18 +204,13 @@ impl Writer {
 
     /// Writes what became of one row.
     unsafe fn row(&mut self, old: Option<*mut pg_sys::TupleTableSlot>, new: Option<*mut pg_sys::TupleTableSlot>) {
-        // SAFETY: both slots hold rows of the relation; only what the layout needs is deformed.
+        // SAFETY: both slots hold rows of the relation.
         unsafe {
             if self.layout.broken {
                 return self.marker();
             }
             if self.layout.announcements == Announcements::Only {
                 return self.put(ANNOUNCEMENT, None);
-            }
-            for slot in [old, new].into_iter().flatten() {
-                if i32::from((*slot).tts_nvalid) < self.layout.deform {
-                    bare::slot_getsomeattrs_int(slot, self.layout.deform);
-                }
             }
             if let (Some(old), Some(new)) = (old, new)
                 && self.same(old, new)
@@ -231,8 +226,10 @@ impl Writer {
         }
     }
 
-    /// Whether two deformed rows are the same in the captured columns.
+    /// Whether two rows are the same in the captured columns.
     unsafe fn same(&self, old: *mut pg_sys::TupleTableSlot, new: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: rows of the relation.
+        [old, new].into_iter().for_each(|slot| unsafe { stored::deform(slot, self.layout.deform) });
         self.layout.columns.iter().all(|column| {
             // SAFETY: the layout's columns are within what was deformed.
             unsafe {
@@ -254,26 +251,45 @@ impl Writer {
         unsafe { self.put(MARKER, None) }
     }
 
-    /// Adds one buffer row to the batch.
+    /// Adds one buffer row to the batch, with the columns of `row`.
     unsafe fn put(&mut self, weight: i32, row: Option<*mut pg_sys::TupleTableSlot>) {
         self.wrote = true;
-        // SAFETY: the two arrays have the width of the buffer's row. Forming the tuple copies what it needs, so nothing
-        // refers to `row` afterwards.
+        // SAFETY: forming a tuple copies what it needs, so nothing refers to `row` afterwards. Slots of this kind are those of
+        // transition tables.
         unsafe {
-            let values = std::slice::from_raw_parts_mut(self.values, self.layout.width);
-            let nulls = std::slice::from_raw_parts_mut(self.nulls, self.layout.width);
+            let copied =
+                row.filter(|row| self.layout.leading && (**row).tts_ops == &raw const pg_sys::TTSOpsMinimalTuple);
+            let head = Head { xid: self.xid, cid: self.cid, weight };
+            let copied = copied.and_then(|row| stored::form(&head, row, self.layout.columns.len()));
+            let tuple = copied.unwrap_or_else(|| self.formed(&head, row));
+            self.add(tuple);
+        }
+    }
+
+    /// A buffer row put together of its values.
+    unsafe fn formed(&mut self, head: &Head, row: Option<*mut pg_sys::TupleTableSlot>) -> pg_sys::HeapTuple {
+        // SAFETY: the two arrays, the one with the wider elements first in their allocation, have the width of the buffer's row.
+        unsafe {
+            let width = self.layout.width;
+            if self.values.is_null() {
+                self.values = bare::palloc(width * (size_of::<Datum>() + size_of::<bool>())).cast();
+                self.nulls = self.values.add(width).cast();
+            }
+            let values = std::slice::from_raw_parts_mut(self.values, width);
+            let nulls = std::slice::from_raw_parts_mut(self.nulls, width);
             nulls[FIXED..].fill(true);
             nulls[..FIXED].fill(false);
-            values[0] = Datum::from(self.xid);
-            values[1] = Datum::from(self.cid as i32);
-            values[2] = Datum::from(weight);
+            values[0] = Datum::from(head.xid);
+            values[1] = Datum::from(head.cid as i32);
+            values[2] = Datum::from(head.weight);
             if let Some(row) = row {
+                stored::deform(row, self.layout.deform);
                 for column in &self.layout.columns {
                     values[column.target] = *(*row).tts_values.add(column.origin);
                     nulls[column.target] = *(*row).tts_isnull.add(column.origin);
                 }
             }
-            self.add(bare::heap_form_tuple((*self.buffer).rd_att, self.values, self.nulls));
+            bare::heap_form_tuple((*self.buffer).rd_att, self.values, self.nulls)
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Layout {
     pub(super) columns: Vec<Column>,
     /// How many leading attributes of the relation must be deformed.
     pub(super) deform: i32,
+    /// The captured columns are the leading ones of the relation, and stored alike in the buffer: see [`super::stored`].
+    pub(super) leading: bool,
     /// A captured column is gone or has another type. What is written then is a marker: recompute.
     pub(super) broken: bool,
     /// What readers that take no rows are told.
@@ -155,6 +157,7 @@ pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> &'static Layout {
         width,
         columns: Vec::new(),
         deform: 0,
+        leading: false,
         broken: true,
         announcements: Announcements::None,
         relation: source,
@@ -175,6 +178,7 @@ unsafe fn make(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation
             width: (*to).natts as usize,
             columns: Vec::new(),
             deform: 0,
+            leading: false,
             broken: false,
             announcements: Announcements::None,
             relation: (*relation).rd_id.to_u32(),
@@ -201,6 +205,12 @@ unsafe fn make(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation
                 _ => layout.broken = true,
             }
         }
+        layout.leading = layout.columns.iter().enumerate().all(|(place, column)| {
+            let [from, to] = [(from, column.origin), (to, column.target)]
+                .map(|(descriptor, index)| pg_sys::TupleDescAttr(descriptor, index as i32));
+            (column.origin, column.target) == (place, FIXED + place)
+                && ((*from).attlen, (*from).attalign) == ((*to).attlen, (*to).attalign)
+        });
         layout
     }
 }

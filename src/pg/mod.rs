@@ -41,6 +41,7 @@ pub mod source;
 pub mod stability;
 pub mod stack;
 pub mod statistics;
+mod stored;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;

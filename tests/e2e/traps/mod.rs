@@ -21,6 +21,7 @@ mod rows;
 mod sets;
 mod settings;
 mod shapes;
+mod stored_rows;
 mod sub_selects;
 mod values;
 mod windows;
@@ -46,6 +47,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     sets::TESTS,
     settings::TESTS,
     shapes::TESTS,
+    stored_rows::TESTS,
     sub_selects::TESTS,
     values::TESTS,
     windows::TESTS,
