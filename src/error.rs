@@ -71,6 +71,9 @@ pub enum Error {
     Busy(String),
     #[error("cannot refresh while a statement of this session is changing \"{0}\"")]
     SourceBusy(String),
+    /// As PostgreSQL says it.
+    #[error("could not serialize access due to concurrent update")]
+    ConcurrentUpdate,
     #[error("cannot refresh a stream table during recovery")]
     InRecovery,
     #[error("pg_trickle is not in shared_preload_libraries")]
@@ -106,6 +109,7 @@ impl Error {
             }
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
             Error::Busy(_) | Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
+            Error::ConcurrentUpdate => State::ERRCODE_T_R_SERIALIZATION_FAILURE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
         }
@@ -200,6 +204,7 @@ impl Error {
             Error::SourceBusy(_) => {
                 "Refresh after the statement, not from a trigger or a function that runs inside it.".into()
             }
+            Error::ConcurrentUpdate => "The transaction might succeed if retried.".into(),
             Error::InRecovery => "Refresh on the primary server.".into(),
             Error::NotPreloaded => "Add pg_trickle to shared_preload_libraries and restart the server.".into(),
             Error::Internal(_) => "This is a bug in pg_trickle; please report it with the defining query.".into(),

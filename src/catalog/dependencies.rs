@@ -1,8 +1,11 @@
 //! `pgtrickle.pgt_dependencies`: which stream table reads which relation.
 
+use super::tracking::captured;
 use super::{execute, query};
 use crate::error::{Error, Result};
 use crate::pg::executor::Param;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::table::{Key, Lookup, Table};
 
 /// What kind of relation a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +103,24 @@ pub fn consumers(source: u32) -> Result<Vec<Dependency>> {
     read(select!("WHERE d.source_relid = $1 ORDER BY 1"), &[Param::oid(source)])
 }
 
-/// The edges from stream table `id` to its sources.
+/// The edges from stream table `id` to its sources, by source.
 pub fn sources_of(id: i64) -> Result<Vec<Dependency>> {
-    read(select!("WHERE d.pgt_id = $1 ORDER BY 2"), &[Param::of(id)])
+    static ROWS: Table =
+        Table { name: "pgt_dependencies", columns: &["pgt_id", "source_relid", "source_type", "snapshot_relid"] };
+    let rows = Lookup::new(&ROWS, 0, Snapshot::next())?.rows(Key::Id(id), |row| {
+        Ok(Dependency {
+            pgt_id: id,
+            source: row.required_oid(1)?,
+            kind: SourceType::parse(&row.required::<String>(2)?)?,
+            captured: false,
+            snapshot: row.oid(3),
+        })
+    });
+    let mut edges: Vec<Dependency> = rows.into_iter().collect::<Result<_>>()?;
+    edges.sort_unstable_by_key(|edge| edge.source);
+    let captured = captured(id, edges.iter().map(|edge| edge.source))?;
+    edges.iter_mut().zip(captured).for_each(|(edge, captured)| edge.captured = captured);
+    Ok(edges)
 }
 
 fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {

@@ -1,7 +1,10 @@
 //! `pgtrickle.pgt_refresh_history`: what each refresh did.
 
 use super::execute;
+use crate::error::Result;
+use crate::pg::clock;
 use crate::pg::executor::Param;
+use crate::pg::table::{self, Table};
 use pgrx::datum::TimestampWithTimeZone;
 
 /// Who asked for a refresh.
@@ -56,22 +59,39 @@ pub struct HistoryEntry {
 }
 
 /// Writes the row of a refresh that completed now.
-pub fn record(entry: &HistoryEntry) {
-    execute(
-        "INSERT INTO pgtrickle.pgt_refresh_history (pgt_id, data_timestamp, start_time, end_time, action, rows_inserted, \
-         rows_deleted, delta_row_count, was_full_fallback, status, initiated_by) \
-         VALUES ($1, $2, $2, pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, 'COMPLETED', $8) RETURNING 1",
-        &[
-            Param::of(entry.pgt_id),
-            Param::of(entry.started),
-            Param::of(entry.action.as_str()),
-            Param::of(entry.inserted),
-            Param::of(entry.deleted),
-            Param::of(entry.changes),
-            Param::of(entry.fell_back),
-            Param::of(entry.initiator.as_str()),
+pub fn record(entry: &HistoryEntry) -> Result<()> {
+    static COMPLETED: Table = Table {
+        name: "pgt_refresh_history",
+        columns: &[
+            "refresh_id",
+            "pgt_id",
+            "data_timestamp",
+            "start_time",
+            "end_time",
+            "action",
+            "rows_inserted",
+            "rows_deleted",
+            "delta_row_count",
+            "was_full_fallback",
+            "status",
+            "initiated_by",
         ],
-    );
+    };
+    let values = [
+        (0, Param::of(table::next_number("pgt_refresh_history_refresh_id_seq")?)),
+        (1, Param::of(entry.pgt_id)),
+        (2, Param::of(entry.started)),
+        (3, Param::of(entry.started)),
+        (4, Param::of(clock::now())),
+        (5, Param::of(entry.action.as_str())),
+        (6, Param::of(entry.inserted)),
+        (7, Param::of(entry.deleted)),
+        (8, Param::of(entry.changes)),
+        (9, Param::of(entry.fell_back)),
+        (10, Param::of("COMPLETED")),
+        (11, Param::of(entry.initiator.as_str())),
+    ];
+    table::insert(&COMPLETED, &values)
 }
 
 /// A refresh that failed.

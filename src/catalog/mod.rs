@@ -15,8 +15,8 @@ pub use functions::{
 };
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, insert, is_stream_table, lock, program,
-    readers, remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, defining_query, insert, is_stream_table,
+    lock, program, readers, remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
 };
 
 pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};

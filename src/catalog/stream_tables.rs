@@ -1,9 +1,15 @@
 //! `pgtrickle.pgt_stream_tables` and `pgtrickle.pgt_programs`: one stream table each.
+//!
+//! What every refresh does, reading a row, locking it and noting what became of it, goes without statements
+//! ([`crate::pg::table`]).
 
 use super::{execute, query};
 use crate::error::{Error, Result};
+use crate::pg::clock;
 use crate::pg::executor::{Param, Row};
 use crate::pg::object;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::table::{self, Key, Lookup, Table};
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
 use pgtrickle_engine::sql::QualifiedName;
@@ -98,7 +104,6 @@ pub struct StreamTable {
     pub relid: u32,
     /// The relation's name now; the one that it had, when it was dropped.
     pub name: QualifiedName,
-    pub query: String,
     /// `None`: calculated.
     pub schedule: Option<String>,
     pub mode: Mode,
@@ -123,45 +128,72 @@ impl StreamTable {
     }
 }
 
-/// The columns of [`StreamTable`], in the order in which [`read`] takes them.
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT s.pgt_id, s.pgt_relid, s.pgt_schema, s.pgt_name, s.defining_query, s.schedule, s.requested_mode, ",
-            "s.status, s.is_populated, s.needs_reinit, s.frontier::text, s.consecutive_errors, s.last_refresh_at, ",
-            "s.data_timestamp, s.effective_refresh_mode, s.refusal, s.types_version FROM pgtrickle.pgt_stream_tables s ",
-            $rest
-        )
+/// Declares the columns of [`StreamTable`], in the order in which [`read`] takes them: as a table, and as a statement that ends
+/// as its user likes.
+macro_rules! columns {
+    ($first:literal, $($column:literal),*) => {
+        static ROWS: Table = Table { name: "pgt_stream_tables", columns: &[$first, $($column),*] };
+
+        macro_rules! select {
+            ($rest:literal) => {
+                concat!("SELECT s.", $first, $(", s.", $column,)* " FROM pgtrickle.pgt_stream_tables s ", $rest)
+            };
+        }
     };
 }
 
+columns!(
+    "pgt_id",
+    "pgt_relid",
+    "pgt_schema",
+    "pgt_name",
+    "schedule",
+    "requested_mode",
+    "status",
+    "is_populated",
+    "needs_reinit",
+    "frontier",
+    "consecutive_errors",
+    "last_refresh_at",
+    "data_timestamp",
+    "effective_refresh_mode",
+    "refusal",
+    "types_version"
+);
+
+const ID: usize = 0;
+const RELID: usize = 1;
+
 fn read(row: &Row) -> Result<StreamTable> {
     let text = |index| row.required::<String>(index);
-    let frontier = row.get::<String>(10).map(|json| {
-        serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
-    });
-    let relid = row.oid(1).unwrap_or(0);
+    let relid = row.oid(RELID).unwrap_or(0);
     Ok(StreamTable {
-        id: row.required(0)?,
+        id: row.required(ID)?,
         relid,
         name: match object::name(relid) {
             Some(name) => name,
             None => QualifiedName::new(text(2)?, text(3)?),
         },
-        query: text(4)?,
-        schedule: row.get(5),
-        mode: Mode::parse(&text(6)?)?,
-        status: Status::parse(&text(7)?)?,
-        is_populated: row.required(8)?,
-        needs_reinit: row.required(9)?,
-        frontier: frontier.transpose()?,
-        consecutive_errors: row.required(11)?,
-        last_refresh_at: row.get(12),
-        data_timestamp: row.get(13),
-        effective_mode: row.get(14),
-        refusal: row.get(15),
-        types_version: row.required(16)?,
+        schedule: row.get(4),
+        mode: Mode::parse(&text(5)?)?,
+        status: Status::parse(&text(6)?)?,
+        is_populated: row.required(7)?,
+        needs_reinit: row.required(8)?,
+        frontier: frontier(row, 9)?,
+        consecutive_errors: row.required(10)?,
+        last_refresh_at: row.get(11),
+        data_timestamp: row.get(12),
+        effective_mode: row.get(13),
+        refusal: row.get(14),
+        types_version: row.required(15)?,
     })
+}
+
+fn frontier(row: &Row, column: usize) -> Result<Option<Frontier>> {
+    let parse = |json: String| {
+        serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
+    };
+    row.jsonb(column).map(parse).transpose()
 }
 
 fn one(rows: Vec<Result<StreamTable>>) -> Result<Option<StreamTable>> {
@@ -174,11 +206,26 @@ pub fn all() -> Result<Vec<StreamTable>> {
 }
 
 pub fn by_id(id: i64) -> Result<Option<StreamTable>> {
-    one(query(select!("WHERE s.pgt_id = $1"), &[Param::of(id)], read))
+    one(Lookup::new(&ROWS, ID, Snapshot::next())?.rows(Key::Id(id), read))
 }
 
 pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
-    one(query(select!("WHERE s.pgt_relid = $1"), &[Param::oid(relid)], read))
+    one(Lookup::new(&ROWS, RELID, Snapshot::next())?.rows(Key::Oid(relid), read))
+}
+
+/// The query of the stream table `id`, as PostgreSQL prints it.
+pub fn defining_query(id: i64) -> Result<String> {
+    let sql = "SELECT defining_query FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1";
+    let rows = query(sql, &[Param::of(id)], |row| row.required(0));
+    rows.into_iter().next().unwrap_or_else(|| Err(Error::NotFound(id.to_string())))
+}
+
+/// The frontiers of the stream tables `ids`, as `snapshot` sees them; `None` for one that has none yet, nothing for one that is
+/// not there.
+pub(super) fn frontiers(ids: &[i64], snapshot: Snapshot) -> Result<Vec<Option<Frontier>>> {
+    static FRONTIERS: Table = Table { name: "pgt_stream_tables", columns: &["pgt_id", "frontier"] };
+    let mut lookup = Lookup::new(&FRONTIERS, 0, snapshot)?;
+    ids.iter().flat_map(|id| lookup.rows(Key::Id(*id), |row| frontier(row, 1))).collect()
 }
 
 /// The stream table whose relation has this name now, whatever it was called when it was created. One whose relation
@@ -219,7 +266,7 @@ pub fn is_stream_table(relid: u32) -> bool {
 /// Locks the row until the transaction ends; `None` when another session holds it or it is gone. The columns are as of
 /// a snapshot taken now, so what is read after this call is not older.
 pub fn lock(id: i64) -> Result<Option<StreamTable>> {
-    one(query(select!("WHERE s.pgt_id = $1 FOR UPDATE OF s SKIP LOCKED"), &[Param::of(id)], read))
+    table::lock(&ROWS, ID, Key::Id(id), read)?.transpose()
 }
 
 /// The compiled query of a stream table as JSON, and its state tables by stage.
@@ -287,17 +334,39 @@ pub fn set_state_tables(id: i64, relids: &[u32]) {
     );
 }
 
-/// After a refresh: the contents equal the query at `frontier`.
-pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str, full_ms: Option<f64>) -> Result<()> {
+/// After a refresh, by this transaction, which holds the row's lock: the contents equal the query at `frontier`.
+pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str) -> Result<()> {
+    static REFRESHED: Table = Table {
+        name: "pgt_stream_tables",
+        columns: &[
+            "pgt_id",
+            "frontier",
+            "effective_refresh_mode",
+            "data_timestamp",
+            "last_refresh_at",
+            "is_populated",
+            "needs_reinit",
+            "status",
+            "consecutive_errors",
+            "last_error_message",
+            "last_error_at",
+        ],
+    };
     let frontier = serde_json::to_string(frontier).map_err(|error| Error::Internal(error.to_string()))?;
-    execute(
-        "UPDATE pgtrickle.pgt_stream_tables SET frontier = $2::jsonb, effective_refresh_mode = $3, \
-         last_full_ms = coalesce($4, last_full_ms), data_timestamp = pg_catalog.clock_timestamp(), \
-         last_refresh_at = pg_catalog.clock_timestamp(), is_populated = true, needs_reinit = false, status = 'ACTIVE', \
-         consecutive_errors = 0, last_error_message = NULL, last_error_at = NULL WHERE pgt_id = $1 RETURNING 1",
-        &[Param::of(id), Param::of(frontier), Param::of(effective_mode), Param::of(full_ms)],
-    );
-    Ok(())
+    let now = clock::now();
+    let values = [
+        (1, Param::jsonb(&frontier)),
+        (2, Param::of(effective_mode)),
+        (3, Param::of(now)),
+        (4, Param::of(now)),
+        (5, Param::of(true)),
+        (6, Param::of(false)),
+        (7, Param::of(Status::Active.as_str())),
+        (8, Param::of(0)),
+        (9, Param::of(None::<String>)),
+        (10, Param::of(None::<TimestampWithTimeZone>)),
+    ];
+    table::update(&REFRESHED, 0, Key::Id(id), &values)
 }
 
 /// Sets the status; ACTIVE also forgets past errors.

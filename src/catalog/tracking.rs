@@ -1,9 +1,11 @@
 //! `pgtrickle.pgt_change_tracking`: which sources are captured, for whom.
 
-use super::{execute, query, query_at};
-use crate::error::{Error, Result};
+use super::stream_tables::frontiers;
+use super::{execute, query};
+use crate::error::Result;
 use crate::pg::executor::Param;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::table::{Key, Lookup, Table};
 use pgtrickle_engine::frontier::Frontier;
 
 /// One captured source.
@@ -17,14 +19,25 @@ pub struct Tracking {
     pub consumers: Vec<i64>,
 }
 
+static ROWS: Table =
+    Table { name: "pgt_change_tracking", columns: &["source_relid", "buffer_relid", "columns", "tracked_by_pgt_ids"] };
+
 /// The row of `source`, if it is captured.
 pub fn tracking(source: u32) -> Result<Option<Tracking>> {
-    let sql =
-        "SELECT buffer_relid, columns, tracked_by_pgt_ids FROM pgtrickle.pgt_change_tracking WHERE source_relid = $1";
-    let rows = query(sql, &[Param::oid(source)], |row| {
-        Ok(Tracking { source, buffer: row.required_oid(0)?, columns: row.required(1)?, consumers: row.required(2)? })
+    let rows = Lookup::new(&ROWS, 0, Snapshot::next())?.rows(Key::Oid(source), |row| {
+        Ok(Tracking { source, buffer: row.required_oid(1)?, columns: row.required(2)?, consumers: row.required(3)? })
     });
     rows.into_iter().next().transpose()
+}
+
+/// Which of `sources` are captured for the stream table `id`.
+pub(super) fn captured(id: i64, sources: impl IntoIterator<Item = u32>) -> Result<Vec<bool>> {
+    let mut lookup = Lookup::new(&ROWS, 0, Snapshot::next())?;
+    sources.into_iter().map(|source| Ok(consumers(&mut lookup, source)?.contains(&id))).collect()
+}
+
+fn consumers(lookup: &mut Lookup, source: u32) -> Result<Vec<i64>> {
+    lookup.rows(Key::Oid(source), |row| row.required(3)).into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
 }
 
 /// Every captured source.
@@ -56,11 +69,6 @@ pub fn remove_tracking(source: u32) {
 
 /// The frontiers of those who read the buffer of `source`, as `snapshot` sees them; `None` for a reader that has none yet.
 pub fn consumer_frontiers(source: u32, snapshot: &Snapshot) -> Result<Vec<Option<Frontier>>> {
-    let sql = "SELECT s.frontier::text FROM pgtrickle.pgt_change_tracking t JOIN pgtrickle.pgt_stream_tables s \
-               ON s.pgt_id = ANY (t.tracked_by_pgt_ids) WHERE t.source_relid = $1";
-    query_at(Some(snapshot), sql, &[Param::oid(source)], |row| row.get::<String>(0))
-        .into_iter()
-        .map(|json| json.map(|json| serde_json::from_str(&json)).transpose())
-        .collect::<serde_json::Result<_>>()
-        .map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
+    let readers = consumers(&mut Lookup::new(&ROWS, 0, snapshot.clone())?, source)?;
+    frontiers(&readers, snapshot.clone())
 }

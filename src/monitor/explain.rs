@@ -1,6 +1,6 @@
 //! `explain_st`: how a stream table is maintained, as properties and values.
 
-use crate::catalog::StreamTable;
+use crate::catalog::{self, StreamTable};
 use crate::pg::object;
 use crate::pg::settings::pinned;
 use crate::pg::transaction::Caught;
@@ -19,7 +19,7 @@ pub fn properties(
     let strategies = program.stages.iter().flat_map(|stage| stage.strategies()).map(String::from);
     let rows = [
         ("pgt_name", Some(table.shown())),
-        ("defining_query", Some(table.query.clone())),
+        ("defining_query", Some(catalog::defining_query(table.id)?)),
         ("refresh_mode", Some(table.mode.as_str().into())),
         ("status", Some(table.status.as_str().into())),
         ("is_populated", Some(table.is_populated.to_string())),

@@ -42,6 +42,23 @@ impl Param {
     pub fn oids(values: &[u32]) -> Param {
         Param::of(values.iter().copied().map(Oid::from).collect::<Vec<Oid>>())
     }
+
+    /// A `jsonb`.
+    pub fn jsonb(text: &str) -> Param {
+        let text = CString::new(text).expect("JSON has no NUL");
+        // SAFETY: the input function of the type copies what it is given.
+        let datum =
+            unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(text.as_ptr()))]) };
+        Param { ty: pg_sys::JSONBOID, datum }
+    }
+
+    pub(super) fn ty(&self) -> Oid {
+        self.ty
+    }
+
+    pub(super) fn datum(&self) -> Option<Datum> {
+        self.datum
+    }
 }
 
 /// Where the rows that a statement yields go.
@@ -53,14 +70,41 @@ pub enum Sink<'a> {
 /// A row of a result, valid while it is looked at.
 pub struct Row<'a> {
     slot: &'a pg_sys::TupleTableSlot,
+    /// The attributes, with their types, that the columns are, if they are not the first ones.
+    columns: Option<&'a [(i16, Oid)]>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The columns of a row that has been deformed.
+    pub(super) fn of(slot: &'a pg_sys::TupleTableSlot, columns: &'a [(i16, Oid)]) -> Row<'a> {
+        Row { slot, columns: Some(columns) }
+    }
+
+    fn attribute(&self, column: usize) -> usize {
+        let index = self.columns.map_or(column, |columns| usize::from(columns[column].0.unsigned_abs()) - 1);
+        assert!(index < self.slot.tts_nvalid as usize, "column {index} of a row with {}", self.slot.tts_nvalid);
+        index
+    }
+
     /// The value of the column at `index` (0-based); `None` for NULL. The caller knows the column's type.
     pub fn get<T: FromDatum>(&self, index: usize) -> Option<T> {
-        assert!(index < self.slot.tts_nvalid as usize, "column {index} of a row with {}", self.slot.tts_nvalid);
+        let index = self.attribute(index);
         // SAFETY: the slot is deformed and has more than `index` columns; from_datum copies what it returns.
         unsafe { T::from_datum(*self.slot.tts_values.add(index), *self.slot.tts_isnull.add(index)) }
+    }
+
+    /// The text of a `jsonb` column.
+    pub fn jsonb(&self, index: usize) -> Option<String> {
+        let index = self.attribute(index);
+        // SAFETY: the slot is deformed; the output function of the type gives a C string, which is copied.
+        unsafe {
+            if *self.slot.tts_isnull.add(index) {
+                return None;
+            }
+            let value = Some(*self.slot.tts_values.add(index));
+            let text: Option<&CStr> = pgrx::direct_function_call(pg_sys::jsonb_out, &[value]);
+            text.map(|text| text.to_string_lossy().into_owned())
+        }
     }
 
     /// Likewise for an object id.
@@ -100,7 +144,7 @@ impl Row<'_> {
     fn missing(&self, index: usize) -> Error {
         // SAFETY: the slot's descriptor describes every column of the row; names are NUL-terminated.
         let name = unsafe {
-            let attribute = pg_sys::TupleDescAttr(self.slot.tts_tupleDescriptor, index as i32);
+            let attribute = pg_sys::TupleDescAttr(self.slot.tts_tupleDescriptor, self.attribute(index) as i32);
             CStr::from_ptr((*attribute).attname.data.as_ptr()).to_string_lossy().into_owned()
         };
         Error::Internal(format!("column {name} of the catalog is NULL"))
@@ -220,7 +264,7 @@ impl TupleStore {
     /// Gives each row to `read`.
     pub fn read<T>(&self, mut read: impl FnMut(&Row) -> T) -> Vec<T> {
         let mut values = Vec::new();
-        self.each(|slot| values.push(read(&Row { slot })));
+        self.each(|slot| values.push(read(&Row { slot, columns: None })));
         values
     }
 }

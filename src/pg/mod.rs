@@ -42,6 +42,7 @@ pub mod stability;
 pub mod stack;
 pub mod statistics;
 mod stored;
+pub mod table;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;

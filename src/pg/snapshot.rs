@@ -22,6 +22,15 @@ impl Snapshot {
         unsafe { Self::copy(pg_sys::GetTransactionSnapshot(), None) }
     }
 
+    /// The snapshot of the next statement, which sees what this transaction has written until now.
+    pub fn next() -> Self {
+        // SAFETY: as `take`; the transaction's snapshot has the command id that the counter is advanced to.
+        unsafe {
+            pg_sys::CommandCounterIncrement();
+            Self::copy(pg_sys::GetTransactionSnapshot(), Some(pg_sys::GetCurrentCommandId(false)))
+        }
+    }
+
     /// A new snapshot, whatever the isolation level.
     pub fn latest() -> Self {
         // SAFETY: as `take`.
@@ -98,6 +107,14 @@ impl Snapshot {
             pg_sys::PopActiveSnapshot();
             Snapshot { raw: NonNull::new_unchecked(raw), owner }
         }
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        // SAFETY: registered until drop; once more for the copy, which is never changed.
+        let raw = unsafe { pg_sys::RegisterSnapshotOnOwner(self.raw.as_ptr(), self.owner) };
+        Snapshot { raw: NonNull::new(raw).unwrap_or(self.raw), owner: self.owner }
     }
 }
 

@@ -215,7 +215,7 @@ fn fill(id: i64) -> Result<()> {
     poll::analyze(&prepared);
     frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
-    catalog::save_refresh(id, &frontier, Action::Full.as_str(), None)?;
+    catalog::save_refresh(id, &frontier, Action::Full.as_str())?;
     let entry = HistoryEntry {
         pgt_id: id,
         started,
@@ -226,7 +226,7 @@ fn fill(id: i64) -> Result<()> {
         fell_back: false,
         initiator: Initiator::Initial,
     };
-    catalog::record(&entry);
+    catalog::record(&entry)?;
     Ok(())
 }
 

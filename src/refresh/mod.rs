@@ -224,7 +224,7 @@ fn apply(
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
-    catalog::save_refresh(table.id, &target, action.as_str(), None)?;
+    catalog::save_refresh(table.id, &target, action.as_str())?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
         started,
@@ -234,7 +234,7 @@ fn apply(
         changes: changes.iter().map(|(_, read)| read.rows as i64).sum(),
         fell_back: method == Method::Full && table.mode == Mode::Differential && old.is_some(),
         initiator,
-    });
+    })?;
     for source in sources {
         cdc::collect(source)?;
     }

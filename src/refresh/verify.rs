@@ -1,7 +1,7 @@
 //! The oracle as a function: the stream table against its own defining query, at one snapshot.
 
 use super::load;
-use crate::catalog::StreamTable;
+use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
 use crate::pg::executor::Statement;
 use crate::pg::object;
@@ -20,10 +20,11 @@ pub struct Verdict {
 pub fn verify(table: &StreamTable) -> Result<Verdict> {
     let prepared = load(table)?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
+    let query = catalog::defining_query(table.id)?;
     let snapshot = Snapshot::take().advanced();
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::new();
-    let counted = prepared.program.verification(&table.query, &prepared.storage).map(|sql| {
+    let counted = prepared.program.verification(&query, &prepared.storage).map(|sql| {
         let rows = Statement::prepare(&sql, &[], &[]).query(Some(&snapshot), &[], |row| row.get::<i64>(0));
         rows.into_iter().flatten().next().ok_or_else(|| Error::Internal("count(*) returned no row".into()))
     });

@@ -4,6 +4,7 @@ use pgtrickle_tests::run;
 
 mod bad_input;
 mod capture_triggers;
+mod catalog_rows;
 mod chains;
 mod changed_functions;
 mod changed_types;
@@ -38,6 +39,7 @@ fn main() {
         monitoring::TESTS,
         inspection::TESTS,
         full::TESTS,
+        catalog_rows::TESTS,
         chains::TESTS,
         frontier::TESTS,
         long_buffers::TESTS,
