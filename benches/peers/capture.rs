@@ -1,7 +1,7 @@
 //! What capture costs the writers: the same inserts into a bare table and into the source of a stream table, in
 //! alternating blocks so that both see the same state of the machine; both grow alike.
 
-use crate::Effort;
+use crate::change::Effort;
 use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
 use pgtrickle_workload::server::{PgBench, Server};

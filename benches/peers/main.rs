@@ -2,18 +2,31 @@
 //! server. Every figure is a median, warm-up not counted, and every relation is compared with its query by the oracle
 //! before its figures count. `scripts/bench` builds what this needs and runs it.
 
+mod bulk;
 mod capture;
+mod change;
+mod expected;
+mod figures;
 mod fixture;
-mod page;
+mod floor;
+mod instructions;
+mod plots;
 mod refresh;
+mod shapes;
 mod visible;
+mod way;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use change::Effort;
 use clap::Parser;
-use fixture::SHAPES;
-use page::Figures;
+use expected::Expected;
+use figures::{Figures, PART};
+use pgtrickle_workload::page::{self, Origin};
 use pgtrickle_workload::server::{Options, Server};
+use refresh::Measured;
+use shapes::{SHAPES, Shape};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Measure pg_trickle beside REFRESH MATERIALIZED VIEW and pg_ivm.
 #[derive(Debug, Parser)]
@@ -36,49 +49,108 @@ struct Arguments {
     /// Fewer samples, for a first look
     #[arg(long)]
     quick: bool,
-    /// The page whose figures are replaced; without it they are only printed
+    /// The page whose figures and pictures are replaced; without it they are only printed
     #[arg(long)]
     page: Option<PathBuf>,
+    /// Compare ratios with those in this file and fail where they are worse; measures only what is compared
+    #[arg(long)]
+    check: Option<PathBuf>,
+    /// Write the ratios to this file; measures only what is compared
+    #[arg(long, conflicts_with = "check")]
+    write_expected: Option<PathBuf>,
+    /// What the instruction counts of the engine printed, to be compared or written with the ratios
+    #[arg(long)]
+    instructions: Option<PathBuf>,
 }
 
-/// How often each thing is measured.
+/// What is measured besides this extension and REFRESH MATERIALIZED VIEW.
 #[derive(Debug, Clone, Copy)]
-struct Effort {
-    /// Things that take about a millisecond.
-    many: usize,
-    /// Things that take tens of milliseconds.
-    some: usize,
-    /// Things that take as long as the query.
-    few: usize,
+struct Scope {
+    /// REFRESH … CONCURRENTLY and the deltas written by hand.
+    peers: bool,
+    pg_ivm: bool,
+}
+
+impl Arguments {
+    fn effort(&self) -> Effort {
+        if self.quick {
+            Effort { many: 15, some: 5, few: 5, large: 2, patience: Duration::from_secs(1) }
+        } else {
+            Effort { many: 100, some: 20, few: 7, large: 5, patience: Duration::from_secs(8) }
+        }
+    }
+
+    fn shapes(&self) -> Vec<&'static Shape> {
+        SHAPES.iter().filter(|s| self.shapes.is_empty() || self.shapes.iter().any(|name| name == s.name)).collect()
+    }
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let effort =
-        if arguments.quick { Effort { many: 15, some: 5, few: 5 } } else { Effort { many: 100, some: 20, few: 7 } };
-    let server = start(&arguments)?;
-    let mut figures = Figures::of_this_machine(&mut server.connect("postgres")?)?;
-    figures.pg_ivm_origin = origin_of(&arguments);
+    let compares = arguments.check.is_some() || arguments.write_expected.is_some();
+    let scope = Scope { peers: !compares, pg_ivm: !compares && arguments.pg_ivm.is_some() };
+    let (effort, shapes, server) = (arguments.effort(), arguments.shapes(), start(&arguments)?);
+    let mut origin = Origin::of_this_machine(&mut server.connect("postgres")?)?;
+    origin.pg_ivm_from(origin_of(&arguments).as_deref());
+    let mut figures = Figures::new(origin);
     for &size in &arguments.sizes {
-        let database = format!("rows_{size}");
-        eprintln!("loading {size} rows");
-        fixture::create(&server, &database, size, arguments.pg_ivm.is_some())?;
-        for shape in
-            SHAPES.iter().filter(|s| arguments.shapes.is_empty() || arguments.shapes.iter().any(|n| n == s.name))
-        {
-            let mut client = server.connect(&database)?;
-            let measured = refresh::measure(&mut client, shape, size, effort, arguments.pg_ivm.is_some())
-                .with_context(|| format!("{} at {size} rows", shape.name))?;
-            figures.shapes.push(measured);
-        }
+        figures.shapes.extend(refreshes(&server, &shapes, size, effort, scope)?);
     }
     eprintln!("measuring capture");
     figures.capture = Some(capture::measure(&server, effort)?);
+    if compares {
+        return compare(&arguments, &figures);
+    }
     eprintln!("measuring how soon a commit shows");
     figures.visible = Some(visible::measure(&server, effort)?);
     let text = figures.to_string();
     println!("{text}");
-    arguments.page.map_or(Ok(()), |page| page::write(&page, &text))
+    let Some(file) = arguments.page else { return Ok(()) };
+    plots::draw(file.parent().context("the page is in no folder")?, &figures.shapes)?;
+    page::write(&file, PART, &text)
+}
+
+/// Writes down what is to be expected, or tells what is worse than was expected.
+fn compare(arguments: &Arguments, figures: &Figures) -> Result<()> {
+    let instructions = arguments.instructions.as_deref().map_or(Ok(Vec::new()), instructions::read)?;
+    let found = Expected::of(&figures.shapes, figures.capture.as_ref(), &instructions);
+    if let Some(file) = &arguments.write_expected {
+        return found.write(file);
+    }
+    let expected = Expected::read(arguments.check.as_deref().context("nothing to compare with")?)?;
+    let worse = expected.worse(&found);
+    eprintln!("better than expected by more than the tolerance: {}", expected.better(&found));
+    ensure!(worse.is_empty(), "worse than expected:\n  {}", worse.join("\n  "));
+    eprintln!("nothing is worse than expected");
+    Ok(())
+}
+
+/// All that is measured with a fact table of `size` rows.
+fn refreshes(
+    server: &Server,
+    shapes: &[&'static Shape],
+    size: i64,
+    effort: Effort,
+    scope: Scope,
+) -> Result<Vec<Measured>> {
+    let database = format!("rows_{size}");
+    eprintln!("loading {size} rows");
+    fixture::create(server, &database, size, scope.pg_ivm)?;
+    let mut found = Vec::new();
+    for shape in shapes {
+        let mut client = server.connect(&database)?;
+        let measured = refresh::measure(&mut client, shape, size, effort, scope);
+        found.push(measured.with_context(|| format!("{} at {size} rows", shape.name))?);
+    }
+    // Of the large changes nothing is compared with what was expected.
+    if !scope.peers {
+        return Ok(found);
+    }
+    let large = bulk::measure(&mut server.connect(&database)?, shapes, size, effort)
+        .with_context(|| format!("large changes at {size} rows"))?;
+    found.iter_mut().zip(large).for_each(|(measured, large)| measured.changes.extend(large));
+    server.connect("postgres")?.batch_execute(&format!("DROP DATABASE {database} (FORCE)"))?;
+    Ok(found)
 }
 
 fn start(arguments: &Arguments) -> Result<Server> {

@@ -1,80 +1,84 @@
-//! What it costs to bring a result up to date after 1 row, 100 rows and 1 % of the fact table changed.
+//! What it costs to bring a result up to date, each way by itself, after 1 row, 100 rows and 1 % of the fact table
+//! changed; and what it costs the writer where the work is done in the writing statement.
 
-use crate::Effort;
-use crate::fixture::Shape;
+use crate::Scope;
+use crate::change::{Change, Effort, Writer};
+use crate::shapes::Shape;
+use crate::way::Way;
 use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
-use pgtrickle_workload::stats::median;
-use postgres::{Client, Statement};
-use rand::RngExt;
+use pgtrickle_workload::stats::Spread;
+use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// How many rows one transaction changes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Change {
-    Rows(i64),
-    Percent(i64),
-}
+const NAME: &str = "maintained";
+/// Samples that are enough where many would take too long.
+const ENOUGH: usize = 5;
 
-impl Change {
-    pub(crate) const ALL: [Change; 3] = [Change::Rows(1), Change::Rows(100), Change::Percent(1)];
-
-    fn rows(self, size: i64) -> i64 {
-        match self {
-            Change::Rows(rows) => rows,
-            Change::Percent(percent) => size * percent / 100,
-        }
-    }
-
-    /// Samples of something whose cost follows the change.
-    fn samples(self, effort: Effort) -> usize {
-        match self {
-            Change::Rows(1) => effort.many,
-            Change::Rows(_) => effort.some,
-            Change::Percent(_) => effort.few,
-        }
-    }
-}
-
-/// The medians for one shape at one size.
+/// What one shape took at one size.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) shape: &'static str,
     pub(crate) size: i64,
-    /// A refresh when nothing has changed.
-    pub(crate) idle: Duration,
+    /// A differential refresh when nothing has changed.
+    pub(crate) idle: Spread,
     pub(crate) changes: Vec<(Change, Costs)>,
 }
 
-/// The medians for one change.
+/// What one change took.
 #[derive(Debug)]
 pub(crate) struct Costs {
-    /// `pgtrickle.refresh_stream_table` in DIFFERENTIAL mode, in a transaction of its own.
-    pub(crate) differential: Duration,
-    /// `REFRESH MATERIALIZED VIEW`.
-    pub(crate) full: Duration,
+    pub(crate) differential: Spread,
+    pub(crate) full: Spread,
+    pub(crate) concurrent: Option<Spread>,
+    pub(crate) floor: Option<Spread>,
     /// What pg_ivm adds to the writing statement.
     pub(crate) pg_ivm: Option<Duration>,
     /// What capture adds to the writing statement.
-    pub(crate) capture: Duration,
+    pub(crate) capture: Option<Duration>,
+}
+
+impl Costs {
+    /// How many times faster than REFRESH MATERIALIZED VIEW.
+    pub(crate) fn gain(&self) -> f64 {
+        self.full.against(&self.differential)
+    }
+}
+
+/// The write and what followed it.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    write: Spread,
+    maintenance: Spread,
 }
 
 /// Measures one shape. Everything is created in `client`'s database and dropped again.
-pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Effort, pg_ivm: bool) -> Result<Measured> {
+pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Effort, scope: Scope) -> Result<Measured> {
     eprintln!("measuring {} at {size} rows", shape.name);
-    let mut bench = Bench::new(client, shape, size, effort)?;
+    let writer = Writer::new(client, size)?;
+    let mut bench = Bench { client, shape, effort, writer };
     let before = bench.writes_only()?;
-    let (idle, stream) = bench.stream_table()?;
-    let full = bench.materialized_view()?;
-    let immv = if pg_ivm && shape.pg_ivm { Some(bench.immv()?) } else { None };
+    let (idle, differential) = bench.stream_table()?;
+    let full = bench.stored(Way::Full)?;
+    let peers = [Way::Concurrent, Way::Floor].map(|way| scope.peers && way.serves(shape));
+    let concurrent = if peers[0] { Some(bench.stored(Way::Concurrent)?) } else { None };
+    let floor = if peers[1] { Some(bench.stored(Way::Floor)?) } else { None };
+    let immv = if scope.pg_ivm && shape.pg_ivm { Some(bench.immv()?) } else { None };
     // Alone before and after everything else: the table has changed meanwhile.
     let after = bench.writes_only()?;
-    let bare: Vec<_> = before.into_iter().zip(after).map(|(before, after)| (before + after) / 2).collect();
-    let changes = Change::ALL.into_iter().enumerate().map(|(place, change)| {
-        let (captured, differential) = stream[place];
-        let pg_ivm = immv.as_ref().map(|immv| immv[place].saturating_sub(bare[place]));
-        let capture = captured.saturating_sub(bare[place]);
-        (change, Costs { differential, full: full[place], pg_ivm, capture })
+    let changes = Change::FEW.into_iter().enumerate().map(|(place, change)| {
+        let bare = (before[place].write.median + after[place].write.median) / 2;
+        let extra = |pairs: &Vec<Pair>| pairs[place].write.median.saturating_sub(bare);
+        let maintenance = |pairs: &Vec<Pair>| pairs[place].maintenance;
+        let costs = Costs {
+            differential: differential[place].maintenance,
+            full: full[place].maintenance,
+            concurrent: concurrent.as_ref().map(maintenance),
+            floor: floor.as_ref().map(maintenance),
+            pg_ivm: immv.as_ref().map(extra),
+            capture: Some(extra(&differential)),
+        };
+        (change, costs)
     });
     Ok(Measured { shape: shape.name, size, idle, changes: changes.collect() })
 }
@@ -82,125 +86,97 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
 struct Bench<'a> {
     client: &'a mut Client,
     shape: &'a Shape,
-    size: i64,
     effort: Effort,
-    write: Statement,
+    writer: Writer,
 }
 
 impl Bench<'_> {
-    fn new<'a>(client: &'a mut Client, shape: &'a Shape, size: i64, effort: Effort) -> Result<Bench<'a>> {
-        let write = client.prepare("UPDATE fact SET amount = amount + 0.01 WHERE id = ANY($1)")?;
-        Ok(Bench { client, shape, size, effort, write })
-    }
-
-    /// Medians of the write alone, with nothing that depends on the table.
-    fn writes_only(&mut self) -> Result<Vec<Duration>> {
-        self.all_changes(Change::samples, |_| Ok(())).map(writes)
+    /// The write alone, with nothing that depends on the table.
+    fn writes_only(&mut self) -> Result<Vec<Pair>> {
+        self.all_changes(Change::samples, ENOUGH, |_| Ok(()))
     }
 
     /// The refresh that finds nothing to do, and for each change the captured write and the refresh.
-    fn stream_table(&mut self) -> Result<(Duration, Vec<(Duration, Duration)>)> {
-        let create =
-            "SELECT pgtrickle.create_stream_table('maintained', $1, schedule => '1h', refresh_mode => 'DIFFERENTIAL')";
-        self.client.execute(create, &[&self.shape.query])?;
-        self.client.batch_execute("VACUUM ANALYZE maintained")?;
-        let refresh = self.client.prepare("SELECT pgtrickle.refresh_stream_table('maintained')")?;
-        let medians = self.all_changes(Change::samples, |client| {
-            client.execute(&refresh, &[])?;
-            Ok(())
-        })?;
+    fn stream_table(&mut self) -> Result<(Spread, Vec<Pair>)> {
+        Way::Differential.create(self.client, self.shape, NAME)?;
+        let refresh = Way::Differential.prepare(self.client, self.shape, NAME)?;
+        let pairs =
+            self.all_changes(Change::samples, ENOUGH, |client| Ok(client.execute(&refresh, &[]).map(|_| ())?))?;
         let idle = (0..self.effort.many).map(|_| {
             let begin = Instant::now();
             self.client.execute(&refresh, &[])?;
             Ok(begin.elapsed())
         });
         let idle = idle.collect::<Result<Vec<_>>>()?;
-        self.check()?;
-        self.client.batch_execute("SELECT pgtrickle.drop_stream_table('maintained')")?;
-        Ok((median(&idle).context("no samples")?, medians))
+        Way::Differential.check(self.client, self.shape, NAME)?;
+        Way::Differential.drop(self.client, NAME)?;
+        Ok((Spread::of(&idle).context("no samples")?, pairs))
     }
 
-    fn materialized_view(&mut self) -> Result<Vec<Duration>> {
-        self.client.batch_execute(&format!("CREATE MATERIALIZED VIEW maintained AS {}", self.shape.query))?;
-        let medians = self.all_changes(
-            |_, effort| effort.few,
-            |client| Ok(client.batch_execute("REFRESH MATERIALIZED VIEW maintained")?),
-        )?;
-        self.check()?;
-        self.client.batch_execute("DROP MATERIALIZED VIEW maintained")?;
-        Ok(medians.into_iter().map(|(_, refresh)| refresh).collect())
+    /// The same for another way of refreshing.
+    fn stored(&mut self, way: Way) -> Result<Vec<Pair>> {
+        way.create(self.client, self.shape, NAME)?;
+        let refresh = way.prepare(self.client, self.shape, NAME)?;
+        let samples: fn(Change, Effort) -> usize =
+            if way == Way::Floor { Change::samples } else { |_, effort| effort.few };
+        way.settle(self.client, NAME)?;
+        let pairs =
+            self.all_changes(samples, way.enough(), |client| Ok(client.execute(&refresh, &[]).map(|_| ())?))?;
+        way.check(self.client, self.shape, NAME)?;
+        way.drop(self.client, NAME)?;
+        Ok(pairs)
     }
 
     /// For each change the write, which maintains the view too.
-    fn immv(&mut self) -> Result<Vec<Duration>> {
-        self.client.execute("SELECT pgivm.create_immv('maintained', $1)", &[&self.shape.query])?;
-        self.client.batch_execute("VACUUM ANALYZE maintained")?;
-        let medians = self.all_changes(Change::samples, |_| Ok(()))?;
+    fn immv(&mut self) -> Result<Vec<Pair>> {
+        self.client.execute("SELECT pgivm.create_immv($1, $2)", &[&NAME, &self.shape.query])?;
+        self.client.batch_execute(&format!("VACUUM ANALYZE {NAME}"))?;
+        let pairs = self.all_changes(Change::samples, ENOUGH, |_| Ok(()))?;
         let visible = self.visible_columns()?;
-        self.check_relation(&format!("(SELECT {visible} FROM maintained)"))?;
-        self.client.batch_execute("DROP TABLE maintained")?;
-        Ok(writes(medians))
+        let stored = format!("SELECT {visible} FROM {NAME}");
+        let verdict = oracle::compare_queries(self.client, &stored, self.shape.query)?;
+        ensure!(verdict.is_equal(), "oracle: pg_ivm: {verdict}");
+        self.client.batch_execute(&format!("DROP TABLE {NAME}"))?;
+        Ok(pairs)
     }
 
     /// pg_ivm keeps columns of its own in the table that it maintains.
     fn visible_columns(&mut self) -> Result<String> {
         let columns = "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-                       WHERE attrelid = 'maintained'::regclass AND attnum > 0 AND NOT attisdropped
+                       WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
                          AND NOT starts_with(attname, '__ivm_')";
-        Ok(self.client.query_one(columns, &[])?.try_get(0)?)
+        Ok(self.client.query_one(columns, &[&NAME])?.try_get(0)?)
     }
 
-    /// For each change the medians of the committed write and of `maintain` after it.
+    /// For each change the committed write and `maintain` after it, warm-up not counted: `samples` of both, or only
+    /// `enough` where they take long.
     fn all_changes(
         &mut self,
         samples: impl Fn(Change, Effort) -> usize,
+        enough: usize,
         mut maintain: impl FnMut(&mut Client) -> Result<()>,
-    ) -> Result<Vec<(Duration, Duration)>> {
-        let mut medians = Vec::new();
-        for change in Change::ALL {
+    ) -> Result<Vec<Pair>> {
+        let mut pairs = Vec::new();
+        for change in Change::FEW {
             self.client.batch_execute("VACUUM fact")?;
             let samples = samples(change, self.effort);
             let warm_up = samples.div_ceil(5);
-            let (mut written, mut maintained) = (Vec::new(), Vec::new());
+            let (mut written, mut maintained, begun) = (Vec::new(), Vec::new(), Instant::now());
             for sample in 0..warm_up + samples {
-                let ids = self.draw(change);
+                let write = self.writer.change_few(self.client, change, self.shape.reach)?;
                 let begin = Instant::now();
-                self.client.execute(&self.write, &[&ids])?;
-                let middle = Instant::now();
                 maintain(self.client)?;
                 if sample >= warm_up {
-                    written.push(middle - begin);
-                    maintained.push(middle.elapsed());
+                    written.push(write);
+                    maintained.push(begin.elapsed());
+                }
+                if maintained.len() >= enough && begun.elapsed() > self.effort.patience {
+                    break;
                 }
             }
-            medians.push((median(&written).context("no samples")?, median(&maintained).context("no samples")?));
+            let write = Spread::of(&written).context("no samples")?;
+            pairs.push(Pair { write, maintenance: Spread::of(&maintained).context("no samples")? });
         }
-        Ok(medians)
+        Ok(pairs)
     }
-
-    /// Distinct ids: a few rows that belong to the result, or a share of the table, whichever rows they are.
-    fn draw(&self, change: Change) -> Vec<i64> {
-        let mut random = rand::rng();
-        let (blocks, wanted) = (self.size / 1000, change.rows(self.size));
-        let reach = if matches!(change, Change::Rows(_)) { self.shape.reach } else { 1000 };
-        let mut ids = std::collections::HashSet::new();
-        while i64::try_from(ids.len()).is_ok_and(|drawn| drawn < wanted) {
-            ids.insert(random.random_range(0..blocks) * 1000 + random.random_range(0..reach));
-        }
-        ids.into_iter().collect()
-    }
-
-    fn check(&mut self) -> Result<()> {
-        self.check_relation("maintained")
-    }
-
-    fn check_relation(&mut self, relation: &str) -> Result<()> {
-        let verdict = oracle::compare_queries(self.client, &format!("SELECT * FROM {relation}"), self.shape.query)?;
-        ensure!(verdict.is_equal(), "oracle: {verdict}");
-        Ok(())
-    }
-}
-
-fn writes(medians: Vec<(Duration, Duration)>) -> Vec<Duration> {
-    medians.into_iter().map(|(write, _)| write).collect()
 }

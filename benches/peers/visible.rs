@@ -1,6 +1,6 @@
 //! How soon a commit shows in a stream table that the scheduler keeps, when nothing has happened for a while.
 
-use crate::Effort;
+use crate::change::Effort;
 use anyhow::{Result, ensure};
 use pgtrickle_workload::oracle;
 use pgtrickle_workload::probe::{Probe, Target};

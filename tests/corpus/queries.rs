@@ -1,32 +1,6 @@
-//! A file of queries: a line `-- name` begins one, everything before the first is a comment.
+//! The queries of the corpora, as files and as variants of one another.
 
-/// A query and what to call it.
-#[derive(Clone, Debug)]
-pub(crate) struct Query {
-    pub(crate) name: String,
-    pub(crate) sql: String,
-}
-
-/// The queries of `text`. A name is one word.
-pub(crate) fn parse(text: &str) -> Vec<Query> {
-    let mut queries: Vec<Query> = Vec::new();
-    for line in text.lines() {
-        match line.strip_prefix("-- ") {
-            Some(name) if !name.contains(' ') => queries.push(Query { name: name.into(), sql: String::new() }),
-            Some(_) => {}
-            None => {
-                if let Some(query) = queries.last_mut() {
-                    query.sql.push_str(line);
-                    query.sql.push('\n');
-                }
-            }
-        }
-    }
-    for query in &mut queries {
-        query.sql.truncate(query.sql.trim_end().len());
-    }
-    queries
-}
+pub(crate) use pgtrickle_workload::queries::{Query, parse};
 
 /// The queries that end in a line with LIMIT, without it.
 pub(crate) fn without_limit(queries: &[Query]) -> Vec<Query> {

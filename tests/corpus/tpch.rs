@@ -1,9 +1,9 @@
 //! TPC-H: its 22 queries, with and without their LIMIT, over data of the `tpchgen` crate.
 
-use crate::queries::{parse, without_limit};
+use crate::queries::without_limit;
 use crate::{Corpus, Scale};
 use pgtrickle_tests::{Database, Session};
-use pgtrickle_workload::tpch::{INDEXES, TABLES};
+use pgtrickle_workload::tpch::{INDEXES, TABLES, queries};
 use std::fmt::{Display, Write};
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
@@ -39,7 +39,7 @@ const AIMS: [(&str, &str); 10] = [
 ];
 
 pub(crate) fn corpus(_: &Scale) -> Corpus {
-    let queries = parse(include_str!("tpch/queries.sql"));
+    let queries = queries();
     let unlimited = without_limit(&queries);
     let (first, second) = queries.split_at(queries.len() / 2);
     let second = second.iter().chain(&unlimited).cloned().collect();

@@ -5,14 +5,18 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`server`] | a PostgreSQL cluster in a temporary directory, gone when its value is dropped |
-//! | [`tpch`] | the eight TPC-H tables, filled by `tpchgen` through COPY |
+//! | [`tpch`] | the eight TPC-H tables, filled by `tpchgen` through COPY, their queries, changes of them |
+//! | [`queries`] | files of queries |
 //! | [`writer`] | connections that commit a mix of orders, price changes and deletions at a rate |
 //! | [`probe`] | the time from a commit until its effect shows in each stream table |
 //! | [`oracle`] | is a stream table equal to its own query? |
-//! | [`stats`] | medians and percentiles |
+//! | [`stats`] | medians, their spread, percentiles |
+//! | [`page`] | figures as parts of a page |
 
 pub mod oracle;
+pub mod page;
 pub mod probe;
+pub mod queries;
 pub mod server;
 pub mod stats;
 pub mod tpch;

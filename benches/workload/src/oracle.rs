@@ -1,7 +1,7 @@
 //! The oracle: a stream table is right when `EXCEPT ALL`, both ways, finds nothing between it and its own query.
 //! Nothing is filtered, tolerated or tried again.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use postgres::GenericClient;
 
 /// What the comparison found.
@@ -45,4 +45,12 @@ pub fn compare_queries(client: &mut impl GenericClient, stored: &str, query: &st
         (0, 0) => Verdict::Equal,
         (missing, surplus) => Verdict::Differs { missing, surplus },
     })
+}
+
+/// Asks the extension's own oracle, which compares a stream table with its defining query; an error where they differ.
+pub fn verify(client: &mut impl GenericClient, stream_table: &str) -> Result<()> {
+    let row = client.query_one("SELECT rows_missing, rows_extra FROM pgtrickle.verify($1)", &[&stream_table])?;
+    let (missing, surplus): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    ensure!((missing, surplus) == (0, 0), "oracle: {stream_table} {}", Verdict::Differs { missing, surplus });
+    Ok(())
 }

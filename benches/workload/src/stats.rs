@@ -1,4 +1,4 @@
-//! Medians and percentiles of durations.
+//! Medians, spread and percentiles of durations.
 
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -15,6 +15,43 @@ pub fn median(samples: &[Duration]) -> Option<Duration> {
 pub fn middle(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_unstable_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied()
+}
+
+/// What is kept of the samples of one thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Spread {
+    pub median: Duration,
+    /// A quarter of the samples is below, a quarter above these.
+    pub quartiles: [Duration; 2],
+}
+
+impl Spread {
+    /// `None` without samples.
+    pub fn of(samples: &[Duration]) -> Option<Spread> {
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable();
+        let last = sorted.len().checked_sub(1)?;
+        let quartiles = [sorted[last / 4], sorted[(last * 3).div_ceil(4)]];
+        Some(Spread { median: median(samples)?, quartiles })
+    }
+
+    /// How many times as long as `other` this takes.
+    pub fn against(&self, other: &Spread) -> f64 {
+        self.median.as_secs_f64() / other.median.as_secs_f64()
+    }
+
+    /// The median and the quartiles, in milliseconds.
+    pub fn milliseconds(&self) -> String {
+        let [low, high] = self.quartiles.map(milliseconds);
+        format!("{} ({low}–{high})", milliseconds(self.median))
+    }
+}
+
+/// The geometric mean; `None` without any.
+pub fn geometric_mean(numbers: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let logarithms: Vec<f64> = numbers.into_iter().map(f64::ln).collect();
+    let count = logarithms.len();
+    (count > 0).then(|| (logarithms.iter().sum::<f64>() / count as f64).exp())
 }
 
 /// Durations from a microsecond to a minute, kept to three digits.
@@ -68,6 +105,22 @@ mod tests {
         let samples = [4, 1, 3, 2].map(Duration::from_millis);
         assert_eq!(median(&samples), Some(Duration::from_micros(2500)));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn the_quartiles_are_samples() {
+        let spread = Spread::of(&[9, 1, 5, 3, 7].map(Duration::from_millis)).unwrap();
+        assert_eq!(spread.median, Duration::from_millis(5));
+        assert_eq!(spread.quartiles, [3, 7].map(Duration::from_millis));
+        let spread = Spread::of(&[1, 2].map(Duration::from_millis)).unwrap();
+        assert_eq!(spread.quartiles, [1, 2].map(Duration::from_millis));
+        assert!(Spread::of(&[]).is_none());
+    }
+
+    #[test]
+    fn the_geometric_mean_of_a_number_and_its_inverse_is_one() {
+        assert!((geometric_mean([4.0, 0.25]).unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(geometric_mean([]), None);
     }
 
     #[test]

@@ -1,0 +1,122 @@
+//! What it costs to bring results up to date after a tenth and a half of the fact table changed. Such a write takes
+//! longer than most refreshes, so many results are brought up to date after each.
+
+use crate::change::{Change, Effort, Writer};
+use crate::refresh::Costs;
+use crate::shapes::Shape;
+use crate::way::Way;
+use anyhow::{Context, Result};
+use pgtrickle_workload::stats::Spread;
+use postgres::{Client, Statement};
+use std::time::{Duration, Instant};
+
+/// Results are stored together as long as their sources have no more rows than this.
+const TOGETHER: i64 = 16_000_000;
+
+/// A stored result and what it took.
+struct Stored<'a> {
+    shape: &'a Shape,
+    way: Way,
+    name: String,
+    refresh: Statement,
+    taken: Vec<Duration>,
+}
+
+impl Stored<'_> {
+    fn new<'a>(client: &mut Client, shape: &'a Shape, place: usize, way: Way) -> Result<Stored<'a>> {
+        let name = format!("{way:?}_{place}").to_lowercase();
+        way.create(client, shape, &name).with_context(|| format!("{} {way:?}", shape.name))?;
+        let refresh = way.prepare(client, shape, &name)?;
+        Ok(Stored { shape, way, name, refresh, taken: Vec::new() })
+    }
+
+    fn maintain(&mut self, client: &mut Client) -> Result<()> {
+        let begin = Instant::now();
+        client.execute(&self.refresh, &[]).with_context(|| format!("{} {:?}", self.shape.name, self.way))?;
+        self.taken.push(begin.elapsed());
+        Ok(())
+    }
+}
+
+/// What the large changes took, shape by shape in the order of `shapes`. Everything is dropped again.
+pub(crate) fn measure(
+    client: &mut Client,
+    shapes: &[&Shape],
+    size: i64,
+    effort: Effort,
+) -> Result<Vec<Vec<(Change, Costs)>>> {
+    let writer = Writer::new(client, size)?;
+    let together = usize::try_from(TOGETHER / size.max(1))?.max(1);
+    let mut found = Vec::new();
+    for group in shapes.chunks(together) {
+        eprintln!("measuring large changes of {size} rows under {} results", group.len());
+        found.extend(measure_group(client, group, &writer, effort)?);
+    }
+    Ok(found)
+}
+
+fn measure_group(
+    client: &mut Client,
+    shapes: &[&Shape],
+    writer: &Writer,
+    effort: Effort,
+) -> Result<Vec<Vec<(Change, Costs)>>> {
+    let wanted = shapes.iter().enumerate().flat_map(|(place, shape)| Way::ALL.map(|way| (place, *shape, way)));
+    let mut stored = Vec::new();
+    for (place, shape, way) in wanted.filter(|(_, shape, way)| way.serves(shape)) {
+        stored.push(Stored::new(client, shape, place, way)?);
+    }
+    let mut found: Vec<_> = shapes.iter().map(|_| Vec::new()).collect();
+    for change in Change::MANY {
+        refresh_all(client, &mut stored, change, writer, effort)?;
+        for (shape, found) in shapes.iter().zip(&mut found) {
+            found.push((change, costs(&stored, shape)?));
+        }
+    }
+    for mut stored in stored {
+        stored.maintain(client)?;
+        stored.way.check(client, stored.shape, &stored.name).with_context(|| stored.shape.name)?;
+        stored.way.drop(client, &stored.name)?;
+    }
+    Ok(found)
+}
+
+/// Writes and refreshes, the first time as warm-up. What takes long is left out once there are enough samples.
+fn refresh_all(
+    client: &mut Client,
+    stored: &mut [Stored<'_>],
+    change: Change,
+    writer: &Writer,
+    effort: Effort,
+) -> Result<()> {
+    let Change::Percent(percent) = change else { return Ok(()) };
+    for sample in 0..=effort.large {
+        client.batch_execute("VACUUM fact")?;
+        writer.change_share(client, percent)?;
+        for stored in &mut *stored {
+            if sample <= 1 {
+                stored.taken.clear();
+            }
+            let spent: Duration = stored.taken.iter().sum();
+            if stored.taken.len() < stored.way.enough() || spent < effort.patience {
+                stored.maintain(client)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn costs(stored: &[Stored<'_>], shape: &Shape) -> Result<Costs> {
+    let find = |way| {
+        let stored = stored.iter().find(|stored| stored.way == way && stored.shape.name == shape.name)?;
+        Spread::of(&stored.taken)
+    };
+    Ok(Costs {
+        differential: find(Way::Differential).context("no samples")?,
+        full: find(Way::Full).context("no samples")?,
+        concurrent: find(Way::Concurrent),
+        floor: find(Way::Floor),
+        pg_ivm: None,
+        capture: None,
+    })
+}

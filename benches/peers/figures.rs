@@ -1,0 +1,190 @@
+//! The figures as Markdown, and their place in the page.
+
+use crate::capture::{Capture, Pair};
+use crate::change::Change;
+use crate::plots;
+use crate::refresh::{Costs, Measured};
+use pgtrickle_workload::page::{Origin, spaced, verdict};
+use pgtrickle_workload::stats::{Latencies, Spread, geometric_mean, milliseconds};
+use std::fmt::{Display, Formatter, Result as Formatted};
+use std::time::Duration;
+
+/// Their name there.
+pub(crate) const PART: &str = "figures";
+
+/// The goals, as `docs/BENCHMARK.md` names them.
+const ONE_ROW: Duration = Duration::from_micros(300);
+const HUNDRED_ROWS: Duration = Duration::from_millis(2);
+const NOTHING: Duration = Duration::from_micros(50);
+/// Of the geometric mean over all shapes, after 1 % changed.
+const GAIN: f64 = 5.0;
+const SIZE_RATIO: f64 = 1.3;
+const INSERT_THROUGHPUT: f64 = 0.88;
+const BULK_EXTRA_MICROS: f64 = 1.2;
+const VISIBLE_P50: Duration = Duration::from_millis(5);
+
+/// Everything that one run found.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    origin: Origin,
+    pub(crate) shapes: Vec<Measured>,
+    pub(crate) capture: Option<Capture>,
+    pub(crate) visible: Option<Latencies>,
+}
+
+impl Figures {
+    /// No figures yet, only where and when they are taken.
+    pub(crate) fn new(origin: Origin) -> Figures {
+        Figures { origin, shapes: Vec::new(), capture: None, visible: None }
+    }
+
+    fn sizes(&self) -> Vec<i64> {
+        let mut sizes: Vec<_> = self.shapes.iter().map(|measured| measured.size).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
+    fn refreshes(&self, f: &mut Formatter<'_>, size: i64) -> Formatted {
+        writeln!(f, "\n### {} rows\n", spaced(size))?;
+        writeln!(
+            f,
+            "| shape | rows changed | pg_trickle refresh | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | goal |"
+        )?;
+        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
+        for measured in self.of(size) {
+            let (shape, idle) = (measured.shape, measured.idle);
+            let goal = verdict(idle.median <= NOTHING);
+            writeln!(f, "| {shape} | 0 | {} | | | | | | | | {goal} |", idle.milliseconds())?;
+            for (change, costs) in &measured.changes {
+                writeln!(f, "| {shape} | {change} | {} |", row(*change, costs))?;
+            }
+        }
+        writeln!(f)?;
+        let changes = self.of(size).next().map_or(&[][..], |measured| &measured.changes);
+        changes.iter().enumerate().try_for_each(|(place, (change, _))| self.summary(f, size, place, *change))
+    }
+
+    fn of(&self, size: i64) -> impl Iterator<Item = &Measured> {
+        self.shapes.iter().filter(move |measured| measured.size == size)
+    }
+
+    /// The geometric mean over the shapes, and those that are slower than REFRESH.
+    fn summary(&self, f: &mut Formatter<'_>, size: i64, place: usize, change: Change) -> Formatted {
+        let gains: Vec<_> = self.of(size).map(|measured| (measured.shape, measured.changes[place].1.gain())).collect();
+        let Some(mean) = geometric_mean(gains.iter().map(|(_, gain)| *gain)) else { return Ok(()) };
+        let slower: Vec<_> = gains.iter().filter(|(_, gain)| *gain < 1.0).map(|(shape, _)| *shape).collect();
+        let goal = match change {
+            Change::Percent(1) => format!(" Goal: {}.", verdict(mean >= GAIN && slower.is_empty())),
+            _ => String::new(),
+        };
+        let list = if slower.is_empty() { "none".to_owned() } else { slower.join(", ") };
+        writeln!(f, "- {change} changed: {mean:.1}× faster than REFRESH (geometric mean); slower: {list}.{goal}")
+    }
+
+    /// The refresh after one changed row, at the largest size against the smallest.
+    fn growth(&self, f: &mut Formatter<'_>) -> Formatted {
+        let sizes = self.sizes();
+        let (Some(&small), Some(&large)) = (sizes.first(), sizes.last()) else { return Ok(()) };
+        if small == large {
+            return Ok(());
+        }
+        writeln!(f, "\n### One changed row: {} rows against {}\n", spaced(large), spaced(small))?;
+        writeln!(f, "| shape | {} | {} | ratio | goal |\n|---|---:|---:|---:|---|", spaced(small), spaced(large))?;
+        let find = |shape, size| self.shapes.iter().find(|m| m.shape == shape && m.size == size);
+        for measured in self.shapes.iter().filter(|measured| measured.size == small) {
+            let Some(other) = find(measured.shape, large) else { continue };
+            let (Some((_, at_small)), Some((_, at_large))) = (measured.changes.first(), other.changes.first()) else {
+                continue;
+            };
+            let ratio = at_large.differential.against(&at_small.differential);
+            let [low, high] = [at_small, at_large].map(|costs| milliseconds(costs.differential.median));
+            writeln!(f, "| {} | {low} | {high} | {ratio:.2} | {} |", measured.shape, verdict(ratio <= SIZE_RATIO))?;
+        }
+        Ok(())
+    }
+
+    fn captured(&self, f: &mut Formatter<'_>) -> Formatted {
+        let Some(capture) = &self.capture else { return Ok(()) };
+        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        let more = |pair: Pair| micros(pair.captured) - micros(pair.bare);
+        writeln!(
+            f,
+            "\n### Capture: single-row inserts\n\n| columns | writers | COMMIT waits for the disk | bare table | captured table | extra | throughput kept | goal |"
+        )?;
+        writeln!(f, "|---:|---:|---|---:|---:|---:|---:|---|")?;
+        for (singles, pair) in &capture.singles {
+            let durable = if singles.durable { "yes" } else { "no" };
+            writeln!(
+                f,
+                "| {} | {} | {durable} | {:.1} µs | {:.1} µs | {:.1} µs | {:.1} % | {} |",
+                singles.table.columns(),
+                singles.writers,
+                micros(pair.bare),
+                micros(pair.captured),
+                more(*pair),
+                pair.kept * 100.0,
+                verdict(pair.kept >= INSERT_THROUGHPUT)
+            )?;
+        }
+        writeln!(
+            f,
+            "\n### Capture: 50 000 rows in one INSERT, per row\n\n| columns | bare table | captured table | extra | goal |"
+        )?;
+        writeln!(f, "|---:|---:|---:|---:|---|")?;
+        for (table, pair) in &capture.bulks {
+            let met = verdict(more(*pair) <= BULK_EXTRA_MICROS);
+            let (bare, captured) = (micros(pair.bare), micros(pair.captured));
+            writeln!(f, "| {} | {bare:.2} µs | {captured:.2} µs | {:.2} µs | {met} |", table.columns(), more(*pair))?;
+        }
+        Ok(())
+    }
+
+    fn shown(&self, f: &mut Formatter<'_>) -> Formatted {
+        let Some(latencies) = &self.visible else { return Ok(()) };
+        let at = |percent| latencies.percentile(percent).map_or("–".to_owned(), milliseconds);
+        let met = verdict(latencies.percentile(50.0).is_some_and(|p50| p50 <= VISIBLE_P50));
+        writeln!(
+            f,
+            "\n### From commit to visible after a pause\n\n| commits | p50 | p90 | p99 | goal |\n|---:|---:|---:|---:|---|"
+        )?;
+        writeln!(f, "| {} | {} | {} | {} | {met} |", latencies.count(), at(50.0), at(90.0), at(99.0))
+    }
+}
+
+impl Display for Figures {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Formatted {
+        write!(f, "{}", self.origin)?;
+        writeln!(f, "Times are medians in milliseconds where no unit is given, in brackets the quartiles.")?;
+        write!(f, "{}", plots::references(&self.shapes))?;
+        self.sizes().into_iter().try_for_each(|size| self.refreshes(f, size))?;
+        self.growth(f)?;
+        self.captured(f)?;
+        self.shown(f)
+    }
+}
+
+/// What stands behind the shape and the change.
+fn row(change: Change, costs: &Costs) -> String {
+    let goal = match change {
+        Change::Rows(1) => verdict(costs.differential.median <= ONE_ROW),
+        Change::Rows(100) => verdict(costs.differential.median <= HUNDRED_ROWS),
+        _ => "",
+    };
+    let spread = |spread: Option<Spread>| spread.map_or("–".to_owned(), |spread| spread.milliseconds());
+    let extra = |time: Option<Duration>| time.map_or("–".to_owned(), milliseconds);
+    let over_floor =
+        costs.floor.map_or("–".to_owned(), |floor| format!("{:.1}×", costs.differential.against(&floor)));
+    [
+        costs.differential.milliseconds(),
+        spread(costs.floor),
+        costs.full.milliseconds(),
+        spread(costs.concurrent),
+        extra(costs.pg_ivm),
+        extra(costs.capture),
+        format!("{:.1}×", costs.gain()),
+        over_floor,
+        goal.to_owned(),
+    ]
+    .join(" | ")
+}
