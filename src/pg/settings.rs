@@ -47,16 +47,36 @@ impl PinnedSettings {
     #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
     pub fn new() -> Self {
         let level = Level::new();
-        for (name, value) in PINNED {
-            level.set(name, value);
-        }
-        // Setting it reads a file, so it is set only where it is another one.
-        // SAFETY: the setting exists; its value is a NUL-terminated string.
-        let zones = unsafe { CStr::from_ptr(pg_sys::GetConfigOption(ABBREVIATIONS.0.as_ptr(), false, false)) };
-        if zones != ABBREVIATIONS.1 {
-            level.set(ABBREVIATIONS.0, ABBREVIATIONS.1);
+        // Most are what they should be in most sessions, and to set one costs more than to read it.
+        for (name, value) in PINNED.iter().chain([&ABBREVIATIONS]) {
+            if current(name) != *value {
+                level.set(name, value);
+            }
         }
         PinnedSettings(level)
+    }
+}
+
+/// The value of a setting, until it is set.
+fn current(name: &CStr) -> &CStr {
+    // SAFETY: the setting exists; its value is a NUL-terminated string.
+    unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) }
+}
+
+/// While it lives, plans are made for rows that are few: a page costs the same wherever it is. What a few rows meet are a few
+/// pages, most of them in memory since the last time, and the pages of a small table are cheaper to the planner one after the
+/// other than to anybody: it would read a thousand rows to find two.
+#[derive(Debug)]
+pub struct FewRows(#[expect(dead_code, reason = "held for its drop")] Level);
+
+impl FewRows {
+    #[must_use = "the setting is restored when the guard is dropped"]
+    #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
+    pub fn new() -> Self {
+        let level = Level::new();
+        let value = current(c"seq_page_cost").to_owned();
+        level.set(c"random_page_cost", &value);
+        FewRows(level)
     }
 }
 

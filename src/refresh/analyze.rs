@@ -25,7 +25,7 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
     may_refresh(table)?;
     let Some(table) = catalog::lock(table.id)? else { return Err(Error::Busy(table.shown()).into()) };
     // From here on only the statements of the refresh itself are to run.
-    load(&table)?;
+    let prepared = load(&table)?;
     let snapshot = Snapshot::take().advanced();
     let edges = catalog::sources_of(table.id)?;
     let changes = pending(&table, &edges, &snapshot).map(crate::cdc::Pending::read).transpose()?;
@@ -36,7 +36,7 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
         }
         let changes = changes.unwrap_or_default();
         let wanted = choose((&table, &edges), usable_frontier(&table).is_some(), &changes);
-        attempt(&table, &changes, &snapshot, wanted).map(|_| ())
+        attempt((&table, &prepared), &changes, &snapshot, wanted).map(|_| ())
     });
     outcome.map(|()| plans)
 }

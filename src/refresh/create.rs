@@ -205,13 +205,13 @@ fn fill(id: i64) -> Result<()> {
     // would miss what was committed in between, and no buffer holds that.
     let snapshot = Snapshot::latest().advanced();
     let mut frontier = snapshot.frontier();
+    let prepared = load(&table)?;
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
         let _writes = InternalWrites::allow(table.relid);
         poll::fill(&table, &snapshot)?;
-        full::recompute(&table, &snapshot)?
+        full::recompute((&table, &prepared), &snapshot)?
     };
-    let prepared = load(&table)?;
     poll::analyze(&prepared);
     frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());

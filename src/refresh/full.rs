@@ -2,7 +2,7 @@
 //! contents and the query's. No TRUNCATE and no exclusive lock: readers see the old contents until the commit, and stream
 //! tables that read this one get the difference as their delta.
 
-use super::prepared::{Step, load};
+use super::prepared::{Prepared, Step};
 use super::stages::counts;
 use crate::catalog::StreamTable;
 use crate::error::Result;
@@ -10,8 +10,7 @@ use crate::pg::executor::Sink;
 use crate::pg::snapshot::Snapshot;
 
 /// Makes `table` equal to its query at `snapshot`; returns the rows inserted and deleted.
-pub(super) fn recompute(table: &StreamTable, snapshot: &Snapshot) -> Result<(i64, i64)> {
-    let prepared = load(table)?;
+pub(super) fn recompute((table, prepared): (&StreamTable, &Prepared), snapshot: &Snapshot) -> Result<(i64, i64)> {
     prepared.check_functions(table)?;
     let last = prepared.program.stages.len() - 1;
     for stage in 0..last {

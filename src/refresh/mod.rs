@@ -26,6 +26,7 @@ mod verify;
 
 pub use analyze::explain_analyze;
 pub use create::{Definition, create, drop_table, refuse_taken_name};
+use prepared::Prepared;
 pub use prepared::load;
 pub use storage::follow_owner;
 pub use verify::{Verdict, verify};
@@ -216,8 +217,8 @@ fn apply(
     }
     let changes = changes.unwrap_or_default();
     let wanted = choose((table, edges), old.is_some(), &changes);
-    let (method, (inserted, deleted)) = attempt(table, &changes, snapshot, wanted)?;
     let prepared = load(table)?;
+    let (method, (inserted, deleted)) = attempt((table, &prepared), &changes, snapshot, wanted)?;
     if still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
         // The contents are right at both clocks.
         return Ok(Outcome::Unchanged);
@@ -248,33 +249,39 @@ fn apply(
 /// the query itself never sees. When one of them is divided by zero, or cannot be cast, that says nothing about the query;
 /// it is recomputed, and fails only if it really does. The history says so.
 fn attempt(
-    table: &StreamTable,
+    (table, prepared): (&StreamTable, &Prepared),
     changes: &[(u32, Changes)],
     snapshot: &Snapshot,
     wanted: Method,
 ) -> std::result::Result<(Method, (i64, i64)), Caught> {
-    if wanted == Method::Full || !stages::meets_pairs(table, changes)? {
-        return Ok((wanted, run(table, changes, snapshot, wanted)?));
+    let run = |method| run((table, prepared), changes, snapshot, method);
+    if wanted == Method::Full || !stages::meets_pairs(prepared, changes) {
+        return Ok((wanted, run(wanted)?));
     }
-    match subtransaction(|| run(table, changes, snapshot, wanted)) {
+    match subtransaction(|| run(wanted)) {
         Err(caught) if caught.is_about_values() => {
             pgrx::notice!("stream table {} is recomputed: {}", table.shown(), caught.message);
-            Ok((Method::Full, run(table, changes, snapshot, Method::Full)?))
+            Ok((Method::Full, run(Method::Full)?))
         }
         result => Ok((wanted, result?)),
     }
 }
 
 /// Runs the refresh as the owner of the stream table.
-fn run(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot, method: Method) -> Result<(i64, i64)> {
+fn run(
+    (table, prepared): (&StreamTable, &Prepared),
+    changes: &[(u32, Changes)],
+    snapshot: &Snapshot,
+    method: Method,
+) -> Result<(i64, i64)> {
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::new();
     let _rows = WholeTables::new();
     let _writes = InternalWrites::allow(table.relid);
     match method {
-        Method::Differential => stages::differential(table, changes, snapshot),
-        Method::Full => full::recompute(table, snapshot),
+        Method::Differential => stages::differential((table, prepared), changes, snapshot),
+        Method::Full => full::recompute((table, prepared), snapshot),
     }
 }
 

@@ -1,16 +1,20 @@
 //! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
 //! its state, is the change that its parents read.
 
-use super::prepared::{Prepared, Step, load, size_class};
+use super::prepared::{Prepared, Step, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
 use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
+use crate::pg::settings::FewRows;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
+
+/// The size class of changes that are looked up row by row.
+const FEW: u32 = 0;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
 fn may_cancel(read: &Changes) -> bool {
@@ -18,13 +22,16 @@ fn may_cancel(read: &Changes) -> bool {
 }
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
-pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snapshot: &Snapshot) -> Result<(i64, i64)> {
-    let prepared = load(table)?;
+pub(super) fn differential(
+    (table, prepared): (&StreamTable, &Prepared),
+    changes: &[(u32, Changes)],
+    snapshot: &Snapshot,
+) -> Result<(i64, i64)> {
     prepared.check_functions(table)?;
     check_rights(&prepared.program)?;
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {
-        true => changes.iter().map(|(source, read)| consolidate(&prepared, *source, read, snapshot)).collect(),
+        true => changes.iter().map(|(source, read)| consolidate(prepared, *source, read, snapshot)).collect(),
         false => Vec::new(),
     };
     let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
@@ -51,6 +58,7 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
         let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
         let statement = prepared.statement_with(step, &parameters, &relations);
         let mut result = statement.result_store();
+        let _few = (size_class(rows) == FEW).then(FewRows::new);
         statement.execute(Some(snapshot), &parameters, &relations, Sink::Store(&mut result));
         if stage == last {
             return counts(&result, table);
@@ -61,13 +69,12 @@ pub(super) fn differential(table: &StreamTable, changes: &[(u32, Changes)], snap
 }
 
 /// Whether two inputs of the query changed, which a join may pair.
-pub(super) fn meets_pairs(table: &StreamTable, changes: &[(u32, Changes)]) -> Result<bool> {
-    let prepared = load(table)?;
+pub(super) fn meets_pairs(prepared: &Prepared, changes: &[(u32, Changes)]) -> bool {
     let scans = prepared.program.stages.iter().flat_map(|stage| stage.body.scans());
     if prepared.program.reads_clock() {
-        return Ok(true);
+        return true;
     }
-    Ok(scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1)
+    scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1
 }
 
 /// The changes of `source` without what cancels among them.
