@@ -92,7 +92,7 @@ fn work() -> Work {
     let minutes: Option<u64> = setting("PGTRICKLE_FUZZ_MINUTES");
     let first = seed.unwrap_or_else(|| if minutes.is_some() { fresh_seed() } else { 1 });
     let cases = match (seed, minutes) {
-        (Some(_), _) => 1,
+        (Some(_), _) => setting("PGTRICKLE_CASES").unwrap_or(1),
         (None, Some(_)) => u64::MAX - first,
         (None, None) => setting("PGTRICKLE_CASES").unwrap_or(CASES),
     };
@@ -140,6 +140,7 @@ fn run(server: &Arc<Server>, work: &Work, operators: &Operators, tally: &Tally) 
         if seed > work.last || work.deadline.is_some_and(|deadline| Instant::now() > deadline) {
             return;
         }
+        let _running = Running { seed, server };
         let case = Case::random(seed, operators);
         let result = outcome(server, &case.script);
         if let Err(defect) = &result
@@ -148,6 +149,20 @@ fn run(server: &Arc<Server>, work: &Work, operators: &Operators, tally: &Tally) 
             keep(server, seed, case, defect.clone());
         }
         report(tally, &format!("seed {seed}"), result);
+    }
+}
+
+/// A case that runs. If it ends otherwise than by a defect, the server is gone: this says which case and why.
+struct Running<'a> {
+    seed: u64,
+    server: &'a Server,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("seed {} ran while: {:#?}", self.seed, self.server.crashes());
+        }
     }
 }
 

@@ -189,6 +189,13 @@ impl Server {
         });
     }
 
+    /// What the server has logged of processes that died, with the statements that they died in.
+    pub fn crashes(&self) -> Vec<String> {
+        let marks = ["was terminated by signal", "Failed process was running", "PANIC:", "TRAP:"];
+        let told = |line: &&str| marks.iter().any(|mark| line.contains(mark));
+        self.log().lines().filter(told).map(String::from).collect()
+    }
+
     /// Everything that the server has logged.
     pub fn log(&self) -> String {
         fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -225,9 +232,7 @@ impl Server {
         if !stopped {
             eprintln!("the server did not stop when it was told to");
         }
-        let marks = ["was terminated by signal", "PANIC:", "TRAP:"];
-        let log = self.log();
-        let crashes: Vec<&str> = log.lines().filter(|line| marks.iter().any(|mark| line.contains(mark))).collect();
+        let crashes = self.crashes();
         for line in &crashes {
             eprintln!("the server reports a crash: {line}");
         }
