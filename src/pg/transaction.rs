@@ -40,10 +40,10 @@ impl Caught {
         matches!(self.sqlstate, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
     }
 
-    /// Whether an expression could not be computed for some values (class 22, data exception), as opposed to a failure of
-    /// the statement as a whole.
+    /// Whether an expression could not be computed for some values (class 22, data exception; class 21, a sub-select of several
+    /// rows), as opposed to a failure of the statement as a whole.
     pub fn is_about_values(&self) -> bool {
-        self.sqlstate_text().starts_with("22")
+        ["21", "22"].iter().any(|class| self.sqlstate_text().starts_with(class))
     }
 
     /// Reports it at `level`; ERROR does not return.

@@ -19,6 +19,8 @@ tests![
     lateral_sub_selects,
     sub_selects_over_joins_and_unions,
     multi_column_in,
+    sub_selects_that_are_sorted_or_grouped_by,
+    six_levels_that_read_one_another,
     rows_compared_with_sub_selects,
     aggregates_that_sub_selects_read,
     arrays_of_rows,
@@ -325,6 +327,51 @@ fn multi_column_in(db: &mut Database) {
             "SELECT id, (k, v) IN (SELECT k, x FROM b) AS a FROM t",
         ],
     );
+}
+
+fn sub_selects_that_are_sorted_or_grouped_by(db: &mut Database) {
+    tables(db);
+    db.run("CREATE TABLE f (flag bool, x int); INSERT INTO f VALUES (true, 1), (false, 2), (NULL, 3)");
+    db.stream("once", "SELECT DISTINCT (true, 1) IN (SELECT flag, x FROM f) AS q, (false, 2) NOT IN (SELECT flag, x FROM f) AS z FROM t");
+    db.stream("grouped", "SELECT (true, 1 + 1) <> ALL (SELECT flag, x FROM f) AS q, count(*) AS n FROM t GROUP BY 1");
+    db.stream("sorted", "SELECT id FROM t ORDER BY (NULL::bool, 1) = ANY (SELECT flag, x FROM f), true IN (SELECT flag FROM f), id LIMIT 5");
+    db.cycle(&["UPDATE f SET flag = true"]);
+    db.cycle(&["DELETE FROM f WHERE x = 1", "INSERT INTO t (id, k) VALUES (60, 1)"]);
+    db.cycle(&["UPDATE f SET flag = NOT flag, x = x - 1"]);
+    db.cycle(&["DELETE FROM f", "DELETE FROM t WHERE id < 5"]);
+}
+
+fn six_levels_that_read_one_another(db: &mut Database) {
+    db.run("CREATE TABLE a (id int PRIMARY KEY, x int, y int)");
+    for table in ["b", "c", "d", "e", "f"] {
+        db.run(&format!("CREATE TABLE {table} (id int PRIMARY KEY, x int, y int)"));
+    }
+    let fill = |table: &str, n: i32| {
+        format!("INSERT INTO {table} SELECT i, nullif(i * {n} % 5, 4), i % {n} FROM generate_series(1, 6) AS i")
+    };
+    for (number, table) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+        db.run(&fill(table, number as i32 + 2));
+    }
+    db.stream(
+        "sums",
+        "SELECT a.id, (SELECT count(*) FROM b WHERE b.x >= a.x AND b.y <= (SELECT max(c.y) FROM c WHERE c.x <= b.x AND c.y >= a.y \
+         AND c.x >= (SELECT min(d.x) FROM d WHERE d.y >= c.y AND d.x <= b.x AND d.id <> a.id AND d.y <= (SELECT avg(e.x) FROM e \
+         WHERE e.y <= d.y AND e.x >= c.x AND e.x <= b.x AND e.id <> a.id AND e.y >= (SELECT count(*) FROM f WHERE f.x > a.x \
+         AND f.y < b.y AND f.x <> c.x AND f.y <> d.x AND f.y <> e.x))))) AS n FROM a",
+    );
+    db.stream(
+        "truths",
+        "SELECT a.id, EXISTS (SELECT FROM b WHERE b.x > a.x AND (b.y = 1 OR EXISTS (SELECT FROM c WHERE c.x <= b.x AND c.y > a.y \
+         AND c.x NOT IN (SELECT e.x FROM e WHERE e.x > c.x AND e.id > b.id AND e.id > a.y)))) AS q FROM a",
+    );
+    db.cycle(&["UPDATE f SET x = x + 1", "DELETE FROM e WHERE id = 2"]);
+    db.cycle(&["UPDATE c SET y = y + 1 WHERE id % 2 = 0", "INSERT INTO a VALUES (10, 1, 1), (11, NULL, 2)"]);
+    db.cycle(&[
+        "UPDATE b SET x = 3 - x",
+        "DELETE FROM b WHERE id > 4",
+        "UPDATE a SET x = x - 1, y = NULL WHERE id = 3",
+    ]);
+    db.cycle(&["DELETE FROM f", "UPDATE d SET x = NULL WHERE id = 1", "INSERT INTO b VALUES (30, 5, 0)"]);
 }
 
 fn arrays_of_rows(db: &mut Database) {

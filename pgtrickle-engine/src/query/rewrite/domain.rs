@@ -1,12 +1,12 @@
 //! The general way of decorrelation: the right side of an Apply for every value of the correlated columns at once; see
-//! [`super::decorrelate`].
+//! [`super::decorrelate`]. Which values there are: [`super::values`].
 
 use super::decorrelate::{Correlated, Result, count_rows, is_correlated, is_outer, kept, reads_outer};
 use super::lift::{Predicate, over_no_rows};
 use crate::query::rel::{AggregateCall, Side, Yield};
 use crate::query::{Column, DataType, Fragment, Rel, Scalar, Volatility};
 
-/// `δ(π_c(L))`: the values of the correlated columns.
+/// The values of the correlated columns c: `δ(π_c(L))`, or more.
 pub(super) struct Domain {
     rel: Rel,
     /// Their positions in L.
@@ -28,12 +28,8 @@ impl Domain {
                 reason: "It reads an outer column whose type has no equality, so its values cannot be told apart.",
             });
         }
-        let output = |column: &usize| {
-            let Column { name, ty, nullable } = columns[*column].clone();
-            (name, Scalar::column(*column, ty, nullable))
-        };
-        let outputs = outer.iter().map(output).collect();
-        let values = Rel::Project { input: Box::new(left.clone()), outputs };
+        let (values, places) = super::values::of(left, &outer);
+        let values = picked(values, places.into_iter());
         Ok(Domain { rel: Rel::Distinct { input: Box::new(values) }, outer })
     }
 
@@ -294,7 +290,7 @@ fn collect(rel: &Rel, outer: &mut Vec<usize>) {
 }
 
 /// The columns of `rel` at these places.
-fn picked(rel: Rel, places: impl Iterator<Item = usize>) -> Rel {
+pub(super) fn picked(rel: Rel, places: impl Iterator<Item = usize>) -> Rel {
     let columns = rel.columns();
     let output = |place: usize| {
         let Column { name, ty, nullable } = columns[place].clone();

@@ -8,6 +8,7 @@ mod leading;
 mod lift;
 pub mod merge_filters;
 pub mod prune;
+mod values;
 
 use crate::query::Rel;
 
