@@ -78,6 +78,17 @@ BEGIN
     LOOP
         PERFORM pgtrickle._type_altered(command.objid);
     END LOOP;
+    FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c
+                   WHERE c.classid = 'pg_class'::regclass AND c.command_tag IN ('ALTER VIEW', 'ALTER TABLE') LOOP
+        PERFORM pgtrickle._view_altered(command.objid) FROM pg_class r WHERE r.oid = command.objid AND r.relkind = 'v';
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() c
+               WHERE c.command_tag IN ('ALTER SCHEMA', 'ALTER OPERATOR', 'ALTER COLLATION', 'ALTER EXTENSION') OR c.command_tag ^@ 'ALTER TEXT SEARCH ') THEN
+        PERFORM pgtrickle._names_changed();
+    END IF;
+    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag ^@ 'ALTER TEXT SEARCH ') THEN
+        PERFORM pgtrickle._text_search_changed();
+    END IF;
     FOR command IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.command_tag = 'REFRESH MATERIALIZED VIEW' LOOP
         PERFORM pgtrickle._matview_refreshed(command.objid);
     END LOOP;
@@ -146,7 +157,8 @@ $$;
 COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
 
 REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
-    pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid),
+    pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid), pgtrickle._view_altered(oid), pgtrickle._names_changed(),
+    pgtrickle._text_search_changed(),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
     pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid), pgtrickle._refuse_redefinition(oid, text) FROM PUBLIC;
 

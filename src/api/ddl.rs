@@ -31,10 +31,28 @@ fn _rows_changed(relation: Oid) -> std::result::Result<(), Report> {
     Ok(cdc::rows_changed(relation.to_u32())?)
 }
 
-/// The type was altered: refused if it was renamed and a compiled query names it.
+/// The type was altered: the queries that read its values may name it otherwise.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _type_altered(ty: Oid) -> std::result::Result<(), Report> {
     Ok(cdc::type_altered(ty.to_u32())?)
+}
+
+/// A configuration or a dictionary of text search was altered: the stream tables that search by one recompute.
+#[pg_extern(schema = "pgtrickle")]
+fn _text_search_changed() -> std::result::Result<(), Report> {
+    Ok(cdc::text_search_changed()?)
+}
+
+/// The view was altered: the stream tables that read it recompute.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _view_altered(view: Oid) -> std::result::Result<(), Report> {
+    Ok(cdc::view_altered(view.to_u32())?)
+}
+
+/// Something that queries name may have another name: they are looked at again.
+#[pg_extern(schema = "pgtrickle")]
+fn _names_changed() -> std::result::Result<(), Report> {
+    Ok(cdc::names_changed()?)
 }
 
 /// The relation was dropped: what is left of the stream table that it stored goes too.

@@ -40,34 +40,14 @@ pub fn callers_of(function: u32) -> Result<Vec<u32>> {
     query(sql, &[Param::oid(function)], |row| row.required_oid(0)).into_iter().collect()
 }
 
-/// A stream table whose query calls a function.
-#[derive(Clone, Debug)]
-pub struct FunctionUser {
-    pub pgt_id: i64,
-    pub function: u32,
-    /// The stream table, as `schema.name`.
-    pub shown: String,
-    /// What the query calls its functions, as `schema.name`.
-    pub names: Vec<String>,
-}
-
 /// The stream tables whose queries call one of `functions`, as of now.
-pub fn users_of(functions: &[u32]) -> Result<Vec<FunctionUser>> {
-    let sql = "SELECT s.pgt_id, d.refobjid, s.pgt_schema || '.' || s.pgt_name, coalesce(s.functions_used, '{}') \
+pub fn users_of(functions: &[u32]) -> Result<Vec<i64>> {
+    let sql = "SELECT DISTINCT s.pgt_id \
                FROM pg_catalog.pg_depend d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid = d.objid \
                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
                AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = ANY ($1)";
     let snapshot = Snapshot::latest().advanced();
-    query_at(Some(&snapshot), sql, &[Param::oids(functions)], |row| {
-        Ok(FunctionUser {
-            pgt_id: row.required(0)?,
-            function: row.required_oid(1)?,
-            shown: row.required(2)?,
-            names: row.required(3)?,
-        })
-    })
-    .into_iter()
-    .collect()
+    query_at(Some(&snapshot), sql, &[Param::oids(functions)], |row| row.required(0)).into_iter().collect()
 }
 
 /// Notes what the query of the stream table `id` calls its functions.
@@ -76,12 +56,6 @@ pub fn set_functions(id: i64, names: &[String]) {
         "UPDATE pgtrickle.pgt_stream_tables SET functions_used = $2 WHERE pgt_id = $1 RETURNING 1",
         &[Param::of(id), Param::of(names.to_vec())],
     );
-}
-
-/// What the query of the stream table `id` calls its functions.
-pub fn function_names(id: i64) -> Vec<String> {
-    let sql = "SELECT coalesce(functions_used, '{}') FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1";
-    query(sql, &[Param::of(id)], |row| row.get::<Vec<String>>(0)).into_iter().flatten().flatten().collect()
 }
 
 /// The next refresh of these stream tables is full. Waits for refreshes of them that are under way.

@@ -10,17 +10,18 @@ mod tracking;
 mod types;
 
 pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
-pub use functions::{
-    CalledFunction, FunctionUser, callers_of, function_names, functions_of, reinitialise, set_functions, users_of,
-};
+pub use functions::{CalledFunction, callers_of, functions_of, reinitialise, set_functions, users_of};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, defining_query, insert, is_stream_table,
-    lock, program, readers, remove, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, definition, insert, is_stream_table,
+    lock, program, readers, remove, save_program, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
 };
 
 pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};
-pub use types::{TypeUser, containers_of, retype, set_types, stored_with, tables_of_type, users_of_types};
+pub use types::{
+    all_ids, containers_of, look_again, readers_now, retype, set_types, stored_with, tables_of_type, text_searchers,
+    users_of_types,
+};
 
 use crate::pg::executor::{Param, Row, Statement};
 use crate::pg::security::RunAs;

@@ -273,7 +273,31 @@ pub fn lock(id: i64) -> Result<Option<StreamTable>> {
 pub fn program(id: i64) -> Result<(String, Vec<u32>)> {
     let sql = "SELECT program, state_relids FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
     let rows = query(sql, &[Param::of(id)], |row| Ok((row.required(0)?, row.required_oids(1)?)));
-    rows.into_iter().next().unwrap_or_else(|| Err(Error::Internal(format!("stream table {id} has no program"))))
+    rows.into_iter().next().unwrap_or_else(|| Err(no_program(id)))
+}
+
+fn no_program(id: i64) -> Error {
+    Error::Internal(format!("stream table {id} has no program"))
+}
+
+/// The query of a stream table as PostgreSQL analysed it, see `pg::definition`, and the wording that its program was compiled
+/// from.
+pub fn definition(id: i64) -> Result<(String, String)> {
+    let sql = "SELECT definition, wording FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
+    let rows = query(sql, &[Param::of(id)], |row| Ok((row.required(0)?, row.required(1)?)));
+    rows.into_iter().next().unwrap_or_else(|| Err(no_program(id)))
+}
+
+/// The query of the stream table `id` prints as `printed` now; its program was compiled anew, if there is another `wording`.
+pub fn save_program(id: i64, printed: &str, program: &str, wording: Option<String>) {
+    execute(
+        "UPDATE pgtrickle.pgt_programs SET program = $2, wording = coalesce($3, wording) WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(program), Param::of(wording)],
+    );
+    execute(
+        "UPDATE pgtrickle.pgt_stream_tables SET defining_query = $2 WHERE pgt_id = $1 RETURNING 1",
+        &[Param::of(id), Param::of(printed)],
+    );
 }
 
 /// What creation knows of a stream table.
@@ -285,6 +309,9 @@ pub struct NewStreamTable<'a> {
     pub schedule: Option<&'a str>,
     pub mode: Mode,
     pub program: &'a str,
+    /// As [`definition`] gives it.
+    pub definition: &'a str,
+    pub wording: &'a str,
     pub refusal: Option<&'a str>,
     pub has_keyless_source: bool,
 }
@@ -314,8 +341,8 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     let missing = || Err(Error::Internal("no pgt_id was returned".into()));
     let id = ids.into_iter().next().unwrap_or_else(missing)?;
     execute(
-        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program) VALUES ($1, $2) RETURNING 1",
-        &[Param::of(id), Param::of(new.program)],
+        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, definition, wording) VALUES ($1, $2, $3, $4) RETURNING 1",
+        &[Param::of(id), Param::of(new.program), Param::of(new.definition), Param::of(new.wording)],
     );
     Ok(id)
 }

@@ -25,38 +25,20 @@ pub fn tables_of_type(relation: u32) -> Result<Vec<u32>> {
     read(sql, &[Param::oid(relation)], |row| row.required_oid(0))
 }
 
-/// A stream table whose query reads values of a type.
-#[derive(Clone, Debug)]
-pub struct TypeUser {
-    pub pgt_id: i64,
-    pub ty: u32,
-    /// The stream table, as `schema.name`.
-    pub shown: String,
-    /// Its query, as PostgreSQL prints it.
-    pub query: String,
-    /// It has a program.
-    pub compiled: bool,
-    /// What the types of the query are called.
-    pub names: Vec<String>,
-}
-
 /// The stream tables whose queries read values of one of `types`.
-pub fn users_of_types(types: &[u32]) -> Result<Vec<TypeUser>> {
-    let sql = "SELECT s.pgt_id, d.refobjid, s.pgt_schema || '.' || s.pgt_name, s.defining_query, s.refusal IS NULL, \
-                 coalesce(s.types_used, '{}') \
+pub fn users_of_types(types: &[u32]) -> Result<Vec<i64>> {
+    let sql = "SELECT DISTINCT s.pgt_id \
                FROM pg_catalog.pg_depend d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid = d.objid \
                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 \
                AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid = ANY ($1)";
-    read(sql, &[Param::oids(types)], |row| {
-        Ok(TypeUser {
-            pgt_id: row.required(0)?,
-            ty: row.required_oid(1)?,
-            shown: row.required(2)?,
-            query: row.required(3)?,
-            compiled: row.required(4)?,
-            names: row.required(5)?,
-        })
-    })
+    read(sql, &[Param::oids(types)], |row| row.required(0))
+}
+
+/// The stream tables whose queries search text by a configuration or a dictionary that they name.
+pub fn text_searchers() -> Result<Vec<i64>> {
+    let sql = "SELECT pgt_id FROM pgtrickle.pgt_stream_tables \
+               WHERE types_used && '{pg_catalog.regconfig,pg_catalog.regdictionary}'";
+    read(sql, &[], |row| row.required(0))
 }
 
 /// The tables of the stream tables `ids` that have a column of one of `types`, and whether it is the stream table itself.
@@ -90,6 +72,29 @@ pub fn retype(ids: &[i64]) {
         &[Param::of(ids.to_vec())],
         |_| (),
     );
+}
+
+/// What the queries of these stream tables name may have other names: whoever refreshes them looks again. Waits for refreshes of
+/// them that are under way.
+pub fn look_again(ids: &[i64]) {
+    let snapshot = Snapshot::latest().advanced();
+    query_at(
+        Some(&snapshot),
+        "UPDATE pgtrickle.pgt_stream_tables SET types_version = types_version + 1 WHERE pgt_id = ANY ($1) RETURNING 1",
+        &[Param::of(ids.to_vec())],
+        |_| (),
+    );
+}
+
+/// Every stream table.
+pub fn all_ids() -> Result<Vec<i64>> {
+    read("SELECT pgt_id FROM pgtrickle.pgt_stream_tables ORDER BY 1", &[], |row| row.required(0))
+}
+
+/// The stream tables whose queries read `relation`.
+pub fn readers_now(relation: u32) -> Result<Vec<i64>> {
+    let sql = "SELECT pgt_id FROM pgtrickle.pgt_dependencies WHERE source_relid = $1 ORDER BY 1";
+    read(sql, &[Param::oid(relation)], |row| row.required(0))
 }
 
 fn read<T>(

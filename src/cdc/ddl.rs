@@ -92,31 +92,41 @@ pub fn refuse_redefinition(relation: u32, action: &str) -> Result<()> {
     }
 }
 
-/// The function was created or altered: the stream tables that call it recompute. One that calls it by its name goes on
-/// only while the function keeps it.
+/// The function was created or altered: the stream tables that call it recompute.
 ///
 /// # Errors
-/// `SourceInUse` (0A000) when it was renamed or moved.
+/// As the catalog's.
 pub fn function_changed(function: u32) -> Result<()> {
     let mut functions = catalog::callers_of(function)?;
     functions.sort_unstable();
     functions.iter().for_each(|caller| function::await_creations(*caller));
     let users = catalog::users_of(&functions)?;
-    for user in &users {
-        let Some(name) = function::name(user.function) else { continue };
-        let name = format!("{}.{}", name.schema.0, name.name.0);
-        if !user.names.contains(&name) {
-            return Err(Error::SourceInUse {
-                source_name: format!("function {name}"),
-                reader: user.shown.clone(),
-                reason: "The compiled query calls it by the name that it had.".into(),
-            });
-        }
-    }
     if !users.is_empty() {
-        catalog::reinitialise(&users.iter().map(|user| user.pgt_id).collect::<Vec<_>>());
+        catalog::reinitialise(&users);
         catalog_changed_at_commit();
     }
+    Ok(())
+}
+
+/// The view was altered: its columns may have other names, and others' rights on what it reads may count. Its readers recompute.
+///
+/// # Errors
+/// As the catalog's.
+pub fn view_altered(view: u32) -> Result<()> {
+    let readers = catalog::readers_now(view)?;
+    if !readers.is_empty() {
+        catalog::retype(&readers);
+        catalog_changed_at_commit();
+    }
+    Ok(())
+}
+
+/// A schema, an operator or a collation was altered: the queries that name it, or what is in it, say so in other words.
+///
+/// # Errors
+/// As the catalog's.
+pub fn names_changed() -> Result<()> {
+    catalog::look_again(&catalog::all_ids()?);
     Ok(())
 }
 

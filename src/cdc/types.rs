@@ -7,28 +7,20 @@
 //! An index on rows with such values was built by what they were before. Tables of inner results are emptied, since the next
 //! refresh fills them, and every such table gets its indexes anew.
 
-use crate::catalog::{self, TypeUser};
-use crate::error::{Error, Result};
+use crate::catalog;
+use crate::error::Result;
 use crate::pg::commit::catalog_changed_at_commit;
 use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::used_type;
 use crate::pg::utility::run;
 
-/// The label `old` of the enum has another name now: who reads values of the type recomputes.
+/// A label of the enum has another name now: who reads values of the type recomputes.
 ///
 /// # Errors
-/// `SourceInUse` (0A000) when a query holds the label as a constant.
-pub fn label_renamed(ty: u32, old: &str) -> Result<()> {
+/// As the catalog's.
+pub fn label_renamed(ty: u32) -> Result<()> {
     let (_, users) = affected(ty)?;
-    let constant = used_type::constant(old, ty);
-    if let Some(user) = users.iter().find(|user| user.query.contains(&constant)) {
-        return Err(Error::SourceInUse {
-            source_name: format!("type {}", used_type::name(ty)),
-            reader: user.shown.clone(),
-            reason: format!("The query names the label {old:?} that it had."),
-        });
-    }
     recompute(&users);
     Ok(())
 }
@@ -41,9 +33,9 @@ pub fn label_renamed(ty: u32, old: &str) -> Result<()> {
 pub fn rows_changed(relation: u32) -> Result<()> {
     let Some(ty) = used_type::of_rows(relation) else { return Ok(()) };
     let (types, users) = affected(ty)?;
-    let ids = recompute(&users);
+    recompute(&users);
     let _elevated = RunAs::extension();
-    for (stored, shown) in catalog::stored_with(&ids, &types)? {
+    for (stored, shown) in catalog::stored_with(&users, &types)? {
         let Some(name) = object::name(stored) else { continue };
         if !shown {
             run(&format!("DELETE FROM {name}"));
@@ -53,25 +45,29 @@ pub fn rows_changed(relation: u32) -> Result<()> {
     Ok(())
 }
 
-/// The type may have another name, or be in another schema.
+/// The type may have another name, or be in another schema: the queries that read its values may say so.
 ///
 /// # Errors
-/// `SourceInUse` (0A000) when a compiled query names it.
+/// As the catalog's.
 pub fn type_altered(ty: u32) -> Result<()> {
     let users = catalog::users_of_types(&catalog::containers_of(ty)?)?;
-    let renamed = |user: &&TypeUser| user.compiled && !user.names.contains(&used_type::name(user.ty));
-    match users.iter().find(renamed) {
-        None => Ok(()),
-        Some(user) => Err(Error::SourceInUse {
-            source_name: format!("type {}", used_type::name(ty)),
-            reader: user.shown.clone(),
-            reason: "The compiled query calls it by the name that it had.".into(),
-        }),
+    if !users.is_empty() {
+        catalog::look_again(&users);
     }
+    Ok(())
+}
+
+/// A configuration or a dictionary of text search was altered. They use one another, so all that search by any recompute.
+///
+/// # Errors
+/// As the catalog's.
+pub fn text_search_changed() -> Result<()> {
+    recompute(&catalog::text_searchers()?);
+    Ok(())
 }
 
 /// The types whose values are others when those of `ty` are, and who reads them. Waits for creations.
-fn affected(ty: u32) -> Result<(Vec<u32>, Vec<TypeUser>)> {
+fn affected(ty: u32) -> Result<(Vec<u32>, Vec<i64>)> {
     let mut types = catalog::containers_of(ty)?;
     types.sort_unstable();
     types.iter().for_each(|ty| used_type::await_creations(*ty));
@@ -79,13 +75,9 @@ fn affected(ty: u32) -> Result<(Vec<u32>, Vec<TypeUser>)> {
     Ok((types, users))
 }
 
-fn recompute(users: &[TypeUser]) -> Vec<i64> {
-    let mut ids: Vec<i64> = users.iter().map(|user| user.pgt_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if !ids.is_empty() {
-        catalog::retype(&ids);
+fn recompute(users: &[i64]) {
+    if !users.is_empty() {
+        catalog::retype(users);
         catalog_changed_at_commit();
     }
-    ids
 }

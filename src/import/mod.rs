@@ -62,6 +62,8 @@ pub struct Imported {
     /// The query as PostgreSQL prints it: it means the same in every session that runs it under
     /// [`crate::pg::settings::PinnedSettings`].
     pub canonical: String,
+    /// Likewise, for [`crate::pg::definition`].
+    pub definition: String,
     /// The query's result columns, in order.
     pub outputs: Vec<Column>,
     /// The operator tree; an error that [allows recomputation](Error::allows_recomputation) when only recomputation can maintain the query.
@@ -72,7 +74,7 @@ pub struct Imported {
     pub sources: Vec<Source>,
     /// `pg_proc.oid` of every function that is not built in.
     pub functions: Vec<u32>,
-    /// `pg_type.oid` of every type that is not built in and of which values are read.
+    /// `pg_type.oid` of every type of which values are read, if these can come to mean something else.
     pub types: Vec<u32>,
     /// ORDER BY stands at the end, without LIMIT.
     pub idle_order: bool,
@@ -109,8 +111,9 @@ pub fn import(query: &str) -> Result<Imported> {
         let functions = analysed.facts.functions.iter().copied();
         Ok(Imported {
             functions: functions.filter(|function| !facts::function(*function).builtin).collect(),
-            types: analysed.facts.types.iter().copied().filter(|ty| !used_type::is_built_in(*ty)).collect(),
+            types: analysed.facts.types.iter().copied().filter(|ty| used_type::can_change(*ty)).collect(),
             canonical: analysed.canonical,
+            definition: analysed.definition,
             outputs,
             tree,
             watchable: sources::are_watchable(&analysed.facts),

@@ -19,7 +19,7 @@ pub fn properties(
     let strategies = program.stages.iter().flat_map(|stage| stage.strategies()).map(String::from);
     let rows = [
         ("pgt_name", Some(table.shown())),
-        ("defining_query", Some(catalog::defining_query(table.id)?)),
+        ("defining_query", Some(prepared.query.clone())),
         ("refresh_mode", Some(table.mode.as_str().into())),
         ("status", Some(table.status.as_str().into())),
         ("is_populated", Some(table.is_populated.to_string())),

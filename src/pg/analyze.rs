@@ -5,7 +5,7 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{rows, search};
+use super::{definition, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -17,6 +17,8 @@ pub struct Analysed<'a> {
     /// The query as it was before views were expanded, printed under the pinned settings: every name is qualified
     /// that the pinned search_path does not find.
     pub canonical: String,
+    /// Likewise, for [`super::definition`].
+    pub definition: String,
     /// As it is after views were expanded, printed likewise; a field of an anonymous record is printed as the record.
     pub expanded: String,
     /// Its SELECT list has a `*`.
@@ -43,13 +45,15 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             search::name_configurations(tree.cast(), std::ptr::null_mut());
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
+            let definition = definition::kept(tree);
             let tree = rewrite(tree);
             let padded_join_rows = rows::has_padded_join_rows(tree);
             let facts = Facts { padded_join_rows, ..facts::gather(tree)? };
             check_rights(tree)?;
             let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);
-            read(Analysed { query: Query { node: &*tree }, canonical, expanded, all_columns, facts, token })
+            let query = Query { node: &*tree };
+            read(Analysed { query, canonical, definition, expanded, all_columns, facts, token })
         })
     }
 }
@@ -90,7 +94,7 @@ fn parse_error(message: &str) -> Error {
 
 /// # Safety
 /// `tree` is an analysed SELECT; it is scribbled on.
-unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
+pub(super) unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
     // SAFETY: a SELECT is rewritten to exactly one query.
     unsafe {
         let rewritten = PgList::<pg_sys::Query>::from_pg(pg_sys::pg_rewrite_query(tree));
@@ -164,7 +168,7 @@ unsafe extern "C-unwind" fn without_idle_limits(node: *mut pg_sys::Node, context
 
 /// # Safety
 /// `tree` is an analysed SELECT whose relations are locked.
-unsafe fn printed(tree: *mut pg_sys::Query) -> String {
+pub(super) unsafe fn printed(tree: *mut pg_sys::Query) -> String {
     // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
     unsafe {
         let copy = rows::name_fields(pg_sys::copyObjectImpl(tree.cast()).cast(), std::ptr::null_mut());
@@ -190,7 +194,7 @@ fn unused_token(canonical: &str, expanded: &str) -> String {
 ///
 /// # Safety
 /// `tree` is a rewritten SELECT.
-unsafe fn check_rights(tree: *mut pg_sys::Query) -> Result<()> {
+pub(super) unsafe fn check_rights(tree: *mut pg_sys::Query) -> Result<()> {
     // SAFETY: the walker yields Query nodes of the tree; each one's rteperminfos belong to its rtable.
     unsafe {
         for query in facts::queries(tree) {

@@ -1,6 +1,7 @@
 //! What a whole query uses, sub-selects and expanded views included: the material on which queries are refused.
 
 use super::constructs::{self, Construct};
+use super::function;
 use super::moment;
 use super::nodes::{Query, items, text};
 use super::stability::{self, Dependence};
@@ -48,6 +49,8 @@ struct Walk<'a> {
     queries: Vec<&'a pg_sys::Query>,
     /// Values occur that print names from the catalogs: of `regclass` and its kin.
     prints_names: bool,
+    /// The most volatile function that an aggregate is made of: what the aggregate says itself counts for nothing.
+    hidden_in_parts: Option<Volatility>,
     /// What prints anonymous records, and so perhaps such values.
     prints_records: BTreeSet<String>,
     /// A function in FROM, and the types of the columns that the query gives for it.
@@ -71,11 +74,15 @@ pub(super) unsafe fn gather(tree: *mut pg_sys::Query) -> Result<Facts> {
     }
     // SAFETY: both functions take any expression or query tree and only read it.
     unsafe {
-        if pg_sys::contain_volatile_functions(tree.cast()) {
-            facts.hidden_volatility = Some(Volatility::Volatile);
+        let found = if pg_sys::contain_volatile_functions(tree.cast()) {
+            Volatility::Volatile
         } else if pg_sys::contain_mutable_functions(tree.cast()) {
-            facts.hidden_volatility = Some(Volatility::Stable);
-        }
+            Volatility::Stable
+        } else {
+            Volatility::Immutable
+        };
+        let worst = walk.hidden_in_parts.map_or(found, |parts| parts.max(found));
+        facts.hidden_volatility = (worst != Volatility::Immutable).then_some(worst);
     }
     Ok(facts)
 }
@@ -98,6 +105,7 @@ unsafe fn walk<'a>(tree: *mut pg_sys::Query) -> Walk<'a> {
         facts: Facts::default(),
         queries: Vec::new(),
         prints_names: false,
+        hidden_in_parts: None,
         prints_records: BTreeSet::new(),
         defined: (std::ptr::null_mut(), Vec::new()),
     };
@@ -154,6 +162,10 @@ impl Walk<'_> {
             }
             let mut called: Vec<u32> = Vec::new();
             pg_sys::check_functions_in_node(node, Some(stability::note), (&raw mut called).cast());
+            let parts: Vec<u32> = called.iter().flat_map(|called| function::parts_of_aggregate(*called)).collect();
+            self.hidden_in_parts =
+                parts.iter().map(|part| volatility((*part).into())).chain(self.hidden_in_parts).max();
+            called.extend(parts);
             let columns: &[pg_sys::Oid] = if self.defined.0 == node { &self.defined.1 } else { &[] };
             match stability::dependence(node, &called, columns) {
                 Dependence::Nothing => {}
@@ -183,7 +195,7 @@ impl Facts {
         self.modifies |= query.commandType != pg_sys::CmdType::CMD_SELECT;
         let cursor = Query { node: query };
         self.unordered_limit |= cursor.has_limit() && !cursor.is_ordered();
-        // SAFETY: the lists of an analysed query; attribute numbers in the sets are offset by the lowest one.
+        // SAFETY: the lists of an analysed query, whose relations are locked.
         unsafe {
             self.constructs.extend(constructs::of_query(query));
             for entry in items::<pg_sys::RangeTblEntry>(query.rtable) {
@@ -193,15 +205,9 @@ impl Facts {
                 }
             }
             for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
-                let columns = self.relations.entry(permission.relid.to_u32()).or_default();
-                let mut member = -1;
-                loop {
-                    member = pg_sys::bms_next_member(permission.selectedCols, member);
-                    if member < 0 {
-                        break;
-                    }
-                    columns.insert((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
-                }
+                let read = read_columns(permission);
+                self.relations.entry(permission.relid.to_u32()).or_default().extend(&read);
+                self.note_virtual_columns(permission.relid, &read);
             }
         }
     }
@@ -236,6 +242,29 @@ impl Facts {
 }
 
 impl Facts {
+    /// The types of what virtual generated columns among `read` are computed from, which no query names.
+    ///
+    /// # Safety
+    /// The query has locked the relation.
+    unsafe fn note_virtual_columns(&mut self, relid: pg_sys::Oid, read: &BTreeSet<i16>) {
+        #[pg_guard]
+        unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+            if node.is_null() {
+                return false;
+            }
+            // SAFETY: the context is what is passed below; the walker calls back with valid nodes.
+            unsafe {
+                (*context.cast::<Facts>()).note_types(node);
+                pg_sys::expression_tree_walker_impl(node, Some(visit), context)
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { virtual_columns(relid, read) }.into_iter().for_each(|expr| {
+            // SAFETY: valid expressions.
+            unsafe { visit(expr, (&raw mut *self).cast()) };
+        });
+    }
+
     /// # Safety
     /// `node` is a valid expression node.
     unsafe fn note_types(&mut self, node: *mut pg_sys::Node) {
@@ -270,6 +299,40 @@ impl Facts {
     }
 }
 
+/// The numbers of the columns that are read by the relation's permission; 0 for the whole row.
+///
+/// # Safety
+/// `permission` belongs to an analysed query.
+pub(super) unsafe fn read_columns(permission: &pg_sys::RTEPermissionInfo) -> BTreeSet<i16> {
+    // SAFETY: the attribute numbers in the set are offset by the lowest one.
+    let next = |member: &i32| Some(unsafe { pg_sys::bms_next_member(permission.selectedCols, *member) });
+    let members = std::iter::successors(next(&-1), next).take_while(|member| *member >= 0);
+    members.map(|member| (member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16).collect()
+}
+
+/// What the virtual generated columns among `read` are computed from.
+///
+/// # Safety
+/// The relation is locked.
+pub(super) unsafe fn virtual_columns(relid: pg_sys::Oid, read: &BTreeSet<i16>) -> Vec<*mut pg_sys::Node> {
+    // SAFETY: the caller's promise; a column that is generated has an expression, which is copied.
+    unsafe {
+        let open = pg_sys::relation_open(relid, pg_sys::NoLock as i32);
+        let columns = (*open).rd_att;
+        let any = (*columns).constr.as_ref().is_some_and(|constraints| constraints.has_generated_virtual);
+        let attributes =
+            (0..if any { (*columns).natts } else { 0 }).map(|index| &*pg_sys::TupleDescAttr(columns, index));
+        let wanted = attributes.filter(|attribute| {
+            attribute.attgenerated as u8 == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL
+                && (read.contains(&attribute.attnum) || read.contains(&0))
+        });
+        let found =
+            wanted.map(|attribute| pg_sys::build_generation_expression(open, attribute.attnum.into())).collect();
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        found
+    }
+}
+
 fn session_value(op: pg_sys::SQLValueFunctionOp::Type) -> &'static str {
     use pg_sys::SQLValueFunctionOp as Op;
     match op {
@@ -300,11 +363,15 @@ pub fn function(oid: u32) -> Function {
             true => format!("{name}()"),
             false => format!("{}.{name}()", text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(oid)))),
         };
-        let volatility = match pg_sys::func_volatile(oid) as u8 {
-            pg_sys::PROVOLATILE_IMMUTABLE => Volatility::Immutable,
-            pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
-            _ => Volatility::Volatile,
-        };
-        Function { name, volatility, builtin }
+        Function { name, volatility: volatility(oid), builtin }
+    }
+}
+
+fn volatility(function: pg_sys::Oid) -> Volatility {
+    // SAFETY: a syscache lookup of a function that there is.
+    match unsafe { pg_sys::func_volatile(function) } as u8 {
+        pg_sys::PROVOLATILE_IMMUTABLE => Volatility::Immutable,
+        pg_sys::PROVOLATILE_STABLE => Volatility::Stable,
+        _ => Volatility::Volatile,
     }
 }

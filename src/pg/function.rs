@@ -93,3 +93,25 @@ pub fn name(function: u32) -> Option<QualifiedName> {
         })
     }
 }
+
+/// The functions that a user's aggregate is made of; none for any other function.
+pub(super) fn parts_of_aggregate(function: u32) -> Vec<u32> {
+    if function < pg_sys::FirstNormalObjectId {
+        return Vec::new();
+    }
+    // SAFETY: the tuple is a pg_aggregate row, of which these columns are oids and never NULL; it is released afterwards.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::AGGFNOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, Oid::from(function).into());
+        if tuple.is_null() {
+            return Vec::new();
+        }
+        let part = |column| pg_sys::SysCacheGetAttrNotNull(cache, tuple, column).value() as u32;
+        let parts = PARTS.map(part).filter(|part| *part != 0).collect();
+        pg_sys::ReleaseSysCache(tuple);
+        parts
+    }
+}
+
+/// `aggtransfn` to `aggmfinalfn` of `pg_aggregate`.
+const PARTS: std::ops::RangeInclusive<i16> = 4..=11;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod commit;
 pub mod computed;
 pub mod constructs;
+pub mod definition;
 pub mod deparse;
 pub mod executor;
 pub mod facts;

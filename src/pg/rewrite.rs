@@ -45,8 +45,8 @@ pub struct Handlers {
     pub rewritten: fn(relation: u32, &[Alteration]) -> Result<()>,
     /// The statement on the relation is done, whether any subcommand of it is listed here or not.
     pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
-    /// The label of the enum has another name now.
-    pub relabelled: fn(ty: u32, old: &str) -> Result<()>,
+    /// A label of the enum has another name now.
+    pub relabelled: fn(ty: u32) -> Result<()>,
 }
 
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
@@ -105,10 +105,10 @@ unsafe fn relabelled(statement: &pg_sys::AlterEnumStmt) {
     if statement.oldVal.is_null() {
         return;
     }
-    // SAFETY: the names of the type and of the label that was renamed.
-    let (ty, old) = unsafe { (super::used_type::named(statement.typeName), CStr::from_ptr(statement.oldVal)) };
+    // SAFETY: the name of the type.
+    let ty = unsafe { super::used_type::named(statement.typeName) };
     if let Some(handlers) = HANDLERS.get()
-        && let Err(error) = (handlers.relabelled)(ty.to_u32(), &old.to_string_lossy())
+        && let Err(error) = (handlers.relabelled)(ty.to_u32())
     {
         error.raise();
     }

@@ -6,9 +6,10 @@ use pgrx::pg_sys::{self, Oid};
 use super::function::{await_creations_on, depend_on};
 use super::nodes::text;
 
-/// The type belongs to PostgreSQL itself, so that nobody can change it.
-pub fn is_built_in(ty: u32) -> bool {
-    ty < pg_sys::FirstNormalObjectId
+/// Values of the type can come to mean something else: it does not belong to PostgreSQL itself, or its values stand for
+/// configurations and dictionaries of text search.
+pub fn can_change(ty: u32) -> bool {
+    ty >= pg_sys::FirstNormalObjectId || [pg_sys::REGCONFIGOID, pg_sys::REGDICTIONARYOID].contains(&ty.into())
 }
 
 /// Makes the relation depend on the type. Whoever changes the type from here on waits for the end of this transaction before
@@ -34,13 +35,6 @@ pub fn of_rows(relation: u32) -> Option<u32> {
     // SAFETY: a syscache lookup.
     let ty = unsafe { pg_sys::get_rel_type_id(relation.into()) };
     (ty != pg_sys::InvalidOid).then(|| ty.to_u32())
-}
-
-/// The text as a constant of the type, as a printed query holds it.
-pub fn constant(value: &str, ty: u32) -> String {
-    // SAFETY: quotes a copy.
-    let quoted = unsafe { text(pg_sys::quote_literal_cstr(super::rows::palloc_string(value))) };
-    format!("{quoted}::{}", name(ty))
 }
 
 /// The oid of the type with a name as the parser leaves it.

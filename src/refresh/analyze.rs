@@ -3,6 +3,7 @@
 use super::{attempt, choose, load, may_refresh, moves_by_itself, pending, poll, usable_frontier};
 use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
+use crate::pg::definition;
 use crate::pg::object;
 use crate::pg::plans;
 use crate::pg::security::RunAs;
@@ -44,7 +45,7 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
 /// The plan of the defining query as it runs now.
 fn plan_of_query(table: &StreamTable) -> Result<String> {
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-    let query = catalog::defining_query(table.id)?;
+    let query = definition::sql(&catalog::definition(table.id)?.0)?;
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::new();
     Ok(utility::lines(&format!("EXPLAIN (ANALYZE, BUFFERS) {query}")).join("\n"))

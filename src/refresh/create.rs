@@ -10,6 +10,7 @@ use crate::cdc;
 use crate::error::{Error, Result};
 use crate::import::{Imported, Source, SourceKind};
 use crate::pg::clock;
+use crate::pg::definition;
 use crate::pg::function;
 use crate::pg::guard::InternalWrites;
 use crate::pg::object;
@@ -48,11 +49,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     }
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
-    let tree = match (&imported.tree, &refusal) {
-        (Ok(tree), None) => tree.clone(),
-        _ => Rel::Opaque { query: imported.canonical.clone(), columns: imported.outputs.clone() },
-    };
-    let program = Program::compile(tree);
+    let program = compile(&imported, refusal.is_some());
     let relid = storage::create_stream_table(&name, &imported.canonical, &program)?;
     let owner = object::owner(relid).ok_or_else(|| Error::Internal(format!("{name} has no owner")))?;
     let json = serde_json::to_string(&program).map_err(|error| Error::Internal(error.to_string()))?;
@@ -64,6 +61,8 @@ pub fn create(definition: Definition) -> Result<i64> {
         schedule: schedule.as_deref(),
         mode,
         program: &json,
+        definition: &imported.definition,
+        wording: &definition::wording(&imported.definition)?,
         refusal: refusal.as_deref(),
         has_keyless_source: has_keyless_source(&program),
     })?;
@@ -83,6 +82,14 @@ pub fn create(definition: Definition) -> Result<i64> {
         fill(id)?;
     }
     Ok(id)
+}
+
+/// The program of the query; one that is recomputed is a single step to it.
+pub(super) fn compile(imported: &Imported, recomputed: bool) -> Program {
+    Program::compile(match &imported.tree {
+        Ok(tree) if !recomputed => tree.clone(),
+        _ => Rel::Opaque { query: imported.canonical.clone(), columns: imported.outputs.clone() },
+    })
 }
 
 /// Why the query can only be recomputed; an error when that is not what the user asked for.

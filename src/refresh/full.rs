@@ -11,7 +11,7 @@ use crate::pg::snapshot::Snapshot;
 
 /// Makes `table` equal to its query at `snapshot`; returns the rows inserted and deleted.
 pub(super) fn recompute((table, prepared): (&StreamTable, &Prepared), snapshot: &Snapshot) -> Result<(i64, i64)> {
-    prepared.check_functions(table)?;
+    prepared.check(table)?;
     let last = prepared.program.stages.len() - 1;
     for stage in 0..last {
         if table.is_populated {

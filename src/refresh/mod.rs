@@ -224,6 +224,7 @@ fn apply(
         return Ok(Outcome::Unchanged);
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
+    prepared.keep(table)?;
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
     catalog::save_refresh(table.id, &target, action.as_str())?;
     catalog::record(&HistoryEntry {

@@ -5,16 +5,20 @@
 //! is planned anew when the delta, or what it meets, leaves its size class. The cache holds the most recently
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
+use super::create::compile;
 use crate::catalog::{self, CalledFunction, StreamTable};
 use crate::error::{Error, Result};
+use crate::import::import;
+use crate::pg::definition;
 use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
+use crate::pg::security::RunAs;
 use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -43,6 +47,12 @@ pub enum Step {
 /// A loaded program with its statements.
 pub struct Prepared {
     pub program: Program,
+    /// The defining query, as it printed when the program was loaded.
+    pub query: String,
+    /// What the program was compiled from anew, until it is stored.
+    wording: RefCell<Option<String>>,
+    /// Whether the owner may run the query was looked at.
+    may_run: Cell<bool>,
     pub storage: Storage,
     /// The sources of which the scans read snapshots.
     pub polled: Vec<Polled>,
@@ -57,7 +67,6 @@ pub struct Prepared {
 struct Function {
     called: CalledFunction,
     version: Option<function::Version>,
-    /// What the statements, which call it by name, take for it.
     name: Option<QualifiedName>,
 }
 
@@ -90,32 +99,38 @@ pub fn load(table: &StreamTable) -> Result<Rc<Prepared>> {
     Ok(prepared)
 }
 
-/// The statements call functions by name: when a schema was renamed, another function may have it.
+/// The query of `table`, compiled, as it prints now, and its wording if it was compiled anew.
 ///
 /// # Errors
-/// `Refused` (0A000) when a function is not called any more what it was at the creation of the stream table.
-fn refuse_renamed(table: &StreamTable, functions: &[Function]) -> Result<()> {
-    let called =
-        functions.iter().filter(|function| function.called.direct).filter_map(|function| function.name.as_ref());
-    let mut called = called.map(|name| format!("{}.{}", name.schema.0, name.name.0)).peekable();
-    if called.peek().is_none() {
-        return Ok(());
+/// `Refused` (0A000) when what is stored does not fit the query any more.
+fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<String>)> {
+    let program: Program = serde_json::from_str(json)
+        .map_err(|error| Error::Internal(format!("the program of {} does not parse: {error}", table.name)))?;
+    let (kept, known) = catalog::definition(table.id)?;
+    let (query, wording) = (definition::sql(&kept)?, definition::wording(&kept)?);
+    let recomputed = table.refusal.is_some();
+    if wording == known && (!recomputed || query == table.query) {
+        return Ok((program, query, None));
     }
-    let names = catalog::function_names(table.id);
-    called.find(|name| !names.contains(name)).map_or(Ok(()), |name| {
-        Err(Error::Refused {
-            construct: format!("the function {name}"),
-            reason: format!("It had another name when stream table {} was created.", table.shown()),
-            hint: "Give it its name back, or drop the stream table and create it again.".into(),
-        })
-    })
+    let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
+    let anew = {
+        let _rights = RunAs::owner(owner);
+        compile(&import(&query)?, recomputed)
+    };
+    match anew.is_stored_alike(&program) {
+        true => Ok((anew, query, Some(wording))),
+        false => Err(Error::Refused {
+            construct: "the query as it is understood now".into(),
+            reason: format!("What it names was altered after stream table {} was created.", table.shown()),
+            hint: "Undo that, or drop the stream table and create it again.".into(),
+        }),
+    }
 }
 
 impl Prepared {
     fn read(table: &StreamTable) -> Result<Prepared> {
         let (json, states) = catalog::program(table.id)?;
-        let mut program: Program = serde_json::from_str(&json)
-            .map_err(|error| Error::Internal(format!("the program of {} does not parse: {error}", table.name)))?;
+        let (mut program, query, wording) = compiled(table, &json)?;
         let mut failure = None;
         program.for_each_scan(|scan| {
             if let Err(error) = rebind(scan) {
@@ -132,10 +147,12 @@ impl Prepared {
         let functions: Vec<Function> = functions
             .map(|called| Function { called, version: function::version(called.oid), name: function::name(called.oid) })
             .collect();
-        refuse_renamed(table, &functions)?;
         let (relid, types_version) = (table.relid, table.types_version);
         Ok(Prepared {
             program,
+            query,
+            wording: RefCell::new(wording),
+            may_run: Cell::new(false),
             storage,
             polled,
             relid,
@@ -149,7 +166,7 @@ impl Prepared {
     /// Whether the names in the statements are still those of the relations and columns that they were made for, and the
     /// functions and types what they were.
     fn is_current(&self, table: &StreamTable) -> Result<bool> {
-        if self.types_version != table.types_version {
+        if self.types_version != table.types_version || self.is_reworded(table)? {
             return Ok(false);
         }
         let bound = |scan: &pgtrickle_engine::query::Scan| {
@@ -175,12 +192,21 @@ impl Prepared {
         Ok(self.functions.iter().all(same) && storage(table.relid, &self.states)? == self.storage)
     }
 
-    /// Whether the functions that the query calls may still be called: at its creation none was VOLATILE, and none STABLE if
-    /// the query has a delta.
+    /// A program that is the query itself names relations and columns.
+    fn is_reworded(&self, table: &StreamTable) -> Result<bool> {
+        Ok(table.refusal.is_some() && definition::sql(&catalog::definition(table.id)?.0)? != self.query)
+    }
+
+    /// Whether the current user, the owner of the stream table, may still run the query, and the functions that it calls may still be
+    /// called: at its creation none was VOLATILE, and none STABLE if the query has a delta.
     ///
     /// # Errors
-    /// `Refused` (0A000) when one was declared otherwise since.
-    pub fn check_functions(&self, table: &StreamTable) -> Result<()> {
+    /// `Refused` (0A000) when one was declared otherwise since, and as for creation without the rights.
+    pub fn check(&self, table: &StreamTable) -> Result<()> {
+        if !self.may_run.get() {
+            definition::check_rights(&catalog::definition(table.id)?.0)?;
+            self.may_run.set(true);
+        }
         for known in self.functions.iter().filter(|known| known.called.direct) {
             let function = facts::function(known.called.oid);
             let word = match function.volatility {
@@ -194,6 +220,23 @@ impl Prepared {
                 hint: "Declare it as it was if it still is that, or drop the stream table and create it again.".into(),
             });
         }
+        Ok(())
+    }
+
+    /// Stores the query as it prints now, and what was compiled from it, when that is not what is stored.
+    pub fn keep(&self, table: &StreamTable) -> Result<()> {
+        let wording = self.wording.take();
+        if wording.is_none() && self.query == table.query {
+            return Ok(());
+        }
+        let mut program = self.program.clone();
+        program.for_each_scan(|scan| {
+            if let Some(polled) = self.polled(scan.relid) {
+                polled.unbind(scan);
+            }
+        });
+        let json = serde_json::to_string(&program).map_err(|error| Error::Internal(error.to_string()))?;
+        catalog::save_program(table.id, &self.query, &json, wording);
         Ok(())
     }
 

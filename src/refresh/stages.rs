@@ -27,7 +27,7 @@ pub(super) fn differential(
     changes: &[(u32, Changes)],
     snapshot: &Snapshot,
 ) -> Result<(i64, i64)> {
-    prepared.check_functions(table)?;
+    prepared.check(table)?;
     check_rights(&prepared.program)?;
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {

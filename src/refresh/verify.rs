@@ -3,6 +3,7 @@
 use super::load;
 use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
+use crate::pg::definition;
 use crate::pg::executor::Statement;
 use crate::pg::object;
 use crate::pg::security::RunAs;
@@ -20,7 +21,8 @@ pub struct Verdict {
 pub fn verify(table: &StreamTable) -> Result<Verdict> {
     let prepared = load(table)?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-    let query = catalog::defining_query(table.id)?;
+    // In the names of now: what is loaded need not know those of views.
+    let query = definition::sql(&catalog::definition(table.id)?.0)?;
     let snapshot = Snapshot::take().advanced();
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::new();

@@ -12,11 +12,10 @@ tests![
     an_enum_is_printed,
     an_enum_is_read,
     an_enum_inside_other_values,
-    a_label_that_a_query_names_keeps_its_name,
+    configurations_of_text_search_are_altered,
     new_labels_are_no_news,
     another_session_renames_a_label,
     a_creation_under_way_is_not_overlooked,
-    a_type_keeps_its_name,
     a_type_whose_values_are_read_stays,
     a_snapshot_holds_composite_values,
     what_reads_a_new_label_later_is_recomputed,
@@ -185,20 +184,49 @@ fn an_enum_inside_other_values(db: &mut Database) {
     db.cycle(&["UPDATE u SET d = 'blue' WHERE id % 2 = 0"]);
 }
 
-fn a_label_that_a_query_names_keeps_its_name(db: &mut Database) {
-    moods(db);
-    db.stream("sad_ones", "SELECT id FROM t WHERE m = 'sad' OR m IN ('ok')");
-    for label in ["sad", "ok"] {
-        let failure = db.fails(&format!("ALTER TYPE mood RENAME VALUE '{label}' TO 'blue'"));
-        assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
-        assert!(
-            failure.message.contains("mood") && !failure.detail.is_empty() && !failure.hint.is_empty(),
-            "{failure:?}"
-        );
+fn configurations_of_text_search_are_altered(db: &mut Database) {
+    db.run("CREATE TEXT SEARCH CONFIGURATION cfg (COPY = simple); CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = simple, STOPWORDS = english)");
+    db.run("CREATE TABLE t (id int PRIMARY KEY, s text, c regconfig, u tsvector GENERATED ALWAYS AS (to_tsvector('public.cfg', s)) VIRTUAL)");
+    db.run("INSERT INTO t (id, s, c) SELECT i, 'the cats ' || i % 4, CASE WHEN i % 2 = 0 THEN 'public.cfg'::regconfig ELSE 'simple' END FROM generate_series(1, 10) AS i");
+    db.stream("named", "SELECT id, to_tsvector('public.cfg', s) AS v FROM t");
+    db.stream("found", "SELECT id FROM t WHERE to_tsvector('public.cfg', s) @@ to_tsquery('public.cfg', 'cat')");
+    db.stream("held", "SELECT id, to_tsvector(c, s) AS v FROM t");
+    db.stream("lexed", "SELECT id, ts_lexize('public.words', s) AS v FROM t");
+    db.stream("computed", "SELECT id, u FROM t");
+    db.run("SET default_text_search_config = 'public.cfg'");
+    db.stream("usual", "SELECT id, to_tsvector(s) AS v FROM t");
+    db.stream("other", "SELECT id, s FROM t");
+    let mut other = db.connect();
+    let names = ["named", "found", "held", "lexed", "computed", "usual"];
+    for change in [
+        "CONFIGURATION cfg ALTER MAPPING FOR asciiword WITH english_stem",
+        "CONFIGURATION cfg ALTER MAPPING FOR asciiword WITH words",
+        "DICTIONARY words (STOPWORDS, ACCEPT = false)",
+        "CONFIGURATION cfg DROP MAPPING FOR uint",
+        "CONFIGURATION cfg ADD MAPPING FOR uint WITH english_stem",
+    ] {
+        for name in names {
+            other.run(&refresh(name));
+        }
+        db.run(&format!("ALTER TEXT SEARCH {change}"));
+        assert!(!db.holds("SELECT needs_reinit FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'other'"));
+        db.cycle_in_full(&[]);
+        other.run("INSERT INTO t SELECT max(id) + 1, 'the dog', 'public.cfg' FROM t");
+        for name in names {
+            other.run(&refresh(name));
+        }
+        db.cycle(&["UPDATE t SET s = s || ' and mice' WHERE id % 3 = 0"]);
     }
-    db.cycle(&["UPDATE t SET m = 'sad' WHERE id % 3 = 0"]);
-    db.cycle_in_full(&["ALTER TYPE mood RENAME VALUE 'happy' TO 'glad'"]);
-    db.cycle(&["UPDATE t SET m = 'glad' WHERE id % 4 = 0"]);
+    for (change, name) in [("RENAME TO conf", "public.conf"), ("SET SCHEMA pgtrickle_test", "pgtrickle_test.conf")] {
+        db.run("CREATE SCHEMA IF NOT EXISTS pgtrickle_test");
+        let known = if name == "public.conf" { "cfg" } else { "conf" };
+        db.run(&format!("ALTER TEXT SEARCH CONFIGURATION {known} {change}"));
+        for stream in ["named", "found", "usual"] {
+            db.untrack(stream);
+        }
+        db.track("named", &format!("SELECT id, to_tsvector('{name}', s) AS v FROM t"));
+        db.cycle_in_full(&["UPDATE t SET s = s || ' too' WHERE id % 3 = 0"]);
+    }
 }
 
 fn new_labels_are_no_news(db: &mut Database) {
@@ -251,21 +279,6 @@ fn a_creation_under_way_is_not_overlooked(db: &mut Database) {
     db.track("printed", query);
     db.cycle_in_full(&[]);
     db.cycle(&["UPDATE t SET m = 'blue' WHERE id % 4 = 0"]);
-}
-
-fn a_type_keeps_its_name(db: &mut Database) {
-    moods(db);
-    db.run("CREATE SCHEMA elsewhere; CREATE TABLE free (m mood)");
-    db.stream("printed", "SELECT id, ARRAY[m]::text AS t, s::mood AS s FROM t");
-    for change in ["RENAME TO feeling", "SET SCHEMA elsewhere"] {
-        let failure = db.fails(&format!("ALTER TYPE mood {change}"));
-        assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
-        assert!(failure.detail.contains("name") && !failure.hint.is_empty(), "{failure:?}");
-    }
-    db.cycle(&["UPDATE t SET m = 'sad'"]);
-    db.run("SELECT pgtrickle.drop_stream_table('printed')");
-    db.untrack("printed");
-    db.run("ALTER TYPE mood RENAME TO feeling");
 }
 
 fn a_type_whose_values_are_read_stays(db: &mut Database) {

@@ -26,6 +26,7 @@ mod partitions;
 mod polled;
 mod races;
 mod recovery;
+mod renames;
 mod scheduler;
 mod support_matrix;
 mod traps;
@@ -50,6 +51,7 @@ fn main() {
         dumps::TESTS,
         changed_functions::TESTS,
         changed_types::TESTS,
+        renames::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,
         polled::TESTS,

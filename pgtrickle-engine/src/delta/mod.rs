@@ -105,12 +105,42 @@ impl Program {
         self.output.iter().map(|column| column.name.clone()).collect()
     }
 
+    /// What is stored and captured for one of the programs serves the other: the same tables, with columns of the same types,
+    /// found by the same indexes, and the same columns of the same sources.
+    pub fn is_stored_alike(&self, other: &Program) -> bool {
+        self.layout() == other.layout()
+    }
+
+    fn layout(&self) -> Layout {
+        let types = |columns: &[Column]| -> Vec<(u32, i32, u32)> {
+            columns.iter().map(|column| (column.ty.oid, column.ty.typmod, column.ty.collation)).collect()
+        };
+        let tables = self.stages.iter().enumerate().map(|(i, stage)| {
+            let last = i + 1 == self.stages.len();
+            let columns = if last { types(&self.output) } else { types(&stage.columns()) };
+            let index = if last { Some(self.output_index()) } else { stage.index() };
+            (columns, index, if last { self.output_probes() } else { self.probes(i) })
+        });
+        let scans = self.stages.iter().flat_map(|stage| stage.body.scans());
+        let read = scans.flat_map(|scan| scan.columns.iter().map(|column| (scan.relid, column.attnum)));
+        Layout { tables: tables.collect(), read: read.collect() }
+    }
+
     /// Calls `change` on every scan, so that names can follow the relations that they stand for.
     pub fn for_each_scan(&mut self, mut change: impl FnMut(&mut crate::query::Scan)) {
         for stage in &mut self.stages {
             for_each_scan(&mut stage.body, &mut change);
         }
     }
+}
+
+/// What is stored and captured for a program.
+#[derive(PartialEq, Eq)]
+struct Layout {
+    /// The types of the columns of each stage's result (type, modifier, collation), its index, and those that others probe.
+    tables: Vec<(Vec<(u32, i32, u32)>, Option<(String, bool)>, Vec<String>)>,
+    /// `pg_class.oid` and `attnum` of the columns that are read.
+    read: BTreeSet<(u32, i16)>,
 }
 
 fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {
