@@ -57,6 +57,12 @@ pub enum Error {
     /// The change that was asked for would make `reader` wrong, for the `reason`.
     #[error("cannot alter {source_name} this way because stream table {reader} reads it")]
     SourceInUse { source_name: String, reader: String, reason: String },
+    /// A trigger of pg_trickle that is to be altered or dropped; `purpose` is what it does for `reader`.
+    #[error("cannot alter or drop trigger \"{trigger}\" on {table} because stream table {reader} needs it")]
+    TriggerInUse { trigger: String, table: String, reader: String, purpose: String },
+    /// The name of a stream table.
+    #[error("no schema has been selected for stream table \"{0}\"")]
+    NoSchema(String),
     /// Text that is cast to a date.
     #[error("the text \"{0}\" names a moment that moves on")]
     MovingText(String),
@@ -88,7 +94,7 @@ impl Error {
         match self {
             Error::NotFound(_) | Error::SourceDropped(_) => State::ERRCODE_UNDEFINED_TABLE,
             Error::AlreadyExists(_) | Error::NameTaken(_) => State::ERRCODE_DUPLICATE_TABLE,
-            Error::SchemaNotFound(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
+            Error::SchemaNotFound(_) | Error::NoSchema(_) => State::ERRCODE_INVALID_SCHEMA_NAME,
             Error::InvalidArgument { .. } | Error::HasDependents { .. } => State::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::QueryParse { .. } => State::ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION,
             Error::Unsupported { .. }
@@ -96,7 +102,8 @@ impl Error {
             | Error::NotAvailable { .. }
             | Error::MovingText(_)
             | Error::FixedDefinition { .. }
-            | Error::SourceInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
+            | Error::SourceInUse { .. }
+            | Error::TriggerInUse { .. } => State::ERRCODE_FEATURE_NOT_SUPPORTED,
             Error::NotOwner(_) | Error::RowSecurity(_) | Error::Unreadable(_) | Error::CaptureDenied { .. } => {
                 State::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
@@ -133,6 +140,8 @@ impl Error {
         match self {
             Error::Unsupported { reason, .. } | Error::Refused { reason, .. } => Some(reason.clone()),
             Error::SourceInUse { reason, .. } => Some(reason.clone()),
+            Error::TriggerInUse { purpose, .. } => Some(purpose.clone()),
+            Error::NoSchema(_) => Some("The name has no schema, and none of search_path exists.".into()),
             Error::MovingText(_) => Some("The date that a stream table made of it would be wrong tomorrow.".into()),
             Error::QueryParse { detail, .. } if !detail.is_empty() => Some(detail.clone()),
             Error::HasDependents { dependents, .. } => Some(format!("Read by: {dependents}.")),
@@ -191,6 +200,8 @@ impl Error {
             Error::SourceInUse { .. } => {
                 "Drop the stream table, alter its source, and create the stream table again.".into()
             }
+            Error::TriggerInUse { .. } => "It goes when the last stream table that needs it is dropped.".into(),
+            Error::NoSchema(_) => "Write schema.name, or set search_path to a schema that exists.".into(),
             Error::MovingText(_) => "Store a date instead, or exclude such text by a condition in WHERE.".into(),
             Error::NotActive { .. } => "Call pgtrickle.resume_stream_table() first.".into(),
             Error::SourceDropped(_) => "Drop the stream table, or create it anew over existing tables.".into(),

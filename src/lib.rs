@@ -40,6 +40,7 @@ pub extern "C-unwind" fn _PG_init() {
         rewritten: cdc::source_rewritten,
         altered: cdc::source_altered,
         relabelled: cdc::label_renamed,
+        untold: refresh::untold,
     });
     pg::worker::install(pg::worker::Mains { launcher: scheduler::launch, scheduler: scheduler::run });
 }

@@ -100,13 +100,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'reserved_name', MESSAGE = format('trigger name "%s" is reserved', command.objid),
             DETAIL = 'pg_trickle captures the changes of the table by a trigger of this name.';
     END LOOP;
-    -- The name of a capture trigger that was renamed is gone; its source is its argument, or its table.
-    FOR command IN SELECT coalesce(substring(encode(t.tgargs, 'escape') FROM '^[0-9]+'), t.tgrelid::text) AS source
-                   FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_proc p ON p.oid = t.tgfoid
-                   WHERE c.classid = 'pg_trigger'::regclass AND c.command_tag = 'ALTER TRIGGER'
-                     AND p.pronamespace = 'pgtrickle'::regnamespace AND p.proname ~ '^capture_'
+    FOR command IN SELECT t.tgname AS objid FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_proc p ON p.oid = t.tgfoid
+                   WHERE c.classid = 'pg_trigger'::regclass AND c.command_tag = 'CREATE TRIGGER' AND t.tgname IN ('pgt_dml_guard', 'pgt_truncate_guard')
+                     AND NOT (p.pronamespace = 'pgtrickle'::regnamespace AND p.proname = 'pgt_dml_guard')
+                     AND EXISTS (SELECT FROM pgtrickle.pgt_stream_tables s WHERE s.pgt_relid = t.tgrelid)
     LOOP
-        PERFORM pgtrickle._capture_altered('pg_trickle_cdc_any_' || command.source);
+        RAISE EXCEPTION USING ERRCODE = 'reserved_name', MESSAGE = format('trigger name "%s" is reserved', command.objid),
+            DETAIL = 'pg_trickle refuses direct writes to the stream table by a trigger of this name.';
     END LOOP;
 END
 $$;
@@ -128,6 +128,13 @@ BEGIN
                           WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND t.address_names[1:2] = d.address_names[1:2])
     LOOP
         PERFORM pgtrickle._capture_altered(capture);
+    END LOOP;
+    FOR dropped, capture IN
+        SELECT s.pgt_relid, d.address_names[3] FROM pg_event_trigger_dropped_objects() d JOIN pgtrickle.pgt_stream_tables s
+            ON s.pgt_relid = to_regclass(format('%I.%I', d.address_names[1], d.address_names[2]))
+        WHERE d.object_type = 'trigger' AND d.address_names[3] IN ('pgt_dml_guard', 'pgt_truncate_guard')
+    LOOP
+        PERFORM pgtrickle._guard_altered(dropped, capture);
     END LOOP;
     FOR dropped IN
         SELECT d.objid FROM pg_event_trigger_dropped_objects() d JOIN pgtrickle.pgt_stream_tables s ON s.pgt_relid = d.objid
@@ -160,13 +167,13 @@ REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped
     pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid), pgtrickle._view_altered(oid), pgtrickle._names_changed(),
     pgtrickle._text_search_changed(),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
-    pgtrickle._capture_altered(text), pgtrickle._stream_table_altered(oid), pgtrickle._refuse_redefinition(oid, text) FROM PUBLIC;
+    pgtrickle._capture_altered(text), pgtrickle._guard_altered(oid, text), pgtrickle._stream_table_altered(oid), pgtrickle._refuse_redefinition(oid, text) FROM PUBLIC;
 
 CREATE EVENT TRIGGER pg_trickle_rewrite_tracker ON table_rewrite EXECUTE FUNCTION pgtrickle._on_table_rewrite();
 CREATE EVENT TRIGGER pg_trickle_ddl_tracker ON ddl_command_end EXECUTE FUNCTION pgtrickle._on_ddl_end();
 CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtrickle._on_drop();
--- A column of a table can be renamed by the commands for other relations, too.
-CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
+-- A column of a table can be renamed by the commands for other relations, too; a trigger by its own.
+CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER TRIGGER')
     EXECUTE FUNCTION pgtrickle._on_alter_table();
 
 -- Also in sessions that replay somebody else's changes: what they alter is altered.

@@ -23,6 +23,24 @@ AS $$
     ), buffers AS (
         SELECT t.source_relid::regclass::text AS name, c.reltuples
         FROM pgtrickle.pgt_change_tracking t JOIN pg_class c ON c.oid = t.buffer_relid
+    ), uncaptured AS (
+        -- Some trigger of a source is gone or disabled.
+        SELECT t.source_relid::regclass::text AS name
+        FROM pgtrickle.pgt_change_tracking t JOIN pg_class c ON c.oid = t.source_relid
+        LEFT JOIN pg_trigger g ON g.tgrelid = c.oid AND g.tgname ~ ('^pg_trickle_cdc_[a-z]+_' || c.oid || '$')
+        WHERE c.relkind IN ('r', 'p')
+        GROUP BY t.source_relid, c.relkind
+        HAVING bool_or(g.tgenabled = 'D')
+            OR count(*) FILTER (WHERE g.tgname ^@ 'pg_trickle_cdc_truncate_' AND g.tgenabled = 'A') <> 1
+            OR count(*) FILTER (WHERE g.tgname ~ '_(ins|upd|del)_') NOT IN (0, 3)
+            OR (c.relkind = 'r' AND count(*) FILTER (WHERE g.tgname ^@ 'pg_trickle_cdc_row_') <> 1)
+    ), deaf AS (
+        -- Changes of definitions go unnoticed.
+        SELECT 'the setting event_triggers is off' AS name WHERE NOT current_setting('event_triggers')::bool
+        UNION ALL
+        SELECT w.name || ' is missing or not ENABLE ALWAYS'
+        FROM unnest(ARRAY['rewrite', 'ddl', 'drop', 'alter']) AS k (kind), LATERAL (SELECT 'pg_trickle_' || k.kind || '_tracker') AS w (name)
+        WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.name AND e.evtenabled = 'A')
     ), slots AS (
         SELECT r.slot_name::text AS name,
                pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
@@ -55,6 +73,14 @@ AS $$
     SELECT 'buffer_growth', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
            CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
     FROM buffers WHERE reltuples > 10000
+    UNION ALL
+    SELECT 'capture', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'ERROR' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM uncaptured
+    UNION ALL
+    SELECT 'event_triggers', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
+           CASE WHEN count(*) = 0 THEN 'none' ELSE string_agg(name, ', ' ORDER BY name) END
+    FROM deaf
     UNION ALL
     SELECT 'slot_lag', CASE WHEN count(*) = 0 THEN 'OK' ELSE 'WARN' END,
            CASE WHEN count(*) = 0 THEN 'none'

@@ -20,7 +20,7 @@ pub(super) fn name(text: Option<&str>) -> Result<QualifiedName> {
     };
     let (first, rest) = name_part(text).ok_or_else(malformed)?;
     let (schema, name) = match rest.strip_prefix('.') {
-        None if rest.is_empty() => (current_schema()?, first),
+        None if rest.is_empty() => (current_schema(&first)?, first),
         None => return Err(malformed()),
         Some(rest) if rest.starts_with('"') => match name_part(rest) {
             Some((name, "")) => (first, name),
@@ -61,11 +61,8 @@ fn name_part(text: &str) -> Option<(String, &str)> {
     }
 }
 
-fn current_schema() -> Result<String> {
-    object::current_schema().ok_or_else(|| Error::InvalidArgument {
-        message: "no schema has been selected to create in".into(),
-        hint: "Qualify the name, or set search_path to an existing schema.".into(),
-    })
+fn current_schema(name: &str) -> Result<String> {
+    object::current_schema().ok_or_else(|| Error::NoSchema(name.into()))
 }
 
 /// # Errors

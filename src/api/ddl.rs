@@ -71,10 +71,16 @@ fn _matview_refreshed(relation: Oid) {
     cdc::refreshed(relation.to_u32());
 }
 
-/// The trigger was dropped without its table, or renamed: refused if it captures changes for somebody.
+/// The trigger was dropped without its table: refused if it captures changes for somebody.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _capture_altered(trigger: &str) -> std::result::Result<(), Report> {
     Ok(cdc::trigger_altered(trigger)?)
+}
+
+/// The trigger of a stream table was dropped: refused if it refuses direct writes.
+#[pg_extern(schema = "pgtrickle", strict)]
+fn _guard_altered(relation: Oid, trigger: &str) -> std::result::Result<(), Report> {
+    Ok(cdc::guard_altered(relation.to_u32(), trigger)?)
 }
 
 /// The relation would get another definition: refused if it stores a stream table.
@@ -83,8 +89,9 @@ fn _refuse_redefinition(relation: Oid, action: &str) -> std::result::Result<(), 
     Ok(cdc::refuse_redefinition(relation.to_u32(), action)?)
 }
 
-/// The relation was altered: what is stored for its stream table belongs to its owner.
+/// The relation was altered: what is stored for its stream table belongs to its owner, and direct writes stay refused.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _stream_table_altered(relation: Oid) -> std::result::Result<(), Report> {
+    cdc::keep_guarded(relation.to_u32());
     Ok(catalog::by_relid(relation.to_u32())?.map_or(Ok(()), |table| refresh::follow_owner(&table))?)
 }

@@ -27,6 +27,7 @@ extension_sql_file!(
         ddl::_type_altered,
         ddl::_matview_refreshed,
         ddl::_capture_altered,
+        ddl::_guard_altered,
         ddl::_stream_table_altered,
         ddl::_refuse_redefinition,
         ddl::_stream_table_dropped,

@@ -13,8 +13,9 @@ pub use dependencies::{Dependency, SourceType, add_dependency, consumers, depend
 pub use functions::{CalledFunction, callers_of, functions_of, reinitialise, set_functions, users_of};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, definition, insert, is_stream_table,
-    lock, program, readers, remove, save_program, save_refresh, set_mode, set_schedule, set_state_tables, set_status,
+    Definition, Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, definition, insert,
+    is_stream_table, lock, program, readers, remove, save_program, save_refresh, set_mode, set_schedule,
+    set_state_tables, set_status,
 };
 
 pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};

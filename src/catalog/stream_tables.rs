@@ -213,13 +213,6 @@ pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
     one(Lookup::new(&ROWS, RELID, Snapshot::next())?.rows(Key::Oid(relid), read))
 }
 
-/// The query of the stream table `id`, as PostgreSQL prints it.
-pub fn defining_query(id: i64) -> Result<String> {
-    let sql = "SELECT defining_query FROM pgtrickle.pgt_stream_tables WHERE pgt_id = $1";
-    let rows = query(sql, &[Param::of(id)], |row| row.required(0));
-    rows.into_iter().next().unwrap_or_else(|| Err(Error::NotFound(id.to_string())))
-}
-
 /// The frontiers of the stream tables `ids`, as `snapshot` sees them; `None` for one that has none yet, nothing for one that is
 /// not there.
 pub(super) fn frontiers(ids: &[i64], snapshot: Snapshot) -> Result<Vec<Option<Frontier>>> {
@@ -280,18 +273,31 @@ fn no_program(id: i64) -> Error {
     Error::Internal(format!("stream table {id} has no program"))
 }
 
-/// The query of a stream table as PostgreSQL analysed it, see `pg::definition`, and the wording that its program was compiled
-/// from.
-pub fn definition(id: i64) -> Result<(String, String)> {
-    let sql = "SELECT definition, wording FROM pgtrickle.pgt_programs WHERE pgt_id = $1";
-    let rows = query(sql, &[Param::of(id)], |row| Ok((row.required(0)?, row.required(1)?)));
+/// The query of a stream table, see `pg::definition`.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// As PostgreSQL analysed it.
+    pub analysed: String,
+    /// The wording that the program was compiled from.
+    pub wording: String,
+    /// As it printed when it was stored.
+    pub printed: String,
+}
+
+/// The query of the stream table `id`.
+pub fn definition(id: i64) -> Result<Definition> {
+    let sql = "SELECT p.definition, p.wording, s.defining_query \
+               FROM pgtrickle.pgt_programs p JOIN pgtrickle.pgt_stream_tables s USING (pgt_id) WHERE p.pgt_id = $1";
+    let rows = query(sql, &[Param::of(id)], |row| {
+        Ok(Definition { analysed: row.required(0)?, wording: row.required(1)?, printed: row.required(2)? })
+    });
     rows.into_iter().next().unwrap_or_else(|| Err(no_program(id)))
 }
 
-/// The query of the stream table `id` prints as `printed` now; its program was compiled anew, if there is another `wording`.
-pub fn save_program(id: i64, printed: &str, program: &str, wording: Option<String>) {
+/// The query of the stream table `id` prints as `printed` now, and its program was compiled from this wording.
+pub fn save_program(id: i64, printed: &str, program: &str, wording: &str) {
     execute(
-        "UPDATE pgtrickle.pgt_programs SET program = $2, wording = coalesce($3, wording) WHERE pgt_id = $1 RETURNING 1",
+        "UPDATE pgtrickle.pgt_programs SET program = $2, wording = $3 WHERE pgt_id = $1 RETURNING 1",
         &[Param::of(id), Param::of(program), Param::of(wording)],
     );
     execute(
@@ -309,7 +315,7 @@ pub struct NewStreamTable<'a> {
     pub schedule: Option<&'a str>,
     pub mode: Mode,
     pub program: &'a str,
-    /// As [`definition`] gives it.
+    /// [`Definition::analysed`]
     pub definition: &'a str,
     pub wording: &'a str,
     pub refusal: Option<&'a str>,

@@ -49,7 +49,10 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
     }
     for change in alterations {
         match change {
-            Alteration::Trigger(name) => super::triggers::trigger_altered(name)?,
+            Alteration::Trigger(name) => {
+                super::triggers::trigger_altered(name)?;
+                super::triggers::guard_altered(relation, name)?;
+            }
             Alteration::Definition(action) => refuse_redefinition(relation, action)?,
             _ => {}
         }

@@ -30,10 +30,24 @@ pub fn family_changed(relation: u32) -> Result<()> {
     Ok(())
 }
 
+/// Captures every source as it is to be captured, whatever was done to its triggers and its family.
+///
+/// # Errors
+/// As [`family_changed`], also when the source itself cannot be captured any more.
+pub fn capture_again() -> Result<()> {
+    for tracking in super::ddl::tracked()? {
+        let family = facts::members(tracking.source);
+        check_capturable(&tracking, &family)?;
+        reconcile(&tracking, &family)?;
+    }
+    Ok(())
+}
+
 fn reconcile(tracking: &Tracking, family: &[u32]) -> Result<()> {
     let source = tracking.source;
     let _rights = RunAs::extension();
-    let came: Vec<u32> = family.iter().copied().filter(|one| !super::triggers::is_member(source, *one)).collect();
+    let came: Vec<u32> =
+        family.iter().copied().filter(|one| *one != source && !super::triggers::is_member(source, *one)).collect();
     if !came.is_empty() {
         check(tracking, &came)?;
     }
@@ -45,19 +59,28 @@ fn reconcile(tracking: &Tracking, family: &[u32]) -> Result<()> {
     Ok(())
 }
 
-fn check(tracking: &Tracking, came: &[u32]) -> Result<()> {
-    let refused = |reason: String| -> Result<()> {
-        let readers = catalog::readers(tracking.source)?;
-        let reader = readers.iter().find(|reader| tracking.consumers.contains(&reader.id));
-        let reader = reader.map_or_else(String::new, |reader| reader.shown());
-        let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
-        Err(Error::SourceInUse { source_name, reader, reason })
-    };
-    for one in came.iter().filter_map(|one| Relation::load(*one)) {
+fn refused(tracking: &Tracking, reason: String) -> Result<()> {
+    let readers = catalog::readers(tracking.source)?;
+    let reader = readers.iter().find(|reader| tracking.consumers.contains(&reader.id));
+    let reader = reader.map_or_else(String::new, |reader| reader.shown());
+    let source_name = object::name(tracking.source).map_or_else(String::new, |name| name.to_string());
+    Err(Error::SourceInUse { source_name, reader, reason })
+}
+
+fn check_capturable(tracking: &Tracking, family: &[u32]) -> Result<()> {
+    if facts::is_matview(tracking.source) {
+        return Ok(());
+    }
+    for one in family.iter().filter_map(|one| Relation::load(*one)) {
         if let Some((what, reason)) = one.uncapturable() {
-            return refused(format!("It would get {what} {} as a child. {reason}", one.name));
+            return refused(tracking, format!("Its rows would be, or include, those of {what} {}. {reason}", one.name));
         }
     }
+    Ok(())
+}
+
+fn check(tracking: &Tracking, came: &[u32]) -> Result<()> {
+    check_capturable(tracking, came)?;
     if facts::is_partitioned(tracking.source) {
         return Ok(());
     }
@@ -68,7 +91,7 @@ fn check(tracking: &Tracking, came: &[u32]) -> Result<()> {
         if scans.filter(|scan| scan.relid == tracking.source).any(|scan| scan.is_alone()) {
             let reason = "It was compiled for a table without children: a key or NOT NULL of the parent need not hold for \
                           the rows of a child.";
-            return refused(reason.into());
+            return refused(tracking, reason.into());
         }
     }
     Ok(())

@@ -20,7 +20,9 @@ mod types;
 pub use buffer::{Changes, Pending, Wanted};
 pub use collect::collect;
 pub use ddl::{function_changed, names_changed, refuse_redefinition, source_altered, source_rewritten, view_altered};
-pub use family::family_changed;
+pub use family::{capture_again, family_changed};
 pub use pgtrickle_engine::frontier::Frontier;
-pub use triggers::{announce, capture, mark_changed, rebuild, refreshed, release, trigger_altered, watch};
+pub use triggers::{
+    announce, capture, guard_altered, keep_guarded, mark_changed, rebuild, refreshed, release, trigger_altered, watch,
+};
 pub use types::{label_renamed, rows_changed, text_search_changed, type_altered};

@@ -360,14 +360,44 @@ pub fn trigger_altered(trigger: &str) -> Result<()> {
     let readers = catalog::readers(source)?;
     match readers.iter().find(|reader| tracking.consumers.contains(&reader.id)) {
         None => Ok(()),
-        Some(reader) => Err(Error::SourceInUse {
-            source_name: format!("trigger {trigger}"),
-            reader: reader.shown(),
-            reason: format!(
-                "It captures the changes of {}.",
-                object::name(source).map_or_else(|| source.to_string(), |name| name.to_string())
-            ),
+        Some(reader) => {
+            let table = object::name(source).map_or_else(|| source.to_string(), |name| name.to_string());
+            let purpose = format!("It captures the changes of {table}, which the stream table reads.");
+            Err(Error::TriggerInUse { trigger: trigger.into(), table, reader: reader.shown(), purpose })
+        }
+    }
+}
+
+/// The trigger of this name on the relation was dropped, or altered by name.
+///
+/// # Errors
+/// `TriggerInUse` (0A000) when it refuses direct writes to a stream table.
+pub fn guard_altered(relation: u32, trigger: &str) -> Result<()> {
+    if ![names::GUARD_TRIGGER, names::TRUNCATE_GUARD_TRIGGER].contains(&trigger) || is_at_work() {
+        return Ok(());
+    }
+    match catalog::by_relid(relation)? {
+        None => Ok(()),
+        Some(table) => Err(Error::TriggerInUse {
+            trigger: trigger.into(),
+            table: table.name.to_string(),
+            reader: table.shown(),
+            purpose: "It refuses direct writes to the stream table.".into(),
         }),
+    }
+}
+
+/// Has the triggers of the stream table `relation` that refuse direct writes fire again in all sessions, as [`keep_enabled`] does
+/// for those of a source.
+pub fn keep_guarded(relation: u32) {
+    let Some(table) = object::name(relation) else { return };
+    let _own = OwnCommands::begin();
+    let _rights = RunAs::extension();
+    for trigger in [names::GUARD_TRIGGER, names::TRUNCATE_GUARD_TRIGGER] {
+        if facts::fires(relation, trigger).is_some_and(|sessions| sessions != 'A') {
+            run(&format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", Ident::new(trigger)));
+            pgrx::notice!("the trigger {trigger} of pg_trickle on {table} stays enabled");
+        }
     }
 }
 

@@ -62,6 +62,7 @@ pub fn type_altered(ty: u32) -> Result<()> {
 /// # Errors
 /// As the catalog's.
 pub fn text_search_changed() -> Result<()> {
+    used_type::await_text_searchers();
     recompute(&catalog::text_searchers()?);
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::select::Level;
 use super::unsupported;
 use crate::error::Result;
 use crate::pg::deparse::{Deparser, Piece};
-use crate::pg::nodes::{Expr, Variable};
+use crate::pg::nodes::{Expr, Query, Variable};
 use pgtrickle_engine::query::{Fragment, Scalar};
 use std::collections::HashMap;
 
@@ -14,6 +14,8 @@ pub(super) struct Scope<'a> {
     places: HashMap<Variable, usize>,
     /// Columns of the queries further out.
     outer: HashMap<Variable, Fragment>,
+    /// This query and those further out, each with the number of its first entry.
+    queries: Vec<(usize, Query<'a>)>,
     /// The entry whose columns are the values of sub-selects in expressions.
     link_entry: usize,
 }
@@ -21,7 +23,8 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     pub(super) fn new(deparser: Deparser<'a>, level: &Level<'_, 'a>) -> Self {
         let link_entry = level.link_entry;
-        let mut scope = Scope { deparser, places: HashMap::new(), outer: HashMap::new(), link_entry };
+        let queries = level.queries();
+        let mut scope = Scope { deparser, places: HashMap::new(), outer: HashMap::new(), queries, link_entry };
         for (first, further, depth) in level.outer_scopes() {
             let here = |(entry, column): &Variable| (entry + first - 1, *column);
             let read = |place: &usize| place.checked_sub(further.start).map(|column| Fragment::Outer { depth, column });
@@ -146,8 +149,11 @@ impl<'a> Scope<'a> {
                 "Its rows would have to be known before the rows that it is evaluated for.",
             )),
             (entry, column) => {
-                let construct = format!("column {column} of item {entry} of a query further out");
-                Err(unsupported(construct, "It is not known where the sub-select is evaluated."))
+                let known = self.queries.iter().rev().find(|(first, _)| *first <= entry);
+                let label = known.and_then(|(first, query)| query.column_label((entry + 1 - first, column)));
+                let construct =
+                    format!("{} in this place", label.unwrap_or_else(|| "a column of an outer query".into()));
+                Err(unsupported(construct, "It is not known where the sub-select that reads it is evaluated."))
             }
         }
     }

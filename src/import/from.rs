@@ -19,6 +19,7 @@ use crate::pg::types::is_domain;
 use pgtrickle_engine::query::rel::{self, ApplyKind, ScanColumn, Side};
 use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan, scalar};
 use pgtrickle_engine::sql::Ident;
+use std::collections::HashMap;
 
 /// The rows that a SELECT starts from.
 pub(super) struct From<'a> {
@@ -100,8 +101,10 @@ impl<'a> Item<'a> {
                 Input::Rel(rel) => (rel, Vec::new()),
                 Input::Lateral(item) => {
                     let item = moved(item, self.start)?;
-                    let left = gather(&mut parts, &scalar::columns(&item.text));
-                    let text = scalar::remap(&item.text, |place| left.position(place));
+                    let read = scalar::columns(&item.text);
+                    let left = gather(&mut parts, &read);
+                    let at = left.positions(read)?;
+                    let text = scalar::remap(&item.text, |place| at[&place]);
                     let item = rel::Item { text, ..item };
                     (Rel::Expand { input: Box::new(left.rel), item, on: Vec::new(), outer: false }, left.places)
                 }
@@ -110,7 +113,8 @@ impl<'a> Item<'a> {
                     let mut read = Vec::new();
                     right.for_each_outer(1, &mut |place| read.push(*place));
                     let left = gather(&mut parts, &read);
-                    right.for_each_outer(1, &mut |place| *place = left.position(*place));
+                    let at = left.positions(read)?;
+                    right.for_each_outer(1, &mut |place| *place = at[place]);
                     (applied(left.rel, right, Vec::new(), false), left.places)
                 }
             };
@@ -123,10 +127,11 @@ impl<'a> Item<'a> {
         let conjuncts = self.conditions.into_iter().flat_map(Expr::conjuncts);
         let (linked, plain): (Vec<_>, Vec<_>) = conjuncts.partition(|conjunct| link::has_link(level, *conjunct));
         let plain = predicates(plain, scope, self.start)?;
-        let plain = plain.iter().map(|predicate| predicate.remap(|place| all.position(place))).collect();
+        let at = all.positions(0..width)?;
+        let plain = plain.iter().map(|predicate| predicate.remap(|place| at[&place])).collect();
         let columns = all.rel.columns();
         let output = |place: usize| {
-            let position = all.position(place);
+            let position = at[&place];
             let Column { name, ty, nullable } = columns[position].clone();
             (name, Scalar::column(position, ty, nullable))
         };
@@ -145,8 +150,14 @@ struct Part {
 }
 
 impl Part {
-    fn position(&self, place: usize) -> usize {
-        self.places.iter().position(|other| *other == place).unwrap_or_default()
+    /// Where these columns of the join stand among its own.
+    fn positions(&self, places: impl IntoIterator<Item = usize>) -> Result<HashMap<usize, usize>> {
+        let found = |place| {
+            let position = self.places.iter().position(|other| *other == place);
+            let missing = || Error::Internal(format!("column {place} of a join is nowhere"));
+            Ok((place, position.ok_or_else(missing)?))
+        };
+        places.into_iter().map(found).collect()
     }
 
     fn cross(parts: Vec<Part>) -> Part {
@@ -412,10 +423,11 @@ fn scan<'a>(
     let Some(ty) = level.whole_row(index) else { return Ok(rel) };
     scope.place((index, 0), start + relation.columns.len());
     let place = |column: &Attribute| {
-        stored.iter().chain(&computed).position(|other| other.attnum == column.attnum).unwrap_or_default()
+        let position = stored.iter().chain(&computed).position(|other| other.attnum == column.attnum);
+        let missing = || Error::Internal(format!("column \"{}\" of a row is nowhere", column.name));
+        Ok((column.name.clone(), position.ok_or_else(missing)?))
     };
-    let fields: Vec<(String, usize)> =
-        relation.columns.iter().map(|column| (column.name.clone(), place(column))).collect();
+    let fields: Vec<(String, usize)> = relation.columns.iter().map(place).collect::<Result<_>>()?;
     let dropped = relation.columns.last().is_some_and(|last| last.attnum as usize > relation.columns.len());
     Ok(row::with(rel, &fields, ty, dropped))
 }

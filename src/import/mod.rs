@@ -76,6 +76,8 @@ pub struct Imported {
     pub functions: Vec<u32>,
     /// `pg_type.oid` of every type of which values are read, if these can come to mean something else.
     pub types: Vec<u32>,
+    /// What else that is not built in the query names, as class and oid.
+    pub objects: Vec<(u32, u32)>,
     /// ORDER BY stands at the end, without LIMIT.
     pub idle_order: bool,
     /// The SELECT list has a `*`.
@@ -112,6 +114,7 @@ pub fn import(query: &str) -> Result<Imported> {
         Ok(Imported {
             functions: functions.filter(|function| !facts::function(*function).builtin).collect(),
             types: analysed.facts.types.iter().copied().filter(|ty| used_type::can_change(*ty)).collect(),
+            objects: analysed.facts.objects.iter().copied().collect(),
             canonical: analysed.canonical,
             definition: analysed.definition,
             outputs,

@@ -114,6 +114,13 @@ impl<'e, 'a> Level<'e, 'a> {
         self.whole_rows.iter().find(|(known, _)| *known == entry).map(|(_, ty)| ty)
     }
 
+    /// This query and those further out, each with the number of its first entry.
+    pub(super) fn queries(&self) -> Vec<(usize, Query<'a>)> {
+        let further = std::iter::successors(self.outer, |level| level.outer);
+        let further = self.outer_entries.iter().copied().zip(further.map(|level| level.original));
+        [(1, self.original)].into_iter().chain(further).collect()
+    }
+
     /// What can be read of each query further out: the number of its first entry, its columns, and how many Apply
     /// operators are between.
     pub(super) fn outer_scopes(&self) -> Vec<(usize, Inside<'e, 'a>, usize)> {
@@ -156,7 +163,7 @@ impl Importer {
         }
         let own = level.query.level(&self.token, &further);
         if own.outer_call {
-            let reason = "It aggregates rows of a query further out.";
+            let reason = "It aggregates rows of an outer query.";
             return Err(unsupported("an aggregate call that belongs to an outer query", reason));
         }
         let whole_rows = level.original.whole_rows();

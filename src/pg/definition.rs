@@ -11,7 +11,7 @@
 //! is renamed, and when a view has another query.
 
 use super::analyze::{self, printed};
-use super::facts;
+use super::named;
 use super::nodes::{items, text};
 use super::rows::{self, palloc_string};
 use super::settings::PinnedSettings;
@@ -115,7 +115,7 @@ unsafe fn computed(query: &pg_sys::Query, entry: &pg_sys::RangeTblEntry) -> Vec<
             return Vec::new();
         };
         let context = pg_sys::deparse_context_for(palloc_string("r"), entry.relid);
-        let expressions = facts::virtual_columns(entry.relid, &facts::read_columns(permission)).into_iter();
+        let expressions = named::virtual_columns(entry.relid, &named::columns(permission)).into_iter();
         expressions.map(|expr| text(pg_sys::deparse_expression(expr, context, false, false))).collect()
     }
 }
@@ -126,9 +126,11 @@ unsafe fn number(entry: &mut pg_sys::RangeTblEntry) {
     // SAFETY: strings and nodes are palloc'd here; an entry has names for its columns.
     unsafe {
         let name = format!("r{}{}", entry.relid.to_u32(), if entry.inh { "" } else { "_only" });
-        let width = items::<pg_sys::Node>((*entry.eref).colnames).len();
-        let names = (1..=width).fold(std::ptr::null_mut(), |names, column| {
-            pg_sys::lappend(names, pg_sys::makeString(palloc_string(&format!("c{column}"))).cast())
+        let known = items::<pg_sys::String>((*entry.eref).colnames);
+        let names = known.iter().enumerate().fold(std::ptr::null_mut(), |names, (index, known)| {
+            // A column that was dropped before has none, which is how the deparser knows it.
+            let name = if *known.sval == 0 { String::new() } else { format!("c{}", index + 1) };
+            pg_sys::lappend(names, pg_sys::makeString(palloc_string(&name)).cast())
         });
         entry.rtekind = pg_sys::RTEKind::RTE_CTE;
         entry.ctename = palloc_string(&name);

@@ -3,6 +3,7 @@
 use super::constructs::{self, Construct};
 use super::function;
 use super::moment;
+use super::named;
 use super::nodes::{Query, items, text};
 use super::stability::{self, Dependence};
 use crate::config;
@@ -21,6 +22,8 @@ pub struct Facts {
     pub functions: BTreeSet<u32>,
     /// The types of the values that are read, computed or written in the query.
     pub types: BTreeSet<u32>,
+    /// Operators, collations, and configurations and dictionaries of text search that the query names, as class and oid.
+    pub objects: BTreeSet<(u32, u32)>,
     /// Names of values of the session that are not functions, such as CURRENT_USER, and not the clock.
     pub session_values: BTreeSet<String>,
     /// CURRENT_DATE or its like occurs.
@@ -205,7 +208,7 @@ impl Facts {
                 }
             }
             for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
-                let read = read_columns(permission);
+                let read = named::columns(permission);
                 self.relations.entry(permission.relid.to_u32()).or_default().extend(&read);
                 self.note_virtual_columns(permission.relid, &read);
             }
@@ -219,6 +222,7 @@ impl Facts {
         unsafe {
             self.constructs.extend(constructs::of_node(node));
             self.note_types(node);
+            self.objects.extend(named::object(node));
             match (*node).type_ {
                 pg_sys::NodeTag::T_Var => {
                     let var = &*node.cast::<pg_sys::Var>();
@@ -254,12 +258,14 @@ impl Facts {
             }
             // SAFETY: the context is what is passed below; the walker calls back with valid nodes.
             unsafe {
-                (*context.cast::<Facts>()).note_types(node);
+                let facts = &mut *context.cast::<Facts>();
+                facts.note_types(node);
+                facts.objects.extend(named::object(node));
                 pg_sys::expression_tree_walker_impl(node, Some(visit), context)
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { virtual_columns(relid, read) }.into_iter().for_each(|expr| {
+        unsafe { named::virtual_columns(relid, read) }.into_iter().for_each(|expr| {
             // SAFETY: valid expressions.
             unsafe { visit(expr, (&raw mut *self).cast()) };
         });
@@ -296,40 +302,6 @@ impl Facts {
                 _ => {}
             }
         }
-    }
-}
-
-/// The numbers of the columns that are read by the relation's permission; 0 for the whole row.
-///
-/// # Safety
-/// `permission` belongs to an analysed query.
-pub(super) unsafe fn read_columns(permission: &pg_sys::RTEPermissionInfo) -> BTreeSet<i16> {
-    // SAFETY: the attribute numbers in the set are offset by the lowest one.
-    let next = |member: &i32| Some(unsafe { pg_sys::bms_next_member(permission.selectedCols, *member) });
-    let members = std::iter::successors(next(&-1), next).take_while(|member| *member >= 0);
-    members.map(|member| (member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16).collect()
-}
-
-/// What the virtual generated columns among `read` are computed from.
-///
-/// # Safety
-/// The relation is locked.
-pub(super) unsafe fn virtual_columns(relid: pg_sys::Oid, read: &BTreeSet<i16>) -> Vec<*mut pg_sys::Node> {
-    // SAFETY: the caller's promise; a column that is generated has an expression, which is copied.
-    unsafe {
-        let open = pg_sys::relation_open(relid, pg_sys::NoLock as i32);
-        let columns = (*open).rd_att;
-        let any = (*columns).constr.as_ref().is_some_and(|constraints| constraints.has_generated_virtual);
-        let attributes =
-            (0..if any { (*columns).natts } else { 0 }).map(|index| &*pg_sys::TupleDescAttr(columns, index));
-        let wanted = attributes.filter(|attribute| {
-            attribute.attgenerated as u8 == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL
-                && (read.contains(&attribute.attnum) || read.contains(&0))
-        });
-        let found =
-            wanted.map(|attribute| pg_sys::build_generation_expression(open, attribute.attnum.into())).collect();
-        pg_sys::relation_close(open, pg_sys::NoLock as i32);
-        found
     }
 }
 

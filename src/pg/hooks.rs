@@ -1,16 +1,17 @@
-//! Hooks into statements that concern the background workers.
+//! Hooks into statements that concern the background workers, or that nothing else tells of.
 //!
 //! - Statements that need a database without other sessions (DROP DATABASE, CREATE DATABASE from a template, RENAME,
 //!   SET TABLESPACE) run under a hold, so that a scheduler never is what stands in their way.
 //! - A database that was made, or whose settings were altered, is looked at again.
 //! - CREATE and DROP EXTENSION make the launcher look, whatever statement they are part of.
+//! - Definitions that are changed while `event_triggers` is off are taken for changes of everything.
 //! - COMMIT PREPARED announces what the prepared transaction wrote.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::commit;
+use super::{commit, rewrite};
 
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_ACCESS: pg_sys::object_access_hook_type = None;
@@ -57,16 +58,33 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: the arguments are the server's and are passed on unchanged.
     unsafe {
-        note_statement((*statement).utilityStmt);
+        let untold = note_statement((*statement).utilityStmt);
         let next = PREVIOUS_UTILITY.unwrap_or(standard_ProcessUtility);
         next(statement, text, read_only_tree, context, params, environment, receiver, completion);
+        if untold && context != pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND {
+            take_for_the_worst();
+        }
     }
 }
 
+/// Event triggers would have been told of the statement that is done, and are off.
+#[pg_guard]
+unsafe extern "C-unwind" fn take_for_the_worst() {
+    // SAFETY: reads a flag of the session; what the statement did becomes visible to what follows.
+    unsafe {
+        if !pg_sys::creating_extension {
+            pg_sys::CommandCounterIncrement();
+            rewrite::untold();
+        }
+    }
+}
+
+/// Whether no event trigger will be told of the statement that should be.
+///
 /// # Safety
 /// `node` is a utility statement's parse tree.
 #[pg_guard]
-unsafe extern "C-unwind" fn note_statement(node: *mut pg_sys::Node) {
+unsafe extern "C-unwind" fn note_statement(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag;
     // SAFETY: the tag says which struct the node is.
     unsafe {
@@ -102,6 +120,7 @@ unsafe extern "C-unwind" fn note_statement(node: *mut pg_sys::Node) {
             }
             _ => {}
         }
+        !pg_sys::event_triggers && pg_sys::command_tag_event_trigger_ok(pg_sys::CreateCommandTag(node))
     }
 }
 

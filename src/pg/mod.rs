@@ -19,6 +19,7 @@ pub mod grouping_sets;
 pub mod guard;
 pub mod image;
 pub mod moment;
+mod named;
 pub mod nodes;
 pub mod object;
 pub mod ordering;

@@ -2,6 +2,7 @@
 
 use super::nodes::{Expr, Query, Target, items};
 use super::types::operator_sql;
+use crate::error::Error;
 use pgrx::pg_sys;
 
 /// An item of an ORDER BY.
@@ -65,7 +66,8 @@ impl<'a> Query<'a> {
             let targets = items::<pg_sys::TargetEntry>(self.node.targetList);
             let sort = |clause: &pg_sys::SortGroupClause| {
                 let target = targets.iter().find(|target| target.ressortgroupref == clause.tleSortGroupRef);
-                let ty = target.map_or(pg_sys::InvalidOid, |target| pg_sys::exprType(target.expr.cast()));
+                let missing = || Error::Internal("an item of an ORDER BY is no target".into()).raise();
+                let ty = pg_sys::exprType(target.unwrap_or_else(missing).expr.cast());
                 Sort { target: clause.tleSortGroupRef, direction: direction(clause, ty) }
             };
             items::<pg_sys::SortGroupClause>(clauses).into_iter().map(sort).collect()
@@ -95,6 +97,7 @@ fn direction(clause: &pg_sys::SortGroupClause, ty: pg_sys::Oid) -> String {
     if clause.sortop == greater {
         return if clause.nulls_first { " DESC".into() } else { format!(" DESC{nulls}") };
     }
-    let operator = operator_sql(clause.sortop).unwrap_or_default();
+    let missing = || Error::Internal("an item of an ORDER BY has no operator".into()).raise();
+    let operator = operator_sql(clause.sortop).unwrap_or_else(missing);
     format!(" USING {operator}{nulls}")
 }

@@ -31,7 +31,7 @@ pub enum Alteration {
     Unlogged,
     /// Rows as values have other columns, or another name.
     Row,
-    /// The trigger fires no more, or in other sessions.
+    /// The trigger of this name fires no more, or is called otherwise.
     Trigger(String),
     /// The columns of the table, the rows that they may hold, or what becomes of these are another; the action's name. Comes
     /// beside what else the subcommand does.
@@ -47,9 +47,20 @@ pub struct Handlers {
     pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
     /// A label of the enum has another name now.
     pub relabelled: fn(ty: u32) -> Result<()>,
+    /// A statement is done that no event trigger was told of.
+    pub untold: fn() -> Result<()>,
 }
 
 static HANDLERS: OnceLock<Handlers> = OnceLock::new();
+
+/// A statement is done of which event triggers would be told, if they were on.
+pub(super) fn untold() {
+    if let Some(handlers) = HANDLERS.get()
+        && let Err(error) = (handlers.untold)()
+    {
+        error.raise();
+    }
+}
 
 /// Called from `_PG_init`.
 pub fn install(handlers: Handlers) {
@@ -167,10 +178,14 @@ unsafe fn alterations(tree: *const pg_sys::Node) -> Vec<Alteration> {
     // SAFETY: the tag says which struct the node is; the commands of an ALTER TABLE are a list of AlterTableCmd.
     unsafe {
         if (*tree).type_ == NodeTag::T_RenameStmt {
-            use pg_sys::ObjectType::{OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE};
+            use pg_sys::ObjectType::{OBJECT_ATTRIBUTE, OBJECT_COLUMN, OBJECT_TABLE, OBJECT_TRIGGER};
             return match (*tree.cast::<pg_sys::RenameStmt>()).renameType {
                 OBJECT_COLUMN => vec![Alteration::Row, Alteration::Definition("RENAME COLUMN")],
                 OBJECT_ATTRIBUTE | OBJECT_TABLE => vec![Alteration::Row],
+                OBJECT_TRIGGER => {
+                    let old = (*tree.cast::<pg_sys::RenameStmt>()).subname;
+                    vec![Alteration::Trigger(CStr::from_ptr(old).to_string_lossy().into_owned())]
+                }
                 _ => Vec::new(),
             };
         }
@@ -216,6 +231,7 @@ unsafe fn definition(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
         Kind::AT_AddInherit => "INHERIT",
         Kind::AT_AddOf => "OF",
         Kind::AT_SetUnLogged => "SET UNLOGGED",
+        Kind::AT_ForceRowSecurity => "FORCE ROW LEVEL SECURITY",
         _ => return None,
     };
     Some(Alteration::Definition(action))

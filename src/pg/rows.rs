@@ -8,6 +8,7 @@
 
 use super::nodes::{Query, items, text};
 use super::types;
+use crate::error::Error;
 use pgrx::{is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::DataType;
 use std::ffi::{CString, c_void};
@@ -25,6 +26,19 @@ impl Query<'_> {
         // SAFETY: an analysed query; the context is what `visit` takes it for.
         unsafe { pg_sys::query_tree_walker_impl(query, Some(visit), (&raw mut walk).cast(), 0) };
         walk.found
+    }
+
+    /// The column, or the row if its number is 0, as the user would name it.
+    pub fn column_label(self, (entry, column): (usize, i16)) -> Option<String> {
+        // SAFETY: rtable holds RangeTblEntry nodes, whose eref is always set.
+        let alias = unsafe {
+            let entries = items::<pg_sys::RangeTblEntry>(self.node.rtable);
+            text(entries.get(entry.checked_sub(1)?)?.eref.as_ref()?.aliasname)
+        };
+        match usize::try_from(column).ok()?.checked_sub(1) {
+            None => Some(format!("the row \"{alias}\"")),
+            Some(place) => Some(format!("the column \"{alias}\".\"{}\"", self.column_names(entry).get(place)?)),
+        }
     }
 
     /// The names of an entry's columns.
@@ -240,7 +254,7 @@ pub(super) unsafe fn make_node<T>(tag: pg_sys::NodeTag) -> *mut T {
 /// # Safety
 /// Runs in the memory context that is to own the copy.
 pub(super) unsafe fn palloc_string(value: &str) -> *mut std::ffi::c_char {
-    let value = CString::new(value).unwrap_or_default();
+    let value = CString::new(value).unwrap_or_else(|_| Error::Internal("a text contains a NUL byte".into()).raise());
     // SAFETY: a NUL-terminated string is copied.
     unsafe { pg_sys::pstrdup(value.as_ptr()) }
 }

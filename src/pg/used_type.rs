@@ -18,6 +18,16 @@ pub fn depend(relation: u32, ty: u32) {
     depend_on(relation, pg_sys::TypeRelationId, ty);
 }
 
+/// Likewise on another object, of a class.
+pub fn depend_on_object(relation: u32, class: u32, object: u32) {
+    depend_on(relation, class.into(), object);
+}
+
+/// Waits for the creations that search text by a configuration or a dictionary, as [`await_creations`] does.
+pub fn await_text_searchers() {
+    [pg_sys::REGCONFIGOID, pg_sys::REGDICTIONARYOID].into_iter().for_each(|ty| await_creations(ty.to_u32()));
+}
+
 /// Waits for the creations that read values of the type, and keeps others waiting until this transaction ends.
 pub fn await_creations(ty: u32) {
     await_creations_on(pg_sys::TypeRelationId, ty);

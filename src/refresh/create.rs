@@ -68,7 +68,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     })?;
     let states = storage::create_states(id, relid, owner, &program)?;
     catalog::set_state_tables(id, &states);
-    storage::guard(&name);
+    storage::guard(relid, &name);
     let capture = match refusal {
         None => Capture::Rows,
         Some(_) if imported.watchable => Capture::News,
@@ -78,6 +78,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     depend_on_keys(relid, &program);
     depend_on_functions(id, relid, &imported.functions);
     depend_on_types(id, relid, &imported.types);
+    imported.objects.iter().for_each(|(class, object)| used_type::depend_on_object(relid, *class, *object));
     if initialize {
         fill(id)?;
     }

@@ -22,6 +22,7 @@ mod poll;
 mod prepared;
 mod stages;
 mod storage;
+mod untold;
 mod verify;
 
 pub use analyze::explain_analyze;
@@ -29,6 +30,7 @@ pub use create::{Definition, create, drop_table, refuse_taken_name};
 use prepared::Prepared;
 pub use prepared::load;
 pub use storage::follow_owner;
+pub use untold::untold;
 pub use verify::{Verdict, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
@@ -224,9 +226,9 @@ fn apply(
         return Ok(Outcome::Unchanged);
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
-    prepared.keep(table)?;
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
     catalog::save_refresh(table.id, &target, action.as_str())?;
+    prepared.keep(table)?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
         started,

@@ -49,8 +49,8 @@ pub struct Prepared {
     pub program: Program,
     /// The defining query, as it printed when the program was loaded.
     pub query: String,
-    /// What the program was compiled from anew, until it is stored.
-    wording: RefCell<Option<String>>,
+    /// The wording of the query, until that is stored as it is now.
+    unsaved: RefCell<Option<String>>,
     /// Whether the owner may run the query was looked at.
     may_run: Cell<bool>,
     pub storage: Storage,
@@ -99,18 +99,19 @@ pub fn load(table: &StreamTable) -> Result<Rc<Prepared>> {
     Ok(prepared)
 }
 
-/// The query of `table`, compiled, as it prints now, and its wording if it was compiled anew.
+/// The query of `table`, compiled, as it prints now, and its wording if what is stored says otherwise.
 ///
 /// # Errors
 /// `Refused` (0A000) when what is stored does not fit the query any more.
 fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<String>)> {
     let program: Program = serde_json::from_str(json)
         .map_err(|error| Error::Internal(format!("the program of {} does not parse: {error}", table.name)))?;
-    let (kept, known) = catalog::definition(table.id)?;
-    let (query, wording) = (definition::sql(&kept)?, definition::wording(&kept)?);
+    let known = catalog::definition(table.id)?;
+    let (query, wording) = (definition::sql(&known.analysed)?, definition::wording(&known.analysed)?);
     let recomputed = table.refusal.is_some();
-    if wording == known && (!recomputed || query == table.query) {
-        return Ok((program, query, None));
+    if wording == known.wording && (!recomputed || query == known.printed) {
+        let unsaved = (query != known.printed).then_some(wording);
+        return Ok((program, query, unsaved));
     }
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
     let anew = {
@@ -130,7 +131,7 @@ fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<
 impl Prepared {
     fn read(table: &StreamTable) -> Result<Prepared> {
         let (json, states) = catalog::program(table.id)?;
-        let (mut program, query, wording) = compiled(table, &json)?;
+        let (mut program, query, unsaved) = compiled(table, &json)?;
         let mut failure = None;
         program.for_each_scan(|scan| {
             if let Err(error) = rebind(scan) {
@@ -151,7 +152,7 @@ impl Prepared {
         Ok(Prepared {
             program,
             query,
-            wording: RefCell::new(wording),
+            unsaved: RefCell::new(unsaved),
             may_run: Cell::new(false),
             storage,
             polled,
@@ -194,7 +195,7 @@ impl Prepared {
 
     /// A program that is the query itself names relations and columns.
     fn is_reworded(&self, table: &StreamTable) -> Result<bool> {
-        Ok(table.refusal.is_some() && definition::sql(&catalog::definition(table.id)?.0)? != self.query)
+        Ok(table.refusal.is_some() && definition::sql(&catalog::definition(table.id)?.analysed)? != self.query)
     }
 
     /// Whether the current user, the owner of the stream table, may still run the query, and the functions that it calls may still be
@@ -204,7 +205,7 @@ impl Prepared {
     /// `Refused` (0A000) when one was declared otherwise since, and as for creation without the rights.
     pub fn check(&self, table: &StreamTable) -> Result<()> {
         if !self.may_run.get() {
-            definition::check_rights(&catalog::definition(table.id)?.0)?;
+            definition::check_rights(&catalog::definition(table.id)?.analysed)?;
             self.may_run.set(true);
         }
         for known in self.functions.iter().filter(|known| known.called.direct) {
@@ -225,10 +226,7 @@ impl Prepared {
 
     /// Stores the query as it prints now, and what was compiled from it, when that is not what is stored.
     pub fn keep(&self, table: &StreamTable) -> Result<()> {
-        let wording = self.wording.take();
-        if wording.is_none() && self.query == table.query {
-            return Ok(());
-        }
+        let Some(wording) = self.unsaved.take() else { return Ok(()) };
         let mut program = self.program.clone();
         program.for_each_scan(|scan| {
             if let Some(polled) = self.polled(scan.relid) {
@@ -236,7 +234,7 @@ impl Prepared {
             }
         });
         let json = serde_json::to_string(&program).map_err(|error| Error::Internal(error.to_string()))?;
-        catalog::save_program(table.id, &self.query, &json, wording);
+        catalog::save_program(table.id, &self.query, &json, &wording);
         Ok(())
     }
 

@@ -2,10 +2,12 @@
 //! stages in `pgtrickle_state`, owned by the same role and dropped with it, as are the snapshots of polled sources.
 
 use crate::catalog::{self, StreamTable};
+use crate::cdc;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::pg::object;
 use crate::pg::security::RunAs;
+use crate::pg::source::has_trigger;
 use crate::pg::utility::run;
 use pgtrickle_engine::delta::{Polled, Program, StageKind, Storage};
 use pgtrickle_engine::sql::{Ident, QualifiedName, list};
@@ -77,18 +79,22 @@ pub fn follow_owner(table: &StreamTable) -> Result<()> {
     Ok(())
 }
 
-/// Refuses direct writes to the stream table.
-pub(super) fn guard(table: &QualifiedName) {
+/// Has direct writes to the stream table `relid` refused, if they are not.
+pub(super) fn guard(relid: u32, table: &QualifiedName) {
     let _elevated = RunAs::extension();
     for (trigger, event) in
         [(names::GUARD_TRIGGER, "INSERT OR UPDATE OR DELETE"), (names::TRUNCATE_GUARD_TRIGGER, "TRUNCATE")]
     {
+        if has_trigger(relid, trigger) {
+            continue;
+        }
         let trigger = Ident::new(trigger);
         run(&format!(
             "CREATE TRIGGER {trigger} BEFORE {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION pgtrickle.pgt_dml_guard()"
         ));
         run(&format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"));
     }
+    cdc::keep_guarded(relid);
 }
 
 /// Gathers the planner's statistics of freshly filled tables.

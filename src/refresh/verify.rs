@@ -22,7 +22,7 @@ pub fn verify(table: &StreamTable) -> Result<Verdict> {
     let prepared = load(table)?;
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
     // In the names of now: what is loaded need not know those of views.
-    let query = definition::sql(&catalog::definition(table.id)?.0)?;
+    let query = definition::sql(&catalog::definition(table.id)?.analysed)?;
     let snapshot = Snapshot::take().advanced();
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::new();

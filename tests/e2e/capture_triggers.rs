@@ -76,6 +76,7 @@ fn by_name_they_are_refused(db: &mut Database) {
         ] {
             let failure = db.fails(&change);
             assert_eq!(failure.sqlstate, "0A000", "{change}: {failure:?}");
+            assert!(failure.message.contains(&format!("trigger \"{capture}\"")), "{failure:?}");
             assert!(failure.detail.contains("\"t\"") && !failure.hint.is_empty(), "{failure:?}");
         }
     }

@@ -7,6 +7,7 @@ tests![
     what_is_read_cannot_be_dropped_alone,
     dropping_all_that_is_read_drops_it,
     types_take_the_stream_table_along,
+    so_do_operators_collations_and_text_search,
     the_stream_table_keeps_its_definition,
     the_stream_table_has_no_rules_or_kin,
     what_is_not_the_definition_changes,
@@ -65,6 +66,31 @@ fn types_take_the_stream_table_along(db: &mut Database) {
     db.run("DROP TYPE mood CASCADE");
     db.untrack("shown");
     db.untrack("kept");
+    nothing_is_left(db);
+}
+
+fn so_do_operators_collations_and_text_search(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, s text, n int, u tsvector GENERATED ALWAYS AS (to_tsvector('simple', s)) VIRTUAL); INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)");
+    db.run("CREATE FUNCTION near(int, int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN abs($1 - $2) <= 1; END'");
+    db.run("CREATE OPERATOR <~> (FUNCTION = near, LEFTARG = int, RIGHTARG = int); CREATE COLLATION c (provider = icu, locale = 'und')");
+    db.run(
+        "CREATE TEXT SEARCH CONFIGURATION cfg (COPY = english); CREATE TEXT SEARCH DICTIONARY dict (TEMPLATE = simple)",
+    );
+    for (what, query) in [
+        ("OPERATOR <~> (int, int)", "SELECT id FROM t WHERE n <~> 1"),
+        ("COLLATION c", "SELECT id FROM t WHERE s COLLATE c < 'b'"),
+        ("TEXT SEARCH CONFIGURATION cfg", "SELECT id FROM t WHERE to_tsvector('cfg', s) @@ 'a'"),
+        ("TEXT SEARCH DICTIONARY dict", "SELECT id, ts_lexize('dict', s) AS l FROM t"),
+    ] {
+        db.stream("used", query);
+        db.cycle(&["UPDATE t SET n = n + 1"]);
+        let failure = db.fails(&format!("DROP {what}"));
+        assert_eq!(failure.sqlstate, "2BP01", "{failure:?}");
+        assert!(failure.detail.contains("table used depends on"), "{failure:?}");
+        db.cycle(&["UPDATE t SET s = s || 'x'"]);
+        db.run(&format!("DROP {what} CASCADE"));
+        db.untrack("used");
+    }
     nothing_is_left(db);
 }
 

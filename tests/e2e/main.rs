@@ -30,6 +30,7 @@ mod renames;
 mod scheduler;
 mod support_matrix;
 mod traps;
+mod untold;
 
 fn main() {
     let modules = [
@@ -52,6 +53,7 @@ fn main() {
         changed_functions::TESTS,
         changed_types::TESTS,
         renames::TESTS,
+        untold::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,
         polled::TESTS,

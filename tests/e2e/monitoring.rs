@@ -1,6 +1,6 @@
 //! What the extension says about itself.
 
-use pgtrickle_tests::{Database, tests, wait_until};
+use pgtrickle_tests::{Database, create, tests, wait_until};
 
 tests![
     status_has_a_row_per_stream_table,
@@ -8,7 +8,8 @@ tests![
     health_is_checked,
     a_stale_table_is_reported,
     a_lagging_slot_is_reported,
-    history_is_kept
+    what_is_not_captured_is_reported,
+    history_is_kept,
 ];
 
 fn two(db: &mut Database) {
@@ -71,6 +72,8 @@ fn health_is_checked(db: &mut Database) {
             "needs_reinit",
             "consecutive_errors",
             "buffer_growth",
+            "capture",
+            "event_triggers",
             "slot_lag"
         ]
     );
@@ -136,6 +139,31 @@ fn a_lagging_slot_is_reported(db: &mut Database) {
     assert_eq!([idle.as_str(), &above, &below], ["OK none", "WARN pgtrickle_99 ", "OK none"]);
     assert_eq!(lag(db, "1"), "OK none");
     assert_eq!(db.fails("SET pg_trickle.slot_lag_warning_threshold_mb = 0").sqlstate, "22023");
+}
+
+fn what_is_not_captured_is_reported(db: &mut Database) {
+    const CHECKS: &str = "SELECT check_name, severity, detail FROM pgtrickle.health_check() \
+                          WHERE check_name IN ('capture', 'event_triggers') ORDER BY 1";
+    two(db);
+    db.run("CREATE TABLE p (k int, v int) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF p DEFAULT; CREATE MATERIALIZED VIEW m AS SELECT 1 AS v");
+    for source in ["p", "p1", "m", "a_rows"] {
+        db.run(&create(&format!("of_{source}"), &format!("SELECT v FROM {source}"), "schedule => '1h'"));
+    }
+    assert_eq!(db.lines(CHECKS), ["capture|OK|none", "event_triggers|OK|none"]);
+    db.run("SET event_triggers = off");
+    assert_eq!(db.lines(CHECKS)[1], "event_triggers|WARN|the setting event_triggers is off");
+    db.run("RESET event_triggers; ALTER EVENT TRIGGER pg_trickle_ddl_tracker DISABLE; ALTER EVENT TRIGGER pg_trickle_alter_tracker ENABLE");
+    assert!(
+        db.lines(CHECKS)[1].contains("pg_trickle_alter_tracker")
+            && db.lines(CHECKS)[1].contains("pg_trickle_ddl_tracker")
+    );
+    db.run("ALTER EVENT TRIGGER pg_trickle_alter_tracker DISABLE");
+    for (table, kind) in [("t", "ins"), ("t", "row"), ("p", "truncate"), ("p1", "row")] {
+        let trigger = db.text(&format!("SELECT tgname FROM pg_trigger WHERE tgname = 'pg_trickle_cdc_{kind}_' || '{table}'::regclass::oid AND tgrelid = '{table}'::regclass"));
+        db.run(&format!("BEGIN; ALTER TABLE {table} DISABLE TRIGGER {trigger}"));
+        assert_eq!(db.lines(CHECKS)[0], format!("capture|ERROR|public.{table}"));
+        db.run("ROLLBACK");
+    }
 }
 
 fn history_is_kept(db: &mut Database) {

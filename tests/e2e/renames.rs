@@ -146,13 +146,25 @@ fn sources_are_renamed(db: &mut Database) {
     db.run("CREATE MATERIALIZED VIEW s.m AS SELECT id, a FROM s.t");
     stream(db, "sums", "SELECT b, sum(a) AS s FROM s.t GROUP BY b");
     stream(db, "joined", "SELECT id, t.a, m.a AS old FROM s.t JOIN s.m USING (id)");
+    // Columns that are gone, in rows of joins.
+    db.run("CREATE TABLE holed (gone int, k int, unused int, v text); ALTER TABLE holed DROP COLUMN gone; INSERT INTO holed (k, v) VALUES (1, 'x'), (2, NULL)");
+    stream(
+        db,
+        "rows_of_joins",
+        "SELECT row_to_json(j)::text AS j FROM (SELECT h.k, h.v, o.v AS w FROM holed AS h LEFT JOIN holed AS o USING (k, v)) AS j",
+    );
+    stream(
+        db,
+        "whole_joins",
+        "SELECT row_to_json(j)::text AS j FROM (holed AS h JOIN (SELECT k AS x, v AS y FROM holed) AS o ON h.k = o.x) AS j",
+    );
     let joined = |t: &str, m: &str, id: &str, a: &str| {
         format!("SELECT {t}.{id} AS id, {t}.{a} AS a, m.a AS old FROM s.{t} JOIN s.{m} AS m(id, a) ON {t}.{id} = m.id")
     };
     db.run("ALTER TABLE s.t RENAME TO u");
     reworded(db, "sums", "SELECT b, sum(a) AS s FROM s.u GROUP BY b");
     reworded(db, "joined", &joined("u", "m", "id", "a"));
-    goes_on(db, &["UPDATE s.u SET a = a + 1"]);
+    goes_on(db, &["UPDATE s.u SET a = a + 1; INSERT INTO holed (k, v) VALUES (1, 'y')"]);
     db.run("ALTER TABLE s.u RENAME COLUMN a TO b2; ALTER TABLE s.u RENAME COLUMN b TO a; ALTER TABLE s.u RENAME COLUMN b2 TO b; ALTER TABLE s.u RENAME COLUMN id TO key");
     reworded(db, "sums", "SELECT a AS b, sum(b) AS s FROM s.u GROUP BY a");
     reworded(db, "joined", &joined("u", "m", "key", "b"));

@@ -134,11 +134,14 @@ impl Program {
     }
 }
 
+/// The type, modifier and collation of each column, the index, and the columns that others probe.
+type Table = (Vec<(u32, i32, u32)>, Option<(String, bool)>, Vec<String>);
+
 /// What is stored and captured for a program.
 #[derive(PartialEq, Eq)]
 struct Layout {
-    /// The types of the columns of each stage's result (type, modifier, collation), its index, and those that others probe.
-    tables: Vec<(Vec<(u32, i32, u32)>, Option<(String, bool)>, Vec<String>)>,
+    /// Of each stage's result.
+    tables: Vec<Table>,
     /// `pg_class.oid` and `attnum` of the columns that are read.
     read: BTreeSet<(u32, i16)>,
 }
