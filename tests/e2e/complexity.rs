@@ -123,8 +123,8 @@ fn truth_values_inside_one_another(db: &mut Database) {
 
 fn sub_selects_that_multiply(db: &mut Database) {
     table(db);
-    recomputed(db, &pairs(3, "true"));
-    db.stream("paired", &pairs(1, "true"));
+    recomputed(db, &pairs(5, "true"));
+    db.stream("paired", &pairs(2, "true"));
     db.cycle(&["UPDATE t SET v = v - 2, k = k + 1 WHERE id < 5"]);
     db.cycle(&["DELETE FROM t WHERE k = 2", "INSERT INTO t VALUES (20, 2, 1), (21, NULL, NULL)"]);
 }

@@ -1,16 +1,12 @@
 //! The values of some columns of a relation, told by as little of it as tells them.
 //!
-//! **Law.** `of(R, c)` is a relation and places in it with `δ(π_c(R))` for its values; or more values, where a part of R that reads an
-//! outer row is left out. What is evaluated for each value of a domain may be evaluated for more: the others meet no row.
-//! Without such parts the domain of a sub-select inside a sub-select stands on its own, and does not repeat the outer one's at
-//! every place where it is used.
-//!
-//! Only whether a value is there counts, not how often; so projections, sorts, windows and the padded side of an outer join
-//! that c is not of can go, and of every input only the columns that matter stay.
+//! **Law.** `of(R, c)` is a relation and places in it with `δ(π_c(R))` for its values. Only whether a value is there counts,
+//! not how often; so projections, windows and the padded side of an outer join that c is not of can go, and of every input
+//! only the columns that matter stay.
 
 use super::domain::picked;
 use crate::query::rel::{Side, Yield};
-use crate::query::{Column, Fragment, Rel, Scalar};
+use crate::query::{Rel, Scalar};
 
 /// The relation, and where in it the columns `wanted` of `rel` are.
 pub(super) fn of(rel: &Rel, wanted: &[usize]) -> (Rel, Vec<usize>) {
@@ -28,20 +24,9 @@ pub(super) fn of(rel: &Rel, wanted: &[usize]) -> (Rel, Vec<usize>) {
         Rel::Join { inputs, predicates } => joined(inputs, predicates, wanted),
         Rel::Distinct { input } => of(input, wanted),
         Rel::Window { input, .. } if within(input.columns().len()) => of(input, wanted),
-        Rel::Leading { input, .. } | Rel::TopK { input, .. } if reads_outer_rows(rel) => of(input, wanted),
-        Rel::Expand { input, outer, .. }
-            if within(input.columns().len()) && (*outer || own_texts_read_outer_rows(rel)) =>
-        {
-            of(input, wanted)
-        }
+        Rel::Expand { input, outer: true, .. } if within(input.columns().len()) => of(input, wanted),
         Rel::OuterJoin { left, side: Side::Left, .. } if within(left.columns().len()) => of(left, wanted),
-        Rel::SemiJoin { left, right, yields, .. } if within(left.columns().len()) => {
-            let tests = !matches!(yields, Yield::Mark(_));
-            match tests && !own_texts_read_outer_rows(rel) && !reads_outer_rows(right) {
-                true => (rel.clone(), wanted.to_vec()),
-                false => of(left, wanted),
-            }
-        }
+        Rel::SemiJoin { left, yields: Yield::Mark(_), .. } if within(left.columns().len()) => of(left, wanted),
         Rel::UnionAll { inputs, columns } => {
             let values = |input| {
                 let (rel, places) = of(input, wanted);
@@ -53,19 +38,6 @@ pub(super) fn of(rel: &Rel, wanted: &[usize]) -> (Rel, Vec<usize>) {
         }
         _ => (rel.clone(), wanted.to_vec()),
     }
-}
-
-/// Some expression in `rel` reads a row that is not in it.
-fn reads_outer_rows(rel: &Rel) -> bool {
-    own_texts_read_outer_rows(rel) || rel.inputs().into_iter().any(reads_outer_rows)
-}
-
-fn own_texts_read_outer_rows(rel: &Rel) -> bool {
-    rel.texts().into_iter().flatten().any(|fragment| matches!(fragment, Fragment::Outer { .. }))
-}
-
-fn reads_outer_row(scalar: &Scalar) -> bool {
-    scalar.fragments.iter().any(|fragment| matches!(fragment, Fragment::Outer { .. }))
 }
 
 /// `wanted` and the columns that `scalars` read, each once.
@@ -95,47 +67,30 @@ fn projected(input: &Rel, outputs: &[&(String, Scalar)]) -> (Rel, Vec<usize>) {
 }
 
 fn filtered(input: &Rel, predicates: &[Scalar], wanted: &[usize]) -> (Rel, Vec<usize>) {
-    let kept: Vec<Scalar> = predicates.iter().filter(|predicate| !reads_outer_row(predicate)).cloned().collect();
-    let needed = with_read(wanted.iter().copied(), &kept);
+    let needed = with_read(wanted.iter().copied(), predicates);
     let (input, places) = of(input, &needed);
     let place = |column: usize| moved(column, &needed, &places);
-    let predicates: Vec<Scalar> = kept.iter().map(|predicate| predicate.remap(place)).collect();
-    let rel = match predicates.is_empty() {
-        true => input,
-        false => Rel::Filter { input: Box::new(input), predicates },
-    };
-    (rel, wanted.iter().map(|column| place(*column)).collect())
+    let predicates = predicates.iter().map(|predicate| predicate.remap(place)).collect();
+    (Rel::Filter { input: Box::new(input), predicates }, wanted.iter().map(|column| place(*column)).collect())
 }
 
-/// Inputs of which nothing is read stay, since they may be empty, unless they read outer rows.
+/// Inputs of which nothing is read stay, since they may be empty.
 fn joined(inputs: &[Rel], predicates: &[Scalar], wanted: &[usize]) -> (Rel, Vec<usize>) {
-    let kept: Vec<Scalar> = predicates.iter().filter(|predicate| !reads_outer_row(predicate)).cloned().collect();
-    let needed = with_read(wanted.iter().copied(), &kept);
+    let needed = with_read(wanted.iter().copied(), predicates);
     let (mut begin, mut width) = (0, 0);
     let (mut parts, mut places) = (Vec::new(), Vec::new());
     for input in inputs {
-        let columns: Vec<Column> = input.columns();
-        let own: Vec<usize> = needed
-            .iter()
-            .filter(|place| (begin..begin + columns.len()).contains(*place))
-            .map(|place| place - begin)
-            .collect();
-        begin += columns.len();
-        if own.is_empty() && reads_outer_rows(input) {
-            continue;
-        }
+        let end = begin + input.columns().len();
+        let own: Vec<usize> =
+            needed.iter().filter(|place| (begin..end).contains(*place)).map(|place| place - begin).collect();
         let (part, at) = of(input, &own);
         places.extend(at.iter().map(|place| place + width));
+        begin = end;
         width += part.columns().len();
         parts.push(part);
     }
     let place = |column: usize| moved(column, &needed, &places);
-    let predicates: Vec<Scalar> = kept.iter().map(|predicate| predicate.remap(place)).collect();
+    let predicates = predicates.iter().map(|predicate| predicate.remap(place)).collect();
     let places = wanted.iter().map(|column| place(*column)).collect();
-    let rel = match (parts.len(), predicates.is_empty()) {
-        (1, true) => parts.swap_remove(0),
-        (1, false) => Rel::Filter { input: Box::new(parts.swap_remove(0)), predicates },
-        _ => Rel::Join { inputs: parts, predicates },
-    };
-    (rel, places)
+    (Rel::Join { inputs: parts, predicates }, places)
 }
