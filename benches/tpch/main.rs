@@ -10,6 +10,7 @@ use measure::{Bench, Measured};
 use pgtrickle_workload::page::{self, Origin};
 use pgtrickle_workload::server::{Options, Server};
 use pgtrickle_workload::tpch::{self, Progress};
+use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +42,9 @@ struct Arguments {
     /// Where to write how the refreshes are executed that are slower than full ones
     #[arg(long)]
     explain: Option<PathBuf>,
+    /// Where results are kept: those of queries that are not measured this time show on the page too
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// The page whose figures are replaced; without it they are only printed
     #[arg(long)]
     page: Option<PathBuf>,
@@ -71,6 +75,9 @@ fn main() -> Result<()> {
             append(file, &measured, &plans)?;
         }
         found.push(measured);
+        if let Some(file) = &arguments.results {
+            found = keep(file, arguments.scale, found)?;
+        }
     }
     ensure!(!found.is_empty(), "no query of TPC-H has a name of {}", arguments.queries.join(", "));
     let text = format!("{origin}\n{}", table::tables(&found, arguments.scale));
@@ -91,4 +98,25 @@ fn load(server: &Server, scale: f64) -> Result<()> {
 fn append(file: &Path, measured: &Measured, plans: &str) -> Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     Ok(writeln!(file, "== {}\n{plans}\n", measured.name)?)
+}
+
+/// What is known at one scale.
+#[derive(Serialize, Deserialize)]
+struct Results {
+    scale: f64,
+    found: Vec<Measured>,
+}
+
+/// Writes `found` to `file` together with what it has of other queries at the same scale, and gives all of it.
+fn keep(file: &Path, scale: f64, mut found: Vec<Measured>) -> Result<Vec<Measured>> {
+    if file.exists() {
+        let old: Results = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        let others = old.found.into_iter().filter(|_| old.scale == scale);
+        let others: Vec<_> = others.filter(|old| found.iter().all(|new| new.name != old.name)).collect();
+        found.extend(others);
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let results = Results { scale, found };
+    std::fs::write(file, serde_json::to_string_pretty(&results)?)?;
+    Ok(results.found)
 }

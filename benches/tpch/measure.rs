@@ -8,6 +8,7 @@ use pgtrickle_workload::stats::Spread;
 use pgtrickle_workload::tpch::Changes;
 use postgres::Client;
 use postgres::error::SqlState;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The parts of all rows that one transaction changes.
@@ -25,7 +26,7 @@ const ENOUGH: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What one query took.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) name: String,
     /// Rows of the result.
@@ -34,7 +35,7 @@ pub(crate) struct Measured {
     pub(crate) costs: Vec<Costs>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Costs {
     /// `None`: it was broken off at the limit.
     pub(crate) differential: Option<Spread>,

@@ -1,6 +1,7 @@
 //! Medians, spread and percentiles of durations.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The middle of the samples; `None` without any.
@@ -18,7 +19,7 @@ pub fn middle(mut numbers: Vec<f64>) -> Option<f64> {
 }
 
 /// What is kept of the samples of one thing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Spread {
     pub median: Duration,
     /// A quarter of the samples is below, a quarter above these.
