@@ -34,6 +34,7 @@ CREATE TABLE pgtrickle.pgt_stream_tables (
     needs_reinit            boolean NOT NULL DEFAULT false,
     auto_threshold          float8,
     last_full_ms            float8,
+    costs                   jsonb,  -- of an AUTO stream table, learned from its refreshes
     functions_used          text[],
     types_used              text[],
     types_version           int NOT NULL DEFAULT 0,

@@ -12,7 +12,9 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{self, Key, Lookup, Table};
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
+use pgtrickle_engine::policy::Costs;
 use pgtrickle_engine::sql::QualifiedName;
+use serde::de::DeserializeOwned;
 
 /// A refresh mode as the user asked for it. AUTO chooses per refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,8 @@ pub struct StreamTable {
     pub refusal: Option<String>,
     /// Another one after every change of a type of which the query reads values.
     pub types_version: i32,
+    /// What refreshes of an AUTO stream table cost.
+    pub costs: Costs,
 }
 
 impl StreamTable {
@@ -158,7 +162,8 @@ columns!(
     "data_timestamp",
     "effective_refresh_mode",
     "refusal",
-    "types_version"
+    "types_version",
+    "costs"
 );
 
 const ID: usize = 0;
@@ -179,19 +184,20 @@ fn read(row: &Row) -> Result<StreamTable> {
         status: Status::parse(&text(6)?)?,
         is_populated: row.required(7)?,
         needs_reinit: row.required(8)?,
-        frontier: frontier(row, 9)?,
+        frontier: json(row, 9)?,
         consecutive_errors: row.required(10)?,
         last_refresh_at: row.get(11),
         data_timestamp: row.get(12),
         effective_mode: row.get(13),
         refusal: row.get(14),
         types_version: row.required(15)?,
+        costs: json(row, 16)?.unwrap_or_default(),
     })
 }
 
-fn frontier(row: &Row, column: usize) -> Result<Option<Frontier>> {
+fn json<T: DeserializeOwned>(row: &Row, column: usize) -> Result<Option<T>> {
     let parse = |json: String| {
-        serde_json::from_str(&json).map_err(|error| Error::Internal(format!("frontier does not parse: {error}")))
+        serde_json::from_str(&json).map_err(|error| Error::Internal(format!("{json} does not parse: {error}")))
     };
     row.jsonb(column).map(parse).transpose()
 }
@@ -218,7 +224,7 @@ pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
 pub(super) fn frontiers(ids: &[i64], snapshot: Snapshot) -> Result<Vec<Option<Frontier>>> {
     static FRONTIERS: Table = Table { name: "pgt_stream_tables", columns: &["pgt_id", "frontier"] };
     let mut lookup = Lookup::new(&FRONTIERS, 0, snapshot)?;
-    ids.iter().flat_map(|id| lookup.rows(Key::Id(*id), |row| frontier(row, 1))).collect()
+    ids.iter().flat_map(|id| lookup.rows(Key::Id(*id), |row| json(row, 1))).collect()
 }
 
 /// The stream table whose relation has this name now, whatever it was called when it was created. One whose relation
@@ -367,8 +373,9 @@ pub fn set_state_tables(id: i64, relids: &[u32]) {
     );
 }
 
-/// After a refresh, by this transaction, which holds the row's lock: the contents equal the query at `frontier`.
-pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str) -> Result<()> {
+/// After a refresh, by this transaction, which holds the row's lock: the contents equal the query at `frontier`. Without `costs`,
+/// nothing was learned.
+pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str, costs: Option<&Costs>) -> Result<()> {
     static REFRESHED: Table = Table {
         name: "pgt_stream_tables",
         columns: &[
@@ -383,11 +390,14 @@ pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str) -> Resul
             "consecutive_errors",
             "last_error_message",
             "last_error_at",
+            "costs",
+            "last_full_ms",
         ],
     };
-    let frontier = serde_json::to_string(frontier).map_err(|error| Error::Internal(error.to_string()))?;
+    let internal = |error: serde_json::Error| Error::Internal(error.to_string());
+    let frontier = serde_json::to_string(frontier).map_err(internal)?;
     let now = clock::now();
-    let values = [
+    let mut values = vec![
         (1, Param::jsonb(&frontier)),
         (2, Param::of(effective_mode)),
         (3, Param::of(now)),
@@ -399,6 +409,10 @@ pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str) -> Resul
         (9, Param::of(None::<String>)),
         (10, Param::of(None::<TimestampWithTimeZone>)),
     ];
+    if let Some(costs) = costs {
+        values.push((11, Param::jsonb(&serde_json::to_string(costs).map_err(internal)?)));
+        values.push((12, Param::of(costs.full_ms)));
+    }
     table::update(&REFRESHED, 0, Key::Id(id), &values)
 }
 

@@ -1,6 +1,6 @@
 //! `explain_st`: how a stream table is maintained, as properties and values.
 
-use crate::catalog::{self, StreamTable};
+use crate::catalog::StreamTable;
 use crate::pg::object;
 use crate::pg::settings::pinned;
 use crate::pg::transaction::Caught;

@@ -4,7 +4,7 @@
 //! that fills the table is taken. A writer that was there first has committed when the lock is granted, so the snapshot
 //! sees it; one that comes later writes the buffer. Nothing falls between.
 
-use super::{full, load, poll, prepared, storage};
+use super::{full, load, milliseconds, poll, prepared, storage};
 use crate::catalog::{self, Action, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
 use crate::cdc;
 use crate::error::{Error, Result};
@@ -20,9 +20,11 @@ use crate::pg::settings::PinnedSettings;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::used_type;
 use pgtrickle_engine::delta::{Identity, Program};
+use pgtrickle_engine::policy::Costs;
 use pgtrickle_engine::query::Rel;
 use pgtrickle_engine::sql::QualifiedName;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// What the user asked for, checked.
 pub struct Definition<'a> {
@@ -214,6 +216,7 @@ fn fill(id: i64) -> Result<()> {
     let snapshot = Snapshot::latest().advanced();
     let mut frontier = snapshot.frontier();
     let prepared = load(&table)?;
+    let begun = Instant::now();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
         let _writes = InternalWrites::allow(table.relid);
@@ -223,7 +226,8 @@ fn fill(id: i64) -> Result<()> {
     poll::analyze(&prepared);
     frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
-    catalog::save_refresh(id, &frontier, Action::Full.as_str())?;
+    let costs = (table.mode == Mode::Auto).then(|| Costs::default().after_full(0, milliseconds(begun)));
+    catalog::save_refresh(id, &frontier, Action::Full.as_str(), costs.as_ref())?;
     let entry = HistoryEntry {
         pgt_id: id,
         started,

@@ -46,7 +46,8 @@ use crate::pg::snapshot::{Snapshot, system_identifier};
 use crate::pg::transaction::{Caught, subtransaction};
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
-use pgtrickle_engine::policy::{self, Facts, Method, Strategy};
+use pgtrickle_engine::policy::{self, Costs, Facts, Method, Strategy};
+use std::time::Instant;
 
 /// What a refresh did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +221,7 @@ fn apply(
     let changes = changes.unwrap_or_default();
     let wanted = choose((table, edges), old.is_some(), &changes);
     let prepared = load(table)?;
+    let begun = Instant::now();
     let (method, (inserted, deleted)) = attempt((table, &prepared), &changes, snapshot, wanted)?;
     if still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
         // The contents are right at both clocks.
@@ -227,7 +229,8 @@ fn apply(
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
-    catalog::save_refresh(table.id, &target, action.as_str())?;
+    let costs = learned(table, method, changes.iter().map(|(_, read)| read.rows).sum(), milliseconds(begun));
+    catalog::save_refresh(table.id, &target, action.as_str(), costs.as_ref())?;
     prepared.keep(table)?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
@@ -243,6 +246,19 @@ fn apply(
         cdc::collect(source)?;
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
+}
+
+/// What is known of the costs of an AUTO stream table after a refresh with so many changed rows.
+fn learned(table: &StreamTable, method: Method, rows: u64, ms: f64) -> Option<Costs> {
+    let costs = match method {
+        Method::Full => table.costs.after_full(rows, ms),
+        Method::Differential => table.costs.after_differential(rows, ms),
+    };
+    (table.mode == Mode::Auto && table.refusal.is_none()).then_some(costs)
+}
+
+fn milliseconds(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1000.0
 }
 
 /// Runs the refresh by the method that is `wanted`, or recomputes; returns how it was done and the rows inserted and
@@ -304,6 +320,7 @@ fn choose((table, edges): (&StreamTable, &[Dependency]), has_frontier: bool, cha
         changed_rows: changes.iter().map(|(_, read)| read.rows).sum(),
         source_rows: changes.iter().map(|(source, _)| object::estimated_rows(stored(*source))).sum(),
         truncated,
+        costs: table.costs,
     };
     let strategy = match config::refresh_strategy() {
         RefreshStrategy::Auto => Strategy::Auto,

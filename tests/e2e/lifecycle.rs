@@ -10,6 +10,7 @@ tests![
     a_stream_table_has_exactly_the_columns_of_its_query,
     modes_and_schedules_are_stored,
     auto_is_the_default_mode,
+    auto_takes_what_is_expected_to_take_less,
     a_refresh_without_changes_writes_nothing,
     drop_removes_everything,
     drop_with_dependents_needs_cascade,
@@ -100,6 +101,35 @@ fn auto_is_the_default_mode(db: &mut Database) {
     assert_eq!(db.text("SELECT requested_mode FROM pgtrickle.pgt_stream_tables"), "AUTO");
     db.cycle_in_full(&["INSERT INTO orders VALUES (100, 'r0', 7), (101, 'new', 8)"]);
     db.cycle_in_full(&["DELETE FROM orders WHERE id = 3"]);
+}
+
+fn auto_takes_what_is_expected_to_take_less(db: &mut Database) {
+    orders(db);
+    db.run(&format!("SELECT pgtrickle.create_stream_table('totals', '{TOTALS}', refresh_mode => 'AUTO')"));
+    db.track("totals", TOTALS);
+    let known = "last_full_ms > 0 AND last_full_ms = (costs ->> 'full_ms')::float8 AND costs ->> 'samples' = '0'";
+    assert_eq!(db.text(&format!("SELECT {known} FROM pgtrickle.pgt_stream_tables")), "t", "it was filled");
+    let expect = |full: f64, fixed: f64| {
+        format!(
+            "UPDATE pgtrickle.pgt_stream_tables SET costs = '{{\"full_ms\": {full}, \"fixed_ms\": {fixed}, \"row_ms\": null, \
+             \"samples\": 3, \"discount\": 1}}'"
+        )
+    };
+    let did = "SELECT effective_refresh_mode FROM pgtrickle.pgt_stream_tables";
+    for (full, fixed, mode) in [(1e3, 1e6, "FULL"), (1e6, 1e3, "DIFFERENTIAL"), (1e3, 1e6, "FULL")] {
+        db.run(&expect(full, fixed));
+        db.cycle_in_full(&["UPDATE orders SET amount = amount + 1 WHERE id = 4"]);
+        assert_eq!(db.text(did), mode, "{full} and {fixed} ms");
+    }
+    for strategy in ["differential", "full"] {
+        db.run(&format!("SET pg_trickle.refresh_strategy = {strategy}"));
+        db.cycle_in_full(&["UPDATE orders SET amount = amount - 2 WHERE id = 4"]);
+        assert_eq!(db.text(did), strategy.to_uppercase());
+    }
+    db.run("RESET pg_trickle.refresh_strategy; SELECT pgtrickle.alter_stream_table('totals', refresh_mode => 'DIFFERENTIAL')");
+    db.run(&expect(1e3, 1e6));
+    db.cycle_in_full(&["DELETE FROM orders WHERE id = 4"]);
+    assert_eq!(db.text(did), "DIFFERENTIAL", "as asked for");
 }
 
 fn a_refresh_without_changes_writes_nothing(db: &mut Database) {

@@ -1,7 +1,9 @@
 //! Decisions as pure functions: full or differential, how long to back off.
 
+mod costs;
 mod refresh;
 mod retry;
 
+pub use costs::Costs;
 pub use refresh::{Choice, Facts, Method, Strategy, choose};
 pub use retry::{Failure, Verdict, backoff_ms, classify, verdict};
