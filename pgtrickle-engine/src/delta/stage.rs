@@ -278,15 +278,6 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// It reads what the step before yielded.
-pub(super) fn reads_working(rel: &Rel) -> bool {
-    match rel {
-        Rel::Working { .. } => true,
-        Rel::Recursive { base, .. } => reads_working(base),
-        _ => rel.inputs().into_iter().any(reads_working),
-    }
-}
-
 fn leaves(rel: &Rel, found: &mut BTreeSet<Leaf>) {
     match rel {
         Rel::Scan(scan) => {

@@ -477,6 +477,15 @@ impl Rel {
         self.inputs_mut().into_iter().for_each(|input| input.for_each_outer(depth, change));
     }
 
+    /// It reads what the step before yielded, in the step of a recursion around it.
+    pub fn reads_working(&self) -> bool {
+        match self {
+            Rel::Working { .. } => true,
+            Rel::Recursive { base, .. } => base.reads_working(),
+            _ => self.inputs().into_iter().any(Rel::reads_working),
+        }
+    }
+
     /// Every scan in the tree, left to right.
     pub fn scans(&self) -> Vec<&Scan> {
         match self {

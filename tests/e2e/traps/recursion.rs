@@ -10,6 +10,7 @@ tests![
     series_and_constants,
     recursions_under_and_over_other_operators,
     recursions_over_equal_and_missing_values,
+    recursions_that_read_an_outer_row,
     a_cycle_that_only_the_walk_could_reach,
     recursions_that_are_recomputed,
     recursions_that_do_not_end,
@@ -126,6 +127,21 @@ fn recursions_over_equal_and_missing_values(db: &mut Database) {
     db.cycle(&["UPDATE e SET b = 2.000 WHERE b = 2; INSERT INTO e VALUES (3.0, 4, 'z')"]);
     db.cycle(&["UPDATE e SET a = 1.000 WHERE a = 1; DELETE FROM e WHERE label = 'y'"]);
     db.cycle(&["INSERT INTO e VALUES (2.0, 3.00, 'y'), (2.0, 3.00, 'y')"]);
+}
+
+fn recursions_that_read_an_outer_row(db: &mut Database) {
+    tree(db);
+    graph(db);
+    db.stream("chains", "SELECT n.id, (WITH RECURSIVE up AS (SELECT p.id, p.parent FROM node AS p WHERE p.id = n.parent UNION SELECT p.id, p.parent FROM up JOIN node AS p ON p.id = up.parent) SELECT count(*) FROM up) AS above FROM node AS n");
+    db.stream("steps", "SELECT e.a, e.b, (WITH RECURSIVE s(n) AS (SELECT e.a UNION ALL SELECT n + 2 FROM s WHERE n < e.b) SELECT sum(n) FROM s) AS total FROM edge AS e");
+    db.stream("can_reach", "SELECT root.id FROM root WHERE EXISTS (WITH RECURSIVE r AS (SELECT e.b FROM edge AS e WHERE e.a = root.id UNION SELECT e.b FROM r JOIN edge AS e ON e.a = r.b AND e.weight <= root.id) SELECT FROM r WHERE r.b > 9)");
+    db.stream("beside", "SELECT root.id, l.depth, l.b FROM root LEFT JOIN LATERAL (WITH RECURSIVE r(b, depth) AS (SELECT root.id, 0 UNION ALL SELECT e.b, depth + 1 FROM r, edge AS e WHERE e.a = r.b AND depth < root.id % 3 + 1) SELECT * FROM r WHERE depth > 0) AS l ON true");
+    db.stream("under_another", "SELECT n.id FROM node AS n WHERE n.size > ALL (SELECT (WITH RECURSIVE up AS (SELECT p.parent, p.size FROM node AS p WHERE p.id = k.id AND p.size < n.size UNION ALL SELECT p.parent, p.size FROM up JOIN node AS p ON p.id = up.parent) SELECT count(*) FROM up) FROM node AS k WHERE k.id < 6)");
+    db.cycle(&["INSERT INTO edge VALUES (3, 12, 0), (12, 3, 1); INSERT INTO node VALUES (60, 13, 'x', 9)"]);
+    db.cycle(&["DELETE FROM node WHERE id = 4; DELETE FROM edge WHERE a = 12; UPDATE root SET id = 2 WHERE id = 1"]);
+    db.cycle(&["UPDATE node SET parent = 5 WHERE id IN (6, 60); UPDATE edge SET b = b + 1, weight = 0 WHERE a < 6"]);
+    db.cycle(&["UPDATE node SET size = size - 3, parent = NULL WHERE id % 7 = 0; DELETE FROM root WHERE id = 3"]);
+    db.cycle(&["INSERT INTO node VALUES (4, 1, 'back', 2); DELETE FROM edge WHERE a > 8"]);
 }
 
 fn a_cycle_that_only_the_walk_could_reach(db: &mut Database) {

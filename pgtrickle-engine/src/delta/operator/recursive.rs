@@ -88,7 +88,7 @@ pub fn stored_columns(columns: &[Column]) -> Vec<Column> {
 fn is_linear(step: &Rel) -> bool {
     fn passes(rel: &Rel) -> bool {
         match rel {
-            Rel::OuterJoin { .. } | Rel::SemiJoin { .. } if super::super::stage::reads_working(rel) => false,
+            Rel::OuterJoin { .. } | Rel::SemiJoin { .. } if rel.reads_working() => false,
             Rel::Filter { predicates, .. } if predicates.iter().any(|predicate| predicate.reads_clock()) => false,
             _ => rel.inputs().into_iter().all(passes),
         }

@@ -26,7 +26,6 @@
 
 use super::{Context, Working, all_columns, column, recursive};
 use crate::delta::key::equal;
-use crate::delta::stage::reads_working;
 use crate::delta::zset::{difference, row};
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{conjunction, list};
@@ -158,7 +157,7 @@ impl Union<'_> {
 /// A derivation that `rel` loses is in its change with a weight below zero. A join takes rows together that are the same; so
 /// below it, `below`, rows have to say all of which they were made.
 fn is_traceable(rel: &Rel, below: bool) -> bool {
-    let mut inputs = rel.inputs().into_iter().filter(|input| reads_working(input));
+    let mut inputs = rel.inputs().into_iter().filter(|input| input.reads_working());
     match rel {
         Rel::Working { .. } => true,
         Rel::Project { .. } | Rel::UnionAll { .. } => !below && inputs.all(|input| is_traceable(input, false)),

@@ -11,6 +11,8 @@ pub(super) struct Domain {
     rel: Rel,
     /// Their positions in L.
     outer: Vec<usize>,
+    /// What is carried is the step of a recursion that is carried: what the step before yielded has the domain's columns.
+    in_step: bool,
 }
 
 impl Domain {
@@ -30,7 +32,7 @@ impl Domain {
         }
         let (values, places) = super::values::of(left, &outer);
         let values = picked(values, places.into_iter());
-        Ok(Domain { rel: Rel::Distinct { input: Box::new(values) }, outer })
+        Ok(Domain { rel: Rel::Distinct { input: Box::new(values) }, outer, in_step: false })
     }
 
     pub(super) fn width(&self) -> usize {
@@ -71,12 +73,17 @@ impl Domain {
         kept(&self.rel.columns()).collect::<Vec<_>>().into_iter()
     }
 
+    /// Whether the rows of `rel` are others for another row of the domain.
+    fn varies(&self, rel: &Rel) -> bool {
+        is_correlated(rel) || (self.in_step && rel.reads_working())
+    }
+
     /// `rel` for each row of the domain: the domain's columns, then those of `rel`.
     ///
     /// # Errors
     /// When an operator cannot carry the domain.
     pub(super) fn carry(&self, rel: Rel) -> Result<Rel> {
-        if !is_correlated(&rel) {
+        if !self.varies(&rel) {
             return Ok(Rel::Join { inputs: vec![self.rel.clone(), rel], predicates: Vec::new() });
         }
         match rel {
@@ -106,7 +113,7 @@ impl Domain {
             Rel::SemiJoin { left, right, predicates, yields } => self.semi_join(*left, *right, &predicates, yields),
             Rel::UnionAll { inputs, columns } => {
                 let inputs = inputs.into_iter().map(|input| self.carry(input)).collect::<Result<Vec<_>>>()?;
-                Ok(Rel::UnionAll { inputs, columns: self.rel.columns().into_iter().chain(columns).collect() })
+                Ok(Rel::UnionAll { inputs, columns: self.with_own(columns) })
             }
             Rel::Distinct { input } => Ok(Rel::Distinct { input: Box::new(self.carry(*input)?) }),
             Rel::Aggregate { input, keys, calls } => self.aggregate(*input, keys, calls),
@@ -127,8 +134,18 @@ impl Domain {
                 let partition = self.partition(&partition);
                 Ok(Rel::TopK { input: Box::new(self.carry(*input)?), partition, order, limit, offset, with_ties })
             }
+            Rel::Recursive { base, step, all, columns } => {
+                let step = Domain { rel: self.rel.clone(), outer: self.outer.clone(), in_step: true }.carry(*step)?;
+                let (base, columns) = (self.carry(*base)?, self.with_own(columns));
+                Ok(Rel::Recursive { base: Box::new(base), step: Box::new(step), all, columns })
+            }
+            Rel::Working { columns } => Ok(Rel::Working { columns: self.with_own(columns) }),
             other => Err(stuck(&other)),
         }
+    }
+
+    fn with_own(&self, columns: Vec<Column>) -> Vec<Column> {
+        self.rel.columns().into_iter().chain(columns).collect()
     }
 
     fn partition(&self, partition: &[Scalar]) -> Vec<Scalar> {
@@ -185,14 +202,14 @@ impl Domain {
         let mut carried = Vec::new();
         // Where the columns of each input begin, and where copies of the domain are.
         let (mut places, mut copies, mut next) = (Vec::new(), Vec::new(), 0);
-        if !inputs.iter().any(is_correlated) {
+        if !inputs.iter().any(|input| self.varies(input)) {
             carried.push(self.rel.clone());
             copies.push(0);
             next = width;
         }
         for input in inputs {
             let columns = input.columns().len();
-            if is_correlated(&input) {
+            if self.varies(&input) {
                 copies.push(next);
                 next += width;
                 carried.push(self.carry(input)?);
@@ -228,7 +245,7 @@ impl Domain {
     ) -> Result<Rel> {
         let width = self.width();
         let (before, more) = (left.columns().len(), right.columns().len());
-        let copy = if is_correlated(&right) { width } else { 0 };
+        let copy = if self.varies(&right) { width } else { 0 };
         let right = if copy > 0 { self.carry(right)? } else { right };
         let place = |place: usize| if place < before { place + width } else { place + width + copy };
         let moved = predicates.iter().map(|scalar| scalar.map(|fragment| self.moved_fragment(fragment, &place)));
@@ -270,7 +287,7 @@ impl Domain {
     fn semi_join(&self, left: Rel, right: Rel, predicates: &[Scalar], yields: Yield) -> Result<Rel> {
         let width = self.width();
         let before = left.columns().len();
-        let copy = if is_correlated(&right) { width } else { 0 };
+        let copy = if self.varies(&right) { width } else { 0 };
         let right = if copy > 0 { self.carry(right)? } else { right };
         let place = |place: usize| if place < before { place + width } else { place + width + copy };
         let moved = predicates.iter().map(|scalar| scalar.map(|fragment| self.moved_fragment(fragment, &place)));
@@ -325,7 +342,6 @@ fn same(a: Fragment, b: Fragment, column: &Column) -> Scalar {
 
 fn stuck(rel: &Rel) -> Correlated {
     let construct = match rel {
-        Rel::Recursive { .. } => "WITH RECURSIVE in a correlated sub-select",
         Rel::TopK { .. } => "a LIMIT that reads an outer row",
         _ => "a correlated sub-select",
     };
