@@ -39,7 +39,7 @@ struct Arguments {
     /// A refresh that takes longer is broken off
     #[arg(long, default_value_t = 120)]
     limit_seconds: u64,
-    /// Where to write how the refreshes are executed that are slower than full ones
+    /// Where to write how the refreshes are executed that are slower than REFRESH MATERIALIZED VIEW
     #[arg(long)]
     explain: Option<PathBuf>,
     /// Where results are kept: those of queries that are not measured this time show on the page too

@@ -69,7 +69,7 @@ impl Bench {
         Ok(Bench { client: server.connect(database)?, changes, samples, limit })
     }
 
-    /// Measures one query and, if asked to, tells how its refreshes run where they are slower than full ones.
+    /// Measures one query and, if asked to, tells how its refresh runs where it is slower than REFRESH.
     pub(crate) fn measure(&mut self, query: &Query, explain: bool) -> Result<(Measured, Option<String>)> {
         eprintln!("measuring {}", query.name);
         self.create(query)?;
@@ -82,8 +82,9 @@ impl Bench {
         }
         self.client.batch_execute(WAYS[1])?;
         oracle::verify(&mut self.client, "recomputed")?;
-        let slow = costs.iter().any(|cost| cost.gain().is_none_or(|gain| gain < 1.0));
-        let plans = if explain && slow { Some(self.plans(SHARES[0])?) } else { None };
+        let slow = |cost: &Costs| cost.gain_on_refresh().is_none_or(|gain| gain < 1.0);
+        let slow = SHARES.into_iter().zip(&costs).find(|(_, cost)| slow(cost));
+        let plans = slow.filter(|_| explain).map(|(share, _)| self.plans(share)).transpose()?;
         let rows = self.client.query_one("SELECT count(*) FROM refreshed", &[])?.try_get(0)?;
         self.client.batch_execute(
             "SELECT pgtrickle.drop_stream_table('maintained');
@@ -136,11 +137,13 @@ impl Bench {
         }
     }
 
-    /// How a differential refresh runs after one more change.
+    /// How a differential refresh runs after one more change. What comes back in the first one may be of another share.
     fn plans(&mut self, share: f64) -> Result<String> {
+        self.client.batch_execute("SET statement_timeout = 0")?;
+        self.changes.make(share)?;
+        self.client.batch_execute(WAYS[0])?;
         self.changes.make(share)?;
         let explain = "SELECT value FROM pgtrickle.explain_st('maintained', true) WHERE property = 'explain_analyze'";
-        self.client.batch_execute("SET statement_timeout = 0")?;
         let rows = self.client.query(explain, &[])?;
         let plans: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         Ok(plans.join("\n\n"))
