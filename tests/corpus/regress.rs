@@ -98,6 +98,7 @@ const LEFT_OUT: [(&str, &str); 48] = [
     ("with:269", PATH),
     ("subselect:987", "which of two equal values UNION keeps decides"),
     ("subselect:995", "which of two equal values INTERSECT keeps decides"),
+    ("subselect:1003", "which of two equal values INTERSECT ALL keeps decides"),
     ("json:703", ORDER),
     ("json:706", ORDER),
     ("window:1415", ORDER),
