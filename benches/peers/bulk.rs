@@ -50,7 +50,7 @@ pub(crate) fn measure(
     let mut found = Vec::new();
     for group in shapes.chunks(together) {
         eprintln!("measuring large changes of {size} rows under {} results", group.len());
-        found.extend(measure_group(client, group, &writer, effort)?);
+        found.extend(measure_group(client, group, &writer, (size, effort))?);
     }
     Ok(found)
 }
@@ -59,11 +59,11 @@ fn measure_group(
     client: &mut Client,
     shapes: &[&Shape],
     writer: &Writer,
-    effort: Effort,
+    (size, effort): (i64, Effort),
 ) -> Result<Vec<Vec<(Change, Costs)>>> {
     let wanted = shapes.iter().enumerate().flat_map(|(place, shape)| Way::ALL.map(|way| (place, *shape, way)));
     let mut stored = Vec::new();
-    for (place, shape, way) in wanted.filter(|(_, shape, way)| way.serves(shape)) {
+    for (place, shape, way) in wanted.filter(|(_, shape, way)| way.serves(shape, size)) {
         stored.push(Stored::new(client, shape, place, way)?);
     }
     let mut found: Vec<_> = shapes.iter().map(|_| Vec::new()).collect();

@@ -60,7 +60,7 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
     let before = bench.writes_only()?;
     let (idle, differential) = bench.stream_table()?;
     let full = bench.stored(Way::Full)?;
-    let peers = [Way::Concurrent, Way::Floor].map(|way| scope.peers && way.serves(shape));
+    let peers = [Way::Concurrent, Way::Floor].map(|way| scope.peers && way.serves(shape, size));
     let concurrent = if peers[0] { Some(bench.stored(Way::Concurrent)?) } else { None };
     let floor = if peers[1] { Some(bench.stored(Way::Floor)?) } else { None };
     let immv = if scope.pg_ivm && shape.pg_ivm { Some(bench.immv()?) } else { None };

@@ -6,6 +6,9 @@ use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
 use postgres::{Client, Statement};
 
+/// Rows of the fact table beyond which REFRESH … CONCURRENTLY, which compares the old result with the new one, takes minutes.
+const MOST_CONCURRENT: i64 = 100_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// `pgtrickle.refresh_stream_table` in DIFFERENTIAL mode.
@@ -21,9 +24,13 @@ pub(crate) enum Way {
 impl Way {
     pub(crate) const ALL: [Way; 4] = [Way::Differential, Way::Full, Way::Concurrent, Way::Floor];
 
-    /// Is there such a way to this result?
-    pub(crate) fn serves(self, shape: &Shape) -> bool {
-        self != Way::Floor || floor::exists(shape)
+    /// Is there such a way to this result over a fact table of `size` rows, one that ends within seconds?
+    pub(crate) fn serves(self, shape: &Shape, size: i64) -> bool {
+        match self {
+            Way::Floor => floor::exists(shape),
+            Way::Concurrent => size <= MOST_CONCURRENT,
+            Way::Differential | Way::Full => true,
+        }
     }
 
     /// Samples that are enough where many would take too long.

@@ -73,11 +73,13 @@ CREATE INDEX idx_pgt_status ON pgtrickle.pgt_stream_tables (status);
 
 -- What a backend needs to refresh a stream table without parsing its query again: the compiled stages, and the state
 -- tables that belong to it. The query itself is kept as PostgreSQL analysed it, so that it goes on meaning what it meant when
--- something is renamed; the wording is what the stages say in names.
+-- something is renamed; the wording is what the stages say in names. The settings are those of the session that created the
+-- stream table, by which its values are computed.
 CREATE TABLE pgtrickle.pgt_programs (
     pgt_id                  bigint PRIMARY KEY REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
     definition              text NOT NULL,
     wording                 text NOT NULL,
+    settings                jsonb NOT NULL,
     program                 text NOT NULL,
     state_relids            oid[] NOT NULL DEFAULT '{}'
 );

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::executor::{Param, Row};
 use crate::pg::object;
+use crate::pg::settings::QuerySettings;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{self, Key, Lookup, Table};
 use pgrx::datum::TimestampWithTimeZone;
@@ -288,14 +289,21 @@ pub struct Definition {
     pub wording: String,
     /// As it printed when it was stored.
     pub printed: String,
+    /// What it runs under.
+    pub settings: QuerySettings,
 }
 
 /// The query of the stream table `id`.
 pub fn definition(id: i64) -> Result<Definition> {
-    let sql = "SELECT p.definition, p.wording, s.defining_query \
+    let sql = "SELECT p.definition, p.wording, s.defining_query, p.settings::text \
                FROM pgtrickle.pgt_programs p JOIN pgtrickle.pgt_stream_tables s USING (pgt_id) WHERE p.pgt_id = $1";
     let rows = query(sql, &[Param::of(id)], |row| {
-        Ok(Definition { analysed: row.required(0)?, wording: row.required(1)?, printed: row.required(2)? })
+        Ok(Definition {
+            analysed: row.required(0)?,
+            wording: row.required(1)?,
+            printed: row.required(2)?,
+            settings: QuerySettings::read(&row.required::<String>(3)?)?,
+        })
     });
     rows.into_iter().next().unwrap_or_else(|| Err(no_program(id)))
 }
@@ -324,6 +332,7 @@ pub struct NewStreamTable<'a> {
     /// [`Definition::analysed`]
     pub definition: &'a str,
     pub wording: &'a str,
+    pub settings: &'a QuerySettings,
     pub refusal: Option<&'a str>,
     pub has_keyless_source: bool,
 }
@@ -353,8 +362,15 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     let missing = || Err(Error::Internal("no pgt_id was returned".into()));
     let id = ids.into_iter().next().unwrap_or_else(missing)?;
     execute(
-        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, definition, wording) VALUES ($1, $2, $3, $4) RETURNING 1",
-        &[Param::of(id), Param::of(new.program), Param::of(new.definition), Param::of(new.wording)],
+        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, definition, wording, settings) \
+         VALUES ($1, $2, $3, $4, $5::jsonb) RETURNING 1",
+        &[
+            Param::of(id),
+            Param::of(new.program),
+            Param::of(new.definition),
+            Param::of(new.wording),
+            Param::of(new.settings.stored()),
+        ],
     );
     Ok(id)
 }

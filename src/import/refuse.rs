@@ -36,9 +36,16 @@ pub(super) fn in_every_mode(analysed: &Analysed<'_>) -> Result<()> {
         let reason = "System columns change without any change of the row's contents.";
         return Err(refused(format!("the system column \"{column}\""), reason, "Use the table's own columns."));
     }
+    if facts.doubled_fields {
+        let reason =
+            "It would be another value when the query is read again: PostgreSQL prints no two columns with one name.";
+        return Err(refused(DOUBLED_FIELDS, reason, "Give the columns of the join or sub-select different names."));
+    }
     no_volatile_function(facts)?;
     facts.relations.keys().try_for_each(|relid| watchable(*relid))
 }
+
+const DOUBLED_FIELDS: &str = "a whole row with two fields of one name";
 
 fn no_volatile_function(facts: &Facts) -> Result<()> {
     let mut functions = facts.functions.iter().map(|function| facts::function(*function));
@@ -99,6 +106,13 @@ pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
     if facts.padded_join_rows {
         let reason = "Where there is no match it is NULL as a whole. Write the join as a sub-select.";
         return Err(unsupported("the row of a join inside an outer join", reason));
+    }
+    if facts.doubled_fields_in_views {
+        return Err(unsupported(DOUBLED_FIELDS, "PostgreSQL prints no two columns with one name."));
+    }
+    if facts.tells_table {
+        let reason = "Captured changes do not tell in which partition or child a row is.";
+        return Err(unsupported("tableoid", reason));
     }
     let Some(name) = facts.session_values.first().or(facts.unsteady.first()) else { return Ok(()) };
     let reason = "It is STABLE: its value depends on the time, the settings or other tables, so rows would have to \

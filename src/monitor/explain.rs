@@ -2,7 +2,6 @@
 
 use crate::catalog::StreamTable;
 use crate::pg::object;
-use crate::pg::settings::pinned;
 use crate::pg::transaction::Caught;
 use crate::refresh;
 use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
@@ -33,7 +32,10 @@ pub fn properties(
         ("aggregate_strategies", list(strategies.collect())),
         ("frontier", table.frontier.as_ref().and_then(|frontier| serde_json::to_string(frontier).ok())),
         ("effective_refresh_mode", table.effective_mode.clone()),
-        ("pinned_settings", list(pinned().map(|(name, value)| format!("{name} = '{value}'")).collect())),
+        (
+            "pinned_settings",
+            list(prepared.settings.shown().map(|(name, value)| format!("{name} = '{value}'")).collect()),
+        ),
     ];
     let mut rows: Vec<(String, Option<String>)> = rows.into_iter().map(|(name, value)| (name.into(), value)).collect();
     rows.extend(deltas(program, &prepared.storage));

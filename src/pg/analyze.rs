@@ -5,7 +5,7 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{definition, rows, search};
+use super::{definition, join_rows, ordered, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -43,12 +43,20 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             let (tree, all_columns) = analyse(&source)?;
             fold_sorted_constants(tree.cast(), std::ptr::null_mut());
             search::name_configurations(tree.cast(), std::ptr::null_mut());
+            join_rows::name_columns(tree.cast(), std::ptr::null_mut());
             let _pinned = PinnedSettings::new();
             let canonical = printed(tree);
             let definition = definition::kept(tree);
+            let own = join_rows::whole_rows(pg_sys::copyObjectImpl(tree.cast()).cast());
             let tree = rewrite(tree);
-            let padded_join_rows = rows::has_padded_join_rows(tree);
-            let facts = Facts { padded_join_rows, ..facts::gather(tree)? };
+            let all = join_rows::whole_rows(tree);
+            ordered::order_calls(tree.cast(), std::ptr::null_mut());
+            let facts = Facts {
+                padded_join_rows: all.padded,
+                doubled_fields: own.doubled,
+                doubled_fields_in_views: all.doubled,
+                ..facts::gather(tree)?
+            };
             check_rights(tree)?;
             let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);

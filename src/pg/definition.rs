@@ -81,7 +81,7 @@ fn with_tree<T>(definition: &str, read: impl FnOnce(*mut pg_sys::Query) -> Resul
 }
 
 /// A tree walker that has every relation print as `r<oid>` with columns `c<number>`, as a WITH query would, and notes in a
-/// `Vec<String>` what virtual columns that are read are computed from.
+/// `Vec<String>` what virtual columns that are read are computed from. Its `tableoid`, which a WITH query has not, prints as the row.
 #[pg_guard]
 unsafe extern "C-unwind" fn number_relations(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     if node.is_null() {
@@ -89,6 +89,11 @@ unsafe extern "C-unwind" fn number_relations(node: *mut pg_sys::Node, context: *
     }
     // SAFETY: the walkers call back with valid nodes of a tree that is the caller's to change; the tag tells the type.
     unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Var) {
+            let var = &mut *node.cast::<pg_sys::Var>();
+            var.varattno = var.varattno.max(0);
+            var.varattnosyn = var.varattnosyn.max(0);
+        }
         if !is_a(node, pg_sys::NodeTag::T_Query) {
             return pg_sys::expression_tree_walker_impl(node, Some(number_relations), context);
         }

@@ -32,8 +32,10 @@ pub struct Facts {
     pub hidden_volatility: Option<Volatility>,
     /// Functions and constructs that depend on more than the rows, the clock and pinned settings.
     pub unsteady: BTreeSet<String>,
-    /// The name of a system column that is read.
+    /// The name of a system column that is read and changes without any change of the row's contents.
     pub system_column: Option<String>,
+    /// `tableoid` is read: which partition or inheritance child a row is in.
+    pub tells_table: bool,
     pub locks_rows: bool,
     pub samples: bool,
     pub modifies: bool,
@@ -42,7 +44,13 @@ pub struct Facts {
     pub constructs: BTreeSet<Construct>,
     /// The row of a join is read beyond an outer join that pads it.
     pub padded_join_rows: bool,
+    /// A row is read of which two fields have one name.
+    pub doubled_fields: bool,
+    /// Likewise, perhaps in a view.
+    pub doubled_fields_in_views: bool,
 }
+
+const TABLE: i16 = pg_sys::TableOidAttributeNumber as i16;
 
 struct Walk<'a> {
     nodes: usize,
@@ -208,7 +216,11 @@ impl Facts {
                 }
             }
             for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
-                let read = named::columns(permission);
+                let mut read = named::columns(permission);
+                if read.remove(&TABLE) {
+                    // Whichever column decides about the partition.
+                    read.insert(0);
+                }
                 self.relations.entry(permission.relid.to_u32()).or_default().extend(&read);
                 self.note_virtual_columns(permission.relid, &read);
             }
@@ -226,7 +238,9 @@ impl Facts {
             match (*node).type_ {
                 pg_sys::NodeTag::T_Var => {
                     let var = &*node.cast::<pg_sys::Var>();
-                    if var.varattno < 0 {
+                    if var.varattno == TABLE {
+                        self.tells_table = true;
+                    } else if var.varattno < 0 {
                         let attribute = pg_sys::SystemAttributeDefinition(var.varattno);
                         self.system_column = Some(text((*attribute).attname.data.as_ptr()));
                     }

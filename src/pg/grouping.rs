@@ -333,7 +333,7 @@ unsafe fn column(entry: i32, index: usize, like: *mut pg_sys::Node) -> *mut pg_s
 
 /// The function may put its arguments one after the other: of the built-in ones those that make lists and texts, and
 /// every other.
-fn collects(function: pg_sys::Oid) -> bool {
+pub(super) fn collects(function: pg_sys::Oid) -> bool {
     const LISTS: [&str; 3] = ["array_agg", "string_agg", "xmlagg"];
     if function.to_u32() >= pg_sys::FirstUnpinnedObjectId {
         return true;

@@ -22,6 +22,7 @@ pub mod moment;
 mod named;
 pub mod nodes;
 pub mod object;
+mod ordered;
 pub mod ordering;
 mod pages;
 pub mod plans;
@@ -78,6 +79,7 @@ use c_function;
 pub type Oid = pgrx::pg_sys::Oid;
 
 mod hooks;
+mod join_rows;
 mod layout;
 pub mod level;
 mod trigger;

@@ -78,53 +78,6 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
     }
 }
 
-struct JoinRows {
-    queries: Vec<*mut pg_sys::Query>,
-    found: bool,
-}
-
-/// Whether rows of joins are read as values beyond an outer join that pads them. `flatten_join_alias_vars` makes them of their
-/// columns and so fails, outside of the planner, to make the whole NULL; it is told that nothing does.
-///
-/// # Safety
-/// `tree` is an analysed query that is the caller's to change.
-pub(super) unsafe fn has_padded_join_rows(tree: *mut pg_sys::Query) -> bool {
-    let mut rows = JoinRows { queries: Vec::new(), found: false };
-    // SAFETY: the caller's promise; the context is what `visit_join_rows` takes it for.
-    unsafe { visit_join_rows(tree.cast(), (&raw mut rows).cast()) };
-    rows.found
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn visit_join_rows(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: `has_padded_join_rows` passes JoinRows, and the walkers call back with valid nodes; the tag tells the type, and
-    // a column's entry is in the range table of the query that it belongs to.
-    unsafe {
-        let rows = &mut *context.cast::<JoinRows>();
-        if is_a(node, pg_sys::NodeTag::T_Query) {
-            rows.queries.push(node.cast());
-            pg_sys::query_tree_walker_impl(node.cast(), Some(visit_join_rows), context, 0);
-            rows.queries.pop();
-            return false;
-        }
-        if is_a(node, pg_sys::NodeTag::T_Var) {
-            let var = &mut *node.cast::<pg_sys::Var>();
-            if var.varattno == 0 && !var.varnullingrels.is_null() {
-                let query = rows.queries[rows.queries.len() - 1 - var.varlevelsup as usize];
-                let entry = items::<pg_sys::RangeTblEntry>((*query).rtable)[var.varno as usize - 1];
-                if entry.rtekind == pg_sys::RTEKind::RTE_JOIN {
-                    var.varnullingrels = std::ptr::null_mut();
-                    rows.found = true;
-                }
-            }
-        }
-        pg_sys::expression_tree_walker_impl(node, Some(visit_join_rows), context)
-    }
-}
-
 /// The names of the record's fields, where they are others than `ROW(…)` gives.
 ///
 /// # Safety

@@ -1,12 +1,15 @@
 //! Settings that the text of expressions, and the meaning of that text, depend on.
 
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 
 /// Where generated SQL looks for names. Everything that it names outside of `pg_catalog` is qualified.
 const SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
 
-/// What is pinned: name resolution, and every setting by which constants and casts print and parse.
+/// What is pinned: name resolution, and every setting by which constants and casts print and parse. What is printed under
+/// these values reads the same under any value of those in [`KEPT`].
 const PINNED: &[(&CStr, &CStr)] = &[
     (c"search_path", SEARCH_PATH),
     (c"TimeZone", c"UTC"),
@@ -23,33 +26,89 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"quote_all_identifiers", c"off"),
     (c"transform_null_equals", c"off"),
     (c"array_nulls", c"on"),
+    (c"timezone_abbreviations", c"Default"),
     // A delta's plan runs many times on few rows; compiling it anew each time costs more than it saves.
     (c"jit", c"off"),
 ];
 
-/// By which names of time zones are read; pinned as well.
-const ABBREVIATIONS: (&CStr, &CStr) = (c"timezone_abbreviations", c"Default");
+/// What values are computed and printed by, and what the text of a query says under any value of: a stream table keeps
+/// those of the session that created it. By `lc_monetary` amounts of money in a query's own text are read, so it is not one.
+const KEPT: &[&CStr] = &[
+    c"TimeZone",
+    c"DateStyle",
+    c"IntervalStyle",
+    c"extra_float_digits",
+    c"bytea_output",
+    c"lc_numeric",
+    c"lc_time",
+    c"xmlbinary",
+    c"timezone_abbreviations",
+];
 
-/// The settings that [`PinnedSettings`] sets, and their values.
-pub fn pinned() -> impl Iterator<Item = (String, String)> {
-    let text = |text: &CStr| text.to_string_lossy().into_owned();
-    PINNED.iter().chain([&ABBREVIATIONS]).map(move |(name, value)| (text(name), text(value)))
+/// Every pinned setting with its value while a stream table's query runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuerySettings(Vec<(&'static CStr, CString)>);
+
+impl QuerySettings {
+    /// For a query that is written in this session.
+    pub fn of_session() -> Self {
+        Self::with(|name| Some(current(name).to_owned()))
+    }
+
+    /// Those that are stored as [`QuerySettings::stored`].
+    ///
+    /// # Errors
+    /// `Internal` when the text is no object of strings.
+    pub fn read(stored: &str) -> Result<Self> {
+        let broken = |reason: String| Error::Internal(format!("stored settings do not parse: {reason}"));
+        let known: BTreeMap<String, String> =
+            serde_json::from_str(stored).map_err(|error| broken(error.to_string()))?;
+        Ok(Self::with(|name| CString::new(known.get(&*name.to_string_lossy())?.as_str()).ok()))
+    }
+
+    /// What is the session's own, as a JSON object.
+    pub fn stored(&self) -> String {
+        let is_kept = |name: &str| KEPT.iter().any(|kept| kept.to_string_lossy() == name);
+        serde_json::Value::from_iter(self.shown().filter(|(name, _)| is_kept(name))).to_string()
+    }
+
+    fn with(own: impl Fn(&CStr) -> Option<CString>) -> Self {
+        let value = |name: &'static CStr, pinned: &CStr| match KEPT.contains(&name) {
+            true => own(name).unwrap_or_else(|| pinned.to_owned()),
+            false => pinned.to_owned(),
+        };
+        QuerySettings(PINNED.iter().map(|(name, pinned)| (*name, value(name, pinned))).collect())
+    }
+
+    /// Names and values.
+    pub fn shown(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+    }
 }
 
 /// While it lives, the settings that expressions print and run by have fixed values, whatever the session set.
-///
-/// Expressions are deparsed under it and executed under it, so a constant means the same in every session.
 #[derive(Debug)]
 pub struct PinnedSettings(#[expect(dead_code, reason = "held for its drop")] Level);
 
 impl PinnedSettings {
+    /// For printing expressions and reading what was printed: a constant means the same in every session.
     #[must_use = "the settings are restored when the guard is dropped"]
     #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
     pub fn new() -> Self {
+        Self::set(PINNED.iter().copied())
+    }
+
+    /// For running the query of a stream table.
+    #[must_use = "the settings are restored when the guard is dropped"]
+    pub fn of(settings: &QuerySettings) -> Self {
+        Self::set(settings.0.iter().map(|(name, value)| (*name, value.as_c_str())))
+    }
+
+    fn set<'a>(settings: impl Iterator<Item = (&'static CStr, &'a CStr)>) -> Self {
         let level = Level::new();
         // Most are what they should be in most sessions, and to set one costs more than to read it.
-        for (name, value) in PINNED.iter().chain([&ABBREVIATIONS]) {
-            if current(name) != *value {
+        for (name, value) in settings {
+            if current(name) != value {
                 level.set(name, value);
             }
         }

@@ -45,8 +45,9 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
 /// The plan of the defining query as it runs now.
 fn plan_of_query(table: &StreamTable) -> Result<String> {
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.name.to_string()))?;
-    let query = definition::sql(&catalog::definition(table.id)?.analysed)?;
+    let known = catalog::definition(table.id)?;
+    let query = definition::sql(&known.analysed)?;
     let _rights = RunAs::owner(owner);
-    let _settings = PinnedSettings::new();
+    let _settings = PinnedSettings::of(&known.settings);
     Ok(utility::lines(&format!("EXPLAIN (ANALYZE, BUFFERS) {query}")).join("\n"))
 }

@@ -16,7 +16,7 @@ use crate::pg::guard::InternalWrites;
 use crate::pg::object;
 use crate::pg::relation;
 use crate::pg::security::RunAs;
-use crate::pg::settings::PinnedSettings;
+use crate::pg::settings::{PinnedSettings, QuerySettings};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::used_type;
 use pgtrickle_engine::delta::{Identity, Program};
@@ -49,6 +49,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     if let Some(gone) = catalog::by_name(&name)? {
         drop_table(gone.id)?;
     }
+    let settings = QuerySettings::of_session();
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
     let program = compile(&imported, refusal.is_some());
@@ -65,6 +66,7 @@ pub fn create(definition: Definition) -> Result<i64> {
         program: &json,
         definition: &imported.definition,
         wording: &definition::wording(&imported.definition)?,
+        settings: &settings,
         refusal: refusal.as_deref(),
         has_keyless_source: has_keyless_source(&program),
     })?;
@@ -219,6 +221,7 @@ fn fill(id: i64) -> Result<()> {
     let begun = Instant::now();
     let (inserted, deleted) = {
         let _rights = RunAs::owner(owner);
+        let _settings = PinnedSettings::of(&prepared.settings);
         let _writes = InternalWrites::allow(table.relid);
         poll::fill(&table, &snapshot)?;
         full::recompute((&table, &prepared), &snapshot)?

@@ -295,7 +295,7 @@ fn run(
 ) -> Result<(i64, i64)> {
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
     let _rights = RunAs::owner(owner);
-    let _settings = PinnedSettings::new();
+    let _settings = PinnedSettings::of(&prepared.settings);
     let _rows = WholeTables::new();
     let _writes = InternalWrites::allow(table.relid);
     match method {

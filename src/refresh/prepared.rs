@@ -15,6 +15,7 @@ use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
 use crate::pg::security::RunAs;
+use crate::pg::settings::{PinnedSettings, QuerySettings};
 use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
@@ -49,6 +50,8 @@ pub struct Prepared {
     pub program: Program,
     /// The defining query, as it printed when the program was loaded.
     pub query: String,
+    /// What its statements run under.
+    pub settings: QuerySettings,
     /// The wording of the query, until that is stored as it is now.
     unsaved: RefCell<Option<String>>,
     /// Whether the owner may run the query was looked at.
@@ -103,10 +106,9 @@ pub fn load(table: &StreamTable) -> Result<Rc<Prepared>> {
 ///
 /// # Errors
 /// `Refused` (0A000) when what is stored does not fit the query any more.
-fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<String>)> {
+fn compiled(table: &StreamTable, known: &catalog::Definition, json: &str) -> Result<(Program, String, Option<String>)> {
     let program: Program = serde_json::from_str(json)
         .map_err(|error| Error::Internal(format!("the program of {} does not parse: {error}", table.name)))?;
-    let known = catalog::definition(table.id)?;
     let (query, wording) = (definition::sql(&known.analysed)?, definition::wording(&known.analysed)?);
     let recomputed = table.refusal.is_some();
     if wording == known.wording && (!recomputed || query == known.printed) {
@@ -116,6 +118,7 @@ fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
     let anew = {
         let _rights = RunAs::owner(owner);
+        let _settings = PinnedSettings::new();
         compile(&import(&query)?, recomputed)
     };
     match anew.is_stored_alike(&program) {
@@ -131,7 +134,8 @@ fn compiled(table: &StreamTable, json: &str) -> Result<(Program, String, Option<
 impl Prepared {
     fn read(table: &StreamTable) -> Result<Prepared> {
         let (json, states) = catalog::program(table.id)?;
-        let (mut program, query, unsaved) = compiled(table, &json)?;
+        let known = catalog::definition(table.id)?;
+        let (mut program, query, unsaved) = compiled(table, &known, &json)?;
         let mut failure = None;
         program.for_each_scan(|scan| {
             if let Err(error) = rebind(scan) {
@@ -152,6 +156,7 @@ impl Prepared {
         Ok(Prepared {
             program,
             query,
+            settings: known.settings,
             unsaved: RefCell::new(unsaved),
             may_run: Cell::new(false),
             storage,

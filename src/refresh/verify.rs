@@ -25,7 +25,7 @@ pub fn verify(table: &StreamTable) -> Result<Verdict> {
     let query = definition::sql(&catalog::definition(table.id)?.analysed)?;
     let snapshot = Snapshot::take().advanced();
     let _rights = RunAs::owner(owner);
-    let _settings = PinnedSettings::new();
+    let _settings = PinnedSettings::of(&prepared.settings);
     let counted = prepared.program.verification(&query, &prepared.storage).map(|sql| {
         let rows = Statement::prepare(&sql, &[], &[]).query(Some(&snapshot), &[], |row| row.get::<i64>(0));
         rows.into_iter().flatten().next().ok_or_else(|| Error::Internal("count(*) returned no row".into()))

@@ -248,11 +248,7 @@ impl Runner<'_> {
         if !inside {
             self.db.run("BEGIN; SAVEPOINT candidate");
         }
-        // A stream table is computed under the extension's settings.
-        self.db.run(
-            "SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; SET LOCAL TimeZone = 'UTC'; \
-             SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'",
-        );
+        self.db.run("SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE");
         if let Some(query) = self.stand_alone(name, sql) {
             let outcome = self.stream(&query);
             self.outcomes.push(outcome);

@@ -239,7 +239,7 @@ fn constructs_no_mode_can_maintain(db: &mut Database) {
 
 fn system_columns(db: &mut Database) {
     source(db);
-    for query in ["SELECT ctid, a FROM t", "SELECT a FROM t WHERE xmin IS NOT NULL", "SELECT tableoid AS o, a FROM t"] {
+    for query in ["SELECT ctid, a FROM t", "SELECT a FROM t WHERE xmin IS NOT NULL", "SELECT tableoid, cmin FROM t"] {
         refused_query(db, query, "0A000");
     }
 }

@@ -10,6 +10,7 @@ tests![
     recomputed_when_a_source_was_written,
     announcements_beside_rows,
     recomputed_always_when_nobody_tells,
+    which_partition_a_row_is_in,
 ];
 
 /// A construct in the words of the reason, and a query that uses it.
@@ -53,6 +54,36 @@ fn change(db: &mut Database) {
     db.run(
         "INSERT INTO t VALUES (4, 3), (5, 2); UPDATE u SET t_id = 4, w = 1 WHERE id = 2; DELETE FROM t WHERE id = 2",
     );
+}
+
+fn which_partition_a_row_is_in(db: &mut Database) {
+    db.run("CREATE TABLE p (k int, v int) PARTITION BY RANGE (k); CREATE TABLE low PARTITION OF p FOR VALUES FROM (0) TO (10); CREATE TABLE high PARTITION OF p FOR VALUES FROM (10) TO (20)");
+    db.run("INSERT INTO p SELECT i, i % 3 FROM generate_series(1, 19) AS i");
+    assert_eq!(
+        db.fails(
+            "SELECT pgtrickle.create_stream_table('st', 'SELECT tableoid, v FROM p', refresh_mode => 'DIFFERENTIAL')"
+        )
+        .sqlstate,
+        "0A000"
+    );
+    db.stream_with(
+        "per_part",
+        "SELECT tableoid AS part, count(*) AS n FROM p GROUP BY 1",
+        "schedule => '1h', refresh_mode => 'AUTO'",
+    );
+    db.stream_with(
+        "named",
+        "SELECT tableoid::regclass::text AS part, v FROM p",
+        "schedule => '1h', refresh_mode => 'AUTO'",
+    );
+    // A row changes its place, and nothing else that is shown.
+    db.cycle(&["UPDATE p SET k = k + 10 WHERE k = 4"]);
+    db.cycle(&[
+        "DELETE FROM p WHERE k = 12",
+        "CREATE TABLE more PARTITION OF p FOR VALUES FROM (20) TO (30)",
+        "INSERT INTO p VALUES (25, 1)",
+    ]);
+    db.cycle(&["ALTER TABLE p DETACH PARTITION low"]);
 }
 
 fn refused_in_differential(db: &mut Database) {

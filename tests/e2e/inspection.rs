@@ -216,6 +216,7 @@ fn stored_columns_are_listed(db: &mut Database) {
 
 fn states_and_pinned_settings_are_explained(db: &mut Database) {
     tables(db);
+    db.run("SET TimeZone = 'Asia/Tokyo'");
     db.stream("sums", "SELECT k, sum(v) AS s FROM t JOIN bag USING (k) GROUP BY k");
     let mut property = |name: &str| {
         db.lines(&format!("SELECT value FROM pgtrickle.explain_st('sums') WHERE property = '{name}' ORDER BY 1"))
@@ -223,7 +224,7 @@ fn states_and_pinned_settings_are_explained(db: &mut Database) {
     let states = property("state_tables");
     assert!(states.len() == 1 && states[0].starts_with("\"pgtrickle_state\".\"state_"), "{states:?}");
     assert!(property("operator_tree")[0].contains(&states[0]));
-    assert!(property("pinned_settings")[0].contains("TimeZone = 'UTC'"));
+    assert!(property("pinned_settings")[0].contains("TimeZone = 'Asia/Tokyo'"));
     let deltas = property("delta_query");
     assert!(
         deltas[0].starts_with("-- when \"public\".\"bag\" has changed")

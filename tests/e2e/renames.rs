@@ -158,6 +158,18 @@ fn sources_are_renamed(db: &mut Database) {
         "whole_joins",
         "SELECT row_to_json(j)::text AS j FROM (holed AS h JOIN (SELECT k AS x, v AS y FROM holed) AS o ON h.k = o.x) AS j",
     );
+    db.run("CREATE TABLE named (id int PRIMARY KEY, a int); INSERT INTO named VALUES (1, 2), (3, 4)");
+    stream(
+        db,
+        "fields_of_joins",
+        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (id)) AS j WHERE (j).id > 0",
+    );
+    db.run("ALTER TABLE named RENAME COLUMN a TO b; ALTER TABLE named RENAME COLUMN id TO key");
+    reworded(
+        db,
+        "fields_of_joins",
+        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (key)) AS j(id, a, a_1) WHERE j.id > 0",
+    );
     let joined = |t: &str, m: &str, id: &str, a: &str| {
         format!("SELECT {t}.{id} AS id, {t}.{a} AS a, m.a AS old FROM s.{t} JOIN s.{m} AS m(id, a) ON {t}.{id} = m.id")
     };

@@ -22,6 +22,7 @@ tests![
     the_largest_scale_leaves,
     no_group_is_computed_anew,
     groups_of_stored_groups_are_found_by_index,
+    over_rows_that_are_sorted,
 ];
 
 const NUMBERS: &str = "
@@ -383,4 +384,39 @@ fn groups_of_stored_groups_are_found_by_index(db: &mut Database) {
     db.run("COMMIT");
     db.check();
     db.cycle(&["UPDATE s SET t = 't5' WHERE t IS NULL OR id = 40; UPDATE s SET n = NULL WHERE k = 7"]);
+}
+
+/// What puts rows one after the other goes by the order of the sub-select that it reads.
+fn over_rows_that_are_sorted(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, k int, x text); INSERT INTO t SELECT i, i % 3, chr(64 + i * 7 % 26) FROM generate_series(1, 12) AS i");
+    db.run("CREATE TABLE k (k int PRIMARY KEY); INSERT INTO k VALUES (0), (1), (5)");
+    db.stream("listed", "SELECT array_agg(x) AS a, string_agg(x, ',') AS s, count(*) AS n FROM (SELECT id, x FROM t WHERE k < 2 ORDER BY x DESC, id) AS q WHERE x <> 'B'");
+    db.stream("hidden", "SELECT string_agg(x, '' || 1) AS s FROM (SELECT x FROM t ORDER BY k, t.id DESC) AS q");
+    db.stream("rows", "SELECT json_agg(q)::text AS j FROM (SELECT id, x FROM t ORDER BY id DESC) AS q");
+    db.stream(
+        "first",
+        "SELECT jsonb_agg(x) FILTER (WHERE k > 0) AS j FROM (SELECT x, k FROM t ORDER BY id DESC LIMIT 5) AS q",
+    );
+    db.stream("latest", "SELECT array_agg(x) AS a FROM (SELECT DISTINCT ON (k) x FROM t ORDER BY k, id DESC) AS q");
+    db.stream("united", "SELECT array_agg(v) AS a FROM (SELECT x AS v FROM t UNION SELECT k::text FROM k ORDER BY v) AS q HAVING array_agg(v) IS NOT NULL");
+    db.stream(
+        "of_each",
+        "SELECT k, (SELECT string_agg(x, ',') FROM (SELECT x FROM t WHERE t.k = k.k ORDER BY x, id) AS q) AS s FROM k",
+    );
+    for query in [
+        "SELECT json_agg(q)::text AS j FROM (SELECT x FROM t ORDER BY id) AS q",
+        "SELECT k, array_agg(x) AS a FROM (SELECT k, x FROM t ORDER BY id) AS q GROUP BY k",
+        "SELECT array_agg(x) AS a, array_agg(id ORDER BY k, id) AS i FROM (SELECT id, k, x FROM t ORDER BY x, id) AS q",
+    ] {
+        let call = format!("SELECT pgtrickle.create_stream_table('no', $q${query}$q$, refresh_mode => 'DIFFERENTIAL')");
+        let failure = db.fails(&call);
+        assert!(failure.message.contains("sub-select with ORDER BY"), "{failure:?}");
+    }
+    db.cycle(&[
+        "INSERT INTO t VALUES (20, 1, 'Q'), (21, NULL, NULL), (22, 0, 'Q')",
+        "UPDATE t SET k = 2 - k WHERE id < 5",
+    ]);
+    db.cycle(&["DELETE FROM t WHERE id % 4 = 0; INSERT INTO k VALUES (2), (3)"]);
+    db.cycle(&["DELETE FROM t"]);
+    db.cycle(&["INSERT INTO t VALUES (1, 1, 'a')"]);
 }

@@ -5,6 +5,7 @@ use pgtrickle_tests::{Database, tests};
 tests![
     time_zones_and_date_styles,
     a_query_that_depends_on_the_time_zone,
+    the_creators_settings,
     functions_that_go_by_settings,
     text_that_is_read_as_values,
     text_that_names_the_clock,
@@ -60,6 +61,51 @@ fn a_query_that_depends_on_the_time_zone(db: &mut Database) {
             );
         }
     }
+}
+
+/// What the query yields in the session that created the stream table, it yields whoever refreshes it.
+fn the_creators_settings(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, tz timestamptz, d date, i interval, b bytea, f float8, s text)");
+    db.run("INSERT INTO t VALUES (1, '2024-03-30 14:30+00', '2024-02-03', '-1 day 02:03', '\\x01ff', 0.1, '03.04.2024 05:06'), (2, '2024-03-30 15:30+00', NULL, '1 year -3 days', NULL, 1e20, NULL)");
+    db.run("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'escape'; SET extra_float_digits = -5");
+    let shown = "SELECT id, tz::text AS a, d::text AS b, i::text AS c, b::text AS d, f::text AS e, s::timestamptz AS g, jsonb_build_array(tz, d, i, f) AS j FROM t";
+    db.stream("shown", shown);
+    db.stream("per_day", "SELECT date_trunc('day', tz) AS day, tz::date AS d, count(*) AS n FROM t GROUP BY 1, 2");
+    db.stream("constants", "SELECT id, i - '-1 day 02:03'::interval AS a, tz > '30.03.2024 23:00' AS b, d - '01.02.2024'::date AS c FROM t WHERE i <> '-1 year 3 days -04:05'");
+    db.stream("since", "SELECT id FROM t WHERE tz::date <= current_date AND d < now() - interval '1 day'");
+    let settings = db.text("SELECT value FROM pgtrickle.explain_st('shown') WHERE property = 'pinned_settings'");
+    assert!(
+        settings.contains("TimeZone = 'Asia/Tokyo'") && settings.contains("DateStyle = 'German, DMY'"),
+        "{settings}"
+    );
+    let tables = ["shown", "per_day", "constants", "since"];
+    let mut others = [
+        "SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres'",
+        "SET TimeZone = 'America/New_York'; SET DateStyle = 'SQL, MDY'",
+    ]
+    .map(|settings| {
+        let mut session = db.connect();
+        session.run(settings);
+        session
+    });
+    for (turn, other) in others.iter_mut().enumerate() {
+        other.run(&format!("INSERT INTO t SELECT id + {turn} * 10 + 2, tz + interval '3 hours', d, i, b, f, s FROM t; UPDATE t SET i = -i WHERE id = 1"));
+        for table in tables {
+            other.run(&format!("SELECT pgtrickle.refresh_stream_table('{table}')"));
+            assert_eq!(
+                other.lines(&format!("SELECT rows_missing + rows_extra FROM pgtrickle.verify('{table}')")),
+                ["0"]
+            );
+        }
+        db.check();
+    }
+    // A program that is compiled anew, by whoever it is, is read as the first one was.
+    db.run("ALTER TABLE t RENAME COLUMN tz TO at; CREATE SCHEMA aside; CREATE FUNCTION aside.date_trunc(text, timestamptz) RETURNS timestamptz IMMUTABLE LANGUAGE sql AS 'SELECT $2'");
+    let mut last = db.connect();
+    last.run("SET search_path = aside, pg_catalog, public; SET lc_monetary = 'C'; INSERT INTO t SELECT id + 100, at + interval '3 hours', d, i, b, f, s FROM t");
+    last.run("SELECT pgtrickle.refresh_stream_table('public.per_day')");
+    let days = "SELECT date_trunc('day', at), at::date, count(*) FROM t GROUP BY 1, 2";
+    assert_eq!(db.number(&format!("SELECT count(*) FROM ({days} EXCEPT ALL TABLE per_day) AS missing")), 0);
 }
 
 fn functions_that_go_by_settings(db: &mut Database) {
@@ -215,20 +261,19 @@ fn messages_in_another_language(db: &mut Database) {
 fn float_digits(db: &mut Database) {
     db.run("CREATE TABLE t (id int PRIMARY KEY, f float8); INSERT INTO t VALUES (1, 0.1), (2, 1e-7)");
     db.run("SET extra_float_digits = -10; SET bytea_output = 'escape'");
-    db.stream_with(
-        "st",
-        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
-        "schedule => '1h', refresh_mode => 'DIFFERENTIAL'",
-    );
+    let query =
+        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t";
+    db.stream("st", query);
     db.run("UPDATE t SET f = f / 3");
+    db.connect().run("SELECT pgtrickle.refresh_stream_table('st')");
+    db.check();
+    db.run("SELECT pgtrickle.drop_stream_table('st'); RESET extra_float_digits");
+    db.untrack("st");
+    db.stream("st", query);
+    db.run("SET extra_float_digits = -10; UPDATE t SET f = f / 7");
     db.refresh("st");
     db.run("RESET extra_float_digits");
-    db.track(
-        "st",
-        "SELECT id, f + 0.30000000000000004 AS f, f::text AS s, (-0.1234567890123456789::float8 * f) AS g FROM t",
-    );
     db.check();
-    db.cycle(&["UPDATE t SET f = f / 7"]);
 }
 
 fn replica_role_is_captured(db: &mut Database) {
