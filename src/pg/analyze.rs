@@ -114,8 +114,8 @@ pub(super) unsafe fn rewrite(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
 
 /// Folds what a query sorts or groups by without a column in it: PostgreSQL prints `-(1.0)` there as `(- 1.0)`, which it
 /// reads as a constant and refuses (`findTargetlistEntrySQL92`, parse_clause.c), where it prints a constant with its type.
-/// Not what a sub-select is in: that is no constant, and the comparisons of a folded test (`true = x` becomes `x`) are none
-/// that the server could print.
+/// Not what folds to less than a constant: of a call of a STABLE input function, or the comparisons of a sub-select (`true = x`
+/// becomes `x`), remains what the server cannot print.
 #[pg_guard]
 unsafe extern "C-unwind" fn fold_sorted_constants(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     if node.is_null() {
@@ -127,11 +127,13 @@ unsafe extern "C-unwind" fn fold_sorted_constants(node: *mut pg_sys::Node, conte
             return pg_sys::expression_tree_walker_impl(node, Some(fold_sorted_constants), context);
         }
         let query = node.cast::<pg_sys::Query>();
-        let folded =
-            |expr: *mut pg_sys::Node| match pg_sys::contain_var_clause(expr) || pg_sys::checkExprHasSubLink(expr) {
-                true => expr,
-                false => pg_sys::eval_const_expressions(std::ptr::null_mut(), expr),
-            };
+        let folded = |expr: *mut pg_sys::Node| {
+            if pg_sys::contain_var_clause(expr) || pg_sys::checkExprHasSubLink(expr) {
+                return expr;
+            }
+            let value = pg_sys::eval_const_expressions(std::ptr::null_mut(), expr);
+            if is_a(value, pg_sys::NodeTag::T_Const) { value } else { expr }
+        };
         for entry in PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable).iter_ptr() {
             if let Some(list) = (*entry).groupexprs.as_ref() {
                 for cell in std::slice::from_raw_parts_mut(list.elements, list.length as usize) {

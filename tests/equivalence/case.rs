@@ -5,7 +5,7 @@ use crate::operators::Operators;
 use crate::query::Query;
 use crate::schema::Table;
 use crate::script::{Script, Step, Stream};
-use crate::types::{Column, Random};
+use crate::types::{Column, DEFINITIONS, Random};
 use crate::write::Writer;
 use pgtrickle_tests::{Comparison, refresh};
 use rand::{Rng, SeedableRng};
@@ -24,13 +24,21 @@ impl Case {
         let mut random = Random::seed_from_u64(seed);
         let tables: Vec<Table> =
             (0..random.random_range(3..5)).map(|number| Table::random(&mut random, number)).collect();
-        let mut setup = Vec::new();
+        let mut setup: Vec<String> = DEFINITIONS.map(String::from).into();
         for table in &tables {
             setup.push(table.create());
             let conflict = if table.keys > 0 { " ON CONFLICT DO NOTHING" } else { "" };
             setup.push(format!("INSERT INTO {} VALUES {}{conflict}", table.name, table.rows(&mut random, 20)));
         }
         let mut relations: Vec<Relation> = tables.iter().map(Table::relation).collect();
+        let mut copies = Vec::new();
+        if random.random_bool(0.25) {
+            let table = &tables[random.random_range(0..tables.len())];
+            let name = format!("copy_of_{}", table.name);
+            setup.push(format!("CREATE MATERIALIZED VIEW {name} AS SELECT * FROM {}", table.name));
+            relations.push(Relation { name: name.clone(), ..table.relation() });
+            copies.push(name);
+        }
         let (mut streams, mut queries) = (Vec::<Stream>::new(), Vec::new());
         for number in 0..STREAMS {
             let depth = random.random_range(2..6);
@@ -52,7 +60,7 @@ impl Case {
             queries.push(query);
         }
         let names: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
-        let mut writer = Writer { random: &mut random, tables: &tables, streams: &names };
+        let mut writer = Writer { random: &mut random, tables: &tables, streams: &names, copies: &copies };
         let mut second = false;
         let cycles = (0..4).map(|_| writer.cycle(&mut second)).collect();
         Case { script: Script { setup, streams, cycles }, queries }

@@ -47,12 +47,16 @@ fn particular(random: &mut Random, scope: &[Column], ty: Type, depth: u32) -> Ex
     match ty {
         Type::Int => {
             let (a, b, text, date) = (of(Type::Int), of(Type::Int), of(Type::Text), of(Type::Date));
+            let (array, pair) = (of(Type::Array), of(Type::Pair));
             let choices = [
                 format!("({} % 7 + {} % 5)", a.sql, b.sql),
                 format!("({} % 100 * 2 % 11)", a.sql),
                 format!("length({})", text.sql),
                 format!("-abs({} % 1000)", a.sql),
                 format!("extract(day FROM {})::int", date.sql),
+                format!("cardinality({})", array.sql),
+                format!("({})[1]", array.sql),
+                format!("({}).a", pair.sql),
             ];
             exact(choices.choose(random).expect("not empty").clone())
         }
@@ -78,18 +82,57 @@ fn particular(random: &mut Random, scope: &[Column], ty: Type, depth: u32) -> Ex
             exact(choices.choose(random).expect("not empty").clone())
         }
         Type::Text => {
-            let (a, int) = (of(Type::Text), of(Type::Int));
-            let choices = [
+            let (a, int, json) = (of(Type::Text), of(Type::Int), of(Type::Json));
+            let (mood, array, pair) = (of(Type::Mood), of(Type::Array), of(Type::Pair));
+            let mut choices = vec![
                 format!("upper({})", a.sql),
                 format!("left({} || 'x', 3)", a.sql),
                 format!("({})::text", int.sql),
                 format!("left({}, 1)", a.sql),
+                format!("({})::text", mood.sql),
+                format!("array_to_string({}, '-', '?')", array.sql),
+                format!("({}).b", pair.sql),
             ];
+            // What prints in several ways must not become a value.
+            if json.exact {
+                choices.push(format!("({} ->> 'a')", json.sql));
+            }
+            choices.extend(whole_row(random, scope));
             exact(choices.choose(random).expect("not empty").clone())
         }
         Type::Date => {
             let (a, int) = (of(Type::Date), of(Type::Int));
             exact(format!("({} + {} % 3)", a.sql, int.sql))
+        }
+        Type::Mood => {
+            let (a, int) = (of(Type::Mood), of(Type::Int));
+            let choices = [
+                format!("greatest({}, 'ok')", a.sql),
+                format!("(ARRAY['sad', 'ok', 'happy'])[1 + abs({} % 3)]::mood", int.sql),
+            ];
+            exact(choices.choose(random).expect("not empty").clone())
+        }
+        Type::Pair => {
+            let (int, text) = (of(Type::Int), of(Type::Text));
+            exact(format!("ROW({}, left({}, 2))::pair", int.sql, text.sql))
+        }
+        Type::Array => {
+            let (a, int, other) = (of(Type::Array), of(Type::Int), of(Type::Int));
+            let choices = [
+                format!("ARRAY[{}, {}]", int.sql, other.sql),
+                format!("(({})[1:2] || {})", a.sql, int.sql),
+                format!("({})[2:]", a.sql),
+            ];
+            exact(choices.choose(random).expect("not empty").clone())
+        }
+        Type::Json => {
+            let (a, int, text, pair) = (of(Type::Json), of(Type::Int), of(Type::Text), of(Type::Pair));
+            let choices = [
+                Expression { sql: format!("({} -> 'a')", a.sql), exact: a.exact },
+                exact(format!("jsonb_build_object('a', {}, 'b', {})", int.sql, text.sql)),
+                exact(format!("to_jsonb({})", pair.sql)),
+            ];
+            choices.choose(random).expect("not empty").clone()
         }
         Type::Bool => exact(format!("({})", predicate(random, scope, depth))),
         Type::Float => {
@@ -101,6 +144,14 @@ fn particular(random: &mut Random, scope: &[Column], ty: Type, depth: u32) -> Ex
             choices.choose(random).expect("not empty").clone()
         }
     }
+}
+
+/// A whole row of an item in scope as text, unless some column prints in several ways.
+fn whole_row(random: &mut Random, scope: &[Column]) -> Option<String> {
+    let aliases: Vec<&str> = scope.iter().filter_map(|column| Some(column.name.split_once('.')?.0)).collect();
+    let alias = aliases.choose(random)?;
+    let shown = ["right(({})::text, 9)", "right(row_to_json({})::text, 9)"].choose(random).expect("not empty");
+    scope.iter().all(|column| column.exact).then(|| shown.replace("{}", alias))
 }
 
 /// A condition; its value depends on values alone, never on how they print.
@@ -145,7 +196,8 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
         12 if operators.has(Operator::OrderedAggregate) && ty == Type::Text => {
             (format!("left(string_agg({x}, ',' ORDER BY {x}), 20)"), Type::Text, true)
         }
-        12 | 13 if operators.has(Operator::OrderedAggregate) => {
+        // Arrays are put together only if they are alike.
+        12 | 13 if operators.has(Operator::OrderedAggregate) && ty != Type::Array => {
             let exact = argument.exact && !ty.is_coarse();
             (format!("(array_agg({x} ORDER BY {x} DESC NULLS LAST))[2]"), ty, exact)
         }
@@ -159,7 +211,7 @@ pub(crate) fn aggregate(random: &mut Random, scope: &[Column], operators: &Opera
         }
         0 | 1 => ("count(*)".to_string(), Type::Big, true),
         2 => (format!("count({x})"), Type::Big, true),
-        3 | 4 if ty != Type::Bool => {
+        3 | 4 if ty.has_extremes() => {
             let function = if random.random_bool(0.5) { "min" } else { "max" };
             (format!("{function}({x})"), ty, argument.exact && !ty.is_coarse())
         }

@@ -75,6 +75,9 @@ impl Generator<'_> {
             }
             _ => {
                 let (value, ty, _) = self.scalar_select(scope, depth);
+                if ty == Type::Pair {
+                    return Some(format!("{value} IS NOT NULL"));
+                }
                 let left = scalar(self.random, scope, ty, 1).sql;
                 format!("{left} {} {value}", comparison(self.random))
             }
@@ -82,7 +85,11 @@ impl Generator<'_> {
     }
 
     fn type_in(&mut self, scope: &[Column]) -> Type {
-        scope.choose(self.random).map_or(Type::Int, |column| column.ty)
+        match scope.choose(self.random).map(|column| column.ty) {
+            // `ROW(…)::pair IN (SELECT …)` wants a column for each field.
+            None | Some(Type::Pair) => Type::Int,
+            Some(ty) => ty,
+        }
     }
 
     fn exists(&mut self, scope: &[Column], depth: u32) -> String {

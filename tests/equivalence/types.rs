@@ -18,11 +18,23 @@ pub(crate) enum Type {
     Date,
     Bool,
     Float,
+    /// [`DEFINITIONS`]
+    Mood,
+    /// Likewise.
+    Pair,
+    /// Of integers.
+    Array,
+    /// jsonb: numbers in it that are equal may print differently.
+    Json,
 }
 
-use Type::{Big, Bool, Date, Decimal, Float, Int, Numeric, Text};
+use Type::{Array, Big, Bool, Date, Decimal, Float, Int, Json, Mood, Numeric, Pair, Text};
 
-pub(crate) const TYPES: [Type; 8] = [Int, Big, Numeric, Decimal, Text, Date, Bool, Float];
+pub(crate) const TYPES: [Type; 12] = [Int, Big, Numeric, Decimal, Text, Date, Bool, Float, Mood, Pair, Array, Json];
+
+/// Of the types that are not built in.
+pub(crate) const DEFINITIONS: [&str; 2] =
+    ["CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')", "CREATE TYPE pair AS (a int, b text)"];
 
 impl Type {
     pub(crate) fn sql(self) -> &'static str {
@@ -35,12 +47,21 @@ impl Type {
             Date => "date",
             Bool => "boolean",
             Float => "float8",
+            Mood => "mood",
+            Pair => "pair",
+            Array => "int[]",
+            Json => "jsonb",
         }
     }
 
     /// Equal values of the type may print differently.
     pub(crate) fn is_coarse(self) -> bool {
-        matches!(self, Numeric | Float)
+        matches!(self, Numeric | Float | Json)
+    }
+
+    /// There are `min` and `max` of the type, and they are of it.
+    pub(crate) fn has_extremes(self) -> bool {
+        !matches!(self, Bool | Pair | Json)
     }
 
     pub(crate) fn is_number(self) -> bool {
@@ -66,6 +87,23 @@ impl Type {
             Bool => pick(&["true", "false"], random),
             Float if random.random_bool(0.03) => pick(&["'NaN'", "'Infinity'", "'-Infinity'"], random) + "::float8",
             Float => pick(&["0", "'-0'", "0.5", "1.5", "2", "-0.5"], random) + "::float8",
+            Mood => pick(&["'sad'", "'ok'", "'happy'"], random) + "::mood",
+            Pair => pick(&["'(1,a)'", "'(1,)'", "'(,)'", "'(2,b)'", "'(2,a)'"], random) + "::pair",
+            Array => pick(&["'{}'", "'{1}'", "'{1,2}'", "'{NULL,1}'", "'{2,1,3}'"], random) + "::int[]",
+            Json => {
+                pick(
+                    &[
+                        "'{\"a\": 1}'",
+                        "'{\"a\": 1.0}'",
+                        "'1'",
+                        "'1.00'",
+                        "'[1, \"a\"]'",
+                        "'null'",
+                        "'{\"a\": \"x\", \"b\": null}'",
+                    ],
+                    random,
+                ) + "::jsonb"
+            }
         }
     }
 

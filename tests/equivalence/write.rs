@@ -12,6 +12,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) tables: &'a [Table],
     pub(crate) streams: &'a [String],
+    /// Materialized views.
+    pub(crate) copies: &'a [String],
 }
 
 impl Writer<'_> {
@@ -97,6 +99,11 @@ impl Writer<'_> {
 
     /// One statement; with the second session open, none that would wait for it.
     fn write(&mut self, second: bool) -> String {
+        if let Some(copy) = self.copies.choose(self.random)
+            && self.random.random_bool(0.15)
+        {
+            return format!("REFRESH MATERIALIZED VIEW {copy}");
+        }
         let table = self.table().clone();
         let name = &table.name;
         let condition = predicate(self.random, &table.columns, 1);
