@@ -160,6 +160,9 @@ settings! {
     cdc_trigger_mode: CdcTriggerMode = CdcTriggerMode::Statement, (), Suset, PLAIN,
         "Kind of capture trigger that new sources get.",
         "statement captures once per statement, row once per row.";
+    block_source_ddl: bool = true, (), Suset, PLAIN,
+        "Refuses to drop columns that stream tables read, and to give them other types.",
+        "Off: such a stream table fails at its next refresh, until it is created again.";
     slot_lag_warning_threshold_mb: i32 = 100, 1..=1_048_576, Userset, GucFlags::UNIT_MB,
         "WAL kept for a replication slot of pg_trickle above which health_check() warns.",
         "There is no such slot while triggers capture the changes.";

@@ -217,10 +217,7 @@ impl Facts {
             }
             for permission in items::<pg_sys::RTEPermissionInfo>(query.rteperminfos) {
                 let mut read = named::columns(permission);
-                if read.remove(&TABLE) {
-                    // Whichever column decides about the partition.
-                    read.insert(0);
-                }
+                read.remove(&TABLE);
                 self.relations.entry(permission.relid.to_u32()).or_default().extend(&read);
                 self.note_virtual_columns(permission.relid, &read);
             }

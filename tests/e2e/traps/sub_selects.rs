@@ -336,7 +336,10 @@ fn sub_selects_that_are_sorted_or_grouped_by(db: &mut Database) {
     db.stream("grouped", "SELECT (true, 1 + 1) <> ALL (SELECT flag, x FROM f) AS q, count(*) AS n FROM t GROUP BY 1");
     db.stream("sorted", "SELECT id FROM t ORDER BY (NULL::bool, 1) = ANY (SELECT flag, x FROM f), true IN (SELECT flag FROM f), id LIMIT 5");
     db.run("CREATE TYPE mood AS ENUM ('sad', 'happy')");
-    db.stream("constants", "SELECT DISTINCT (ARRAY['sad', 'happy'])[2]::mood AS m, ('2024-01-01'::text)::timestamptz AS at FROM f");
+    db.stream(
+        "constants",
+        "SELECT DISTINCT (ARRAY['sad', 'happy'])[2]::mood AS m, ('2024-01-01'::text)::timestamptz AS at FROM f",
+    );
     db.stream("by_constant", "SELECT (ARRAY['sad'])[1]::mood AS m, count(*) AS n FROM f GROUP BY 1");
     db.cycle(&["UPDATE f SET flag = true"]);
     db.cycle(&["DELETE FROM f WHERE x = 1", "INSERT INTO t (id, k) VALUES (60, 1)"]);
