@@ -166,6 +166,12 @@ settings! {
     slot_lag_warning_threshold_mb: i32 = 100, 1..=1_048_576, Userset, GucFlags::UNIT_MB,
         "WAL kept for a replication slot of pg_trickle above which health_check() warns.",
         "There is no such slot while triggers capture the changes.";
+    max_concurrent_refreshes: i32 = 4, 1..=32, Suset, PLAIN,
+        "Refreshes that go on at the same time in one database.",
+        "One of them is the scheduler's own; those that take long go to workers. 1 means one after the other.";
+    max_dynamic_refresh_workers: i32 = 4, 1..=64, Suset, PLAIN,
+        "Refresh workers of all databases together.",
+        "They are background workers, of which max_worker_processes is the limit.";
     history_retention_days: i32 = 30, 0..=36_500, Suset, PLAIN,
         "Days that pgtrickle.pgt_refresh_history keeps a refresh.",
         "0 keeps everything.";

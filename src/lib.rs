@@ -42,5 +42,9 @@ pub extern "C-unwind" fn _PG_init() {
         relabelled: cdc::label_renamed,
         untold: refresh::untold,
     });
-    pg::worker::install(pg::worker::Mains { launcher: scheduler::launch, scheduler: scheduler::run });
+    pg::worker::install(pg::worker::Mains {
+        launcher: scheduler::launch,
+        scheduler: scheduler::run,
+        refresh_worker: scheduler::work,
+    });
 }

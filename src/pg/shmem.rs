@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, A
 
 use pgrx::{pg_guard, pg_sys};
 
+use super::tasks::{PLACES, Place};
+
 /// Cells are 16 bytes; 4096 of them keep collisions rare for thousands of sources.
 const CELLS: usize = 4096;
 /// Databases with a running scheduler; the bits of [`Cell::armed`] are the limit.
@@ -66,12 +68,14 @@ pub(super) struct Shared {
     rescan: AtomicU32,
     pub(super) slots: [Slot; SLOTS],
     pub(super) holds: [Hold; HOLDS],
+    pub(super) places: [Place; PLACES],
     cells: [Cell; CELLS],
     /// Cells that a prepared transaction wrote; never cleared, since a needless look is all that it costs.
     prepared: [AtomicU8; CELLS],
     prepared_catalog: AtomicBool,
     /// No scheduler has yet made sure that no prepared transaction survived the restart.
     prepared_unknown: AtomicBool,
+    /// A scheduler or a refresh worker left.
     pub(super) scheduler_exited: UnsafeCell<pg_sys::ConditionVariable>,
 }
 
@@ -301,7 +305,7 @@ pub(super) fn disarm_all(slot: usize) {
 }
 
 thread_local! {
-    /// In a scheduler: increments that this process made itself, by cell.
+    /// In a scheduler or a refresh worker: increments that this process made itself, by cell.
     static OWN: RefCell<Option<HashMap<usize, u64>>> = const { RefCell::new(None) };
 }
 
@@ -315,6 +319,16 @@ pub(super) fn watch_own() {
 pub struct OwnChanges(HashMap<usize, u64>);
 
 impl OwnChanges {
+    pub(super) fn of(cells: impl Iterator<Item = (usize, u64)>) -> OwnChanges {
+        let mut own = HashMap::new();
+        cells.filter(|(_, count)| *count > 0).for_each(|(cell, count)| *own.entry(cell).or_insert(0) += count);
+        OwnChanges(own)
+    }
+
+    pub(super) fn cells(self) -> impl Iterator<Item = (usize, u64)> {
+        self.0.into_iter()
+    }
+
     /// By how much this process moved the counter of the source.
     pub fn count(&self, db: u32, source: u32) -> u64 {
         self.0.get(&cell(db, source)).copied().unwrap_or(0)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use pgrx::{pg_guard, pg_sys};
 
 use super::shmem::{self, Slot, shared};
+use super::tasks;
 
 /// A slot as the launcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +192,7 @@ pub(super) fn restart_scheduler(db: u32) {
     shmem::signal_rescan(Some(db));
 }
 
-fn held(db: u32) -> bool {
+pub(super) fn held(db: u32) -> bool {
     shared().is_some_and(|shared| {
         shared.holds.iter().any(|hold| {
             let pid = hold.pid.load(SeqCst);
@@ -202,7 +203,7 @@ fn held(db: u32) -> bool {
     })
 }
 
-/// While it lives, no scheduler is connected to the database.
+/// While it lives, no scheduler and no refresh worker is connected to the database.
 #[derive(Debug)]
 pub(super) struct DatabaseHold {
     number: usize,
@@ -228,25 +229,29 @@ impl DatabaseHold {
     }
 }
 
-/// Ends the scheduler that is in the database and waits until it is gone; under a hold, so that no other one comes.
+/// Ends the scheduler and the refresh workers that are in the database and waits until they are gone; under a hold, so that no
+/// others come.
 pub(super) fn evict(db: u32) {
     let Some(shared) = shared() else { return };
     let started = Instant::now();
-    let mut asked = 0;
+    let mut asked = Vec::new();
     // SAFETY: the condition variable lives in shared memory; sleeping on it handles interrupts, and an ERROR that
     // leaves from there cancels the sleep in the abort of the transaction.
     unsafe {
         let gone = shared.scheduler_exited.get();
         pg_sys::ConditionVariablePrepareToSleep(gone);
         loop {
-            let pid = shared.slot_of(db).map_or(0, |(_, slot)| slot.pid.load(SeqCst));
-            if pid == 0 || started.elapsed() > PATIENCE {
+            let scheduler = shared.slot_of(db).map(|(_, slot)| slot.pid.load(SeqCst)).filter(|pid| *pid != 0);
+            let present: Vec<i32> = scheduler.into_iter().chain(tasks::workers_in(db)).collect();
+            if present.is_empty() || started.elapsed() > PATIENCE {
                 break;
             }
-            if pid != asked {
-                // SIGTERM rather than a flag: a long refresh has to end too.
-                kill(pid, SIGTERM);
-                asked = pid;
+            for pid in present {
+                if !asked.contains(&pid) {
+                    // SIGTERM rather than a flag: a long refresh has to end too.
+                    kill(pid, SIGTERM);
+                    asked.push(pid);
+                }
             }
             pg_sys::ConditionVariableTimedSleep(gone, 1_000 as c_long, pg_sys::PG_WAIT_EXTENSION);
         }

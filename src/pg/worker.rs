@@ -11,12 +11,14 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::{Spi, pg_guard, pg_sys};
 
 use super::slots::{Seat, SlotNumber};
+use super::tasks::{Order, Told};
 use super::transaction::{Caught, transaction};
 use super::{commit, hooks, shmem};
 use crate::error::Error;
 
 const LAUNCHER: &str = "pg_trickle launcher";
 const SCHEDULER: &str = "pg_trickle scheduler";
+const REFRESH_WORKER: &str = "pg_trickle refresh worker";
 const LIBRARY: &str = "pg_trickle";
 /// After a crash of the launcher.
 const LAUNCHER_RESTART: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub struct Mains {
     pub launcher: fn(),
     /// Returns when the scheduler of the seat's database should exit. Connected; outside of a transaction.
     pub scheduler: fn(&Seat),
+    /// Refreshes the stream tables and tells what became of each. As above.
+    pub refresh_worker: fn(&[i64]) -> Vec<Told>,
 }
 
 static MAINS: OnceLock<Mains> = OnceLock::new();
@@ -92,6 +96,19 @@ pub extern "C-unwind" fn pg_trickle_scheduler_main(slot: pg_sys::Datum) {
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(seat.db.into(), pg_sys::InvalidOid, 0) };
     if let Some(mains) = MAINS.get() {
         (mains.scheduler)(&seat);
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_trickle_refresh_worker_main(place: pg_sys::Datum) {
+    // Before signals are unblocked, as above.
+    let Some(order) = Order::enter(place.value()) else { return };
+    handle_signals();
+    // SAFETY: as above.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(order.db.into(), pg_sys::InvalidOid, 0) };
+    if let Some(mains) = MAINS.get() {
+        order.carry_out(mains.refresh_worker);
     }
 }
 
@@ -220,20 +237,29 @@ pub fn extension_installed() -> bool {
     unsafe { pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), true) != pg_sys::InvalidOid }
 }
 
-/// A scheduler that the launcher has started.
+/// A background worker that this process has started.
 #[derive(Debug)]
-pub struct Scheduler(*mut pg_sys::BackgroundWorkerHandle);
+pub struct Process(*mut pg_sys::BackgroundWorkerHandle);
 
-impl Scheduler {
+impl Process {
     /// Asks for a scheduler in the slot; the latch is set when its process starts and when it ends.
-    pub fn start(slot: SlotNumber) -> Option<Scheduler> {
-        // SAFETY: the launcher's handle lives in a context that outlives transactions.
+    pub fn scheduler(slot: SlotNumber) -> Option<Process> {
+        Process::start(SCHEDULER, "pg_trickle_scheduler_main", slot.index())
+    }
+
+    /// Likewise for a refresh worker.
+    pub(super) fn refresh_worker(place: usize) -> Option<Process> {
+        Process::start(REFRESH_WORKER, "pg_trickle_refresh_worker_main", place)
+    }
+
+    fn start(name: &str, function: &str, argument: usize) -> Option<Process> {
+        // SAFETY: the handle lives in a context that outlives transactions.
         unsafe {
-            let builder = BackgroundWorkerBuilder::new(SCHEDULER)
-                .set_type(SCHEDULER)
+            let builder = BackgroundWorkerBuilder::new(name)
+                .set_type(name)
                 .set_library(LIBRARY)
-                .set_function("pg_trickle_scheduler_main")
-                .set_argument(Some(pg_sys::Datum::from(slot.index())))
+                .set_function(function)
+                .set_argument(Some(pg_sys::Datum::from(argument)))
                 .enable_spi_access()
                 .set_restart_time(None)
                 .set_notify_pid(pg_sys::MyProcPid);
@@ -243,7 +269,7 @@ impl Scheduler {
             let started = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
             pg_sys::MemoryContextSwitchTo(context);
             // Lazily: a handle that was never made must not be dropped.
-            started.then(|| Scheduler(handle))
+            started.then(|| Process(handle))
         }
     }
 
@@ -254,7 +280,7 @@ impl Scheduler {
     }
 }
 
-impl Drop for Scheduler {
+impl Drop for Process {
     fn drop(&mut self) {
         // SAFETY: allocated by `start`.
         unsafe { pg_sys::pfree(self.0.cast()) };

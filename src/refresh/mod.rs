@@ -121,11 +121,19 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<V
         locked.push((*id, catalog::lock(*id)?));
     }
     let snapshot = Snapshot::take();
-    let run = |(id, table): (i64, Option<StreamTable>)| match table {
-        None => (id, Ok(Outcome::Busy)),
-        Some(table) => (id, subtransaction(|| refresh_at(&table, &snapshot, initiator))),
-    };
-    Ok(locked.into_iter().map(run).collect())
+    let mut outcomes = Vec::new();
+    for (id, table) in locked {
+        let outcome = match table {
+            None => Ok(Outcome::Busy),
+            Some(table) => subtransaction(|| refresh_at(&table, &snapshot, initiator)),
+        };
+        match outcome {
+            // Whoever wants one of them to stop does not want to wait for the others.
+            Err(error) if error.is_cancel() => return Err(error),
+            outcome => outcomes.push((id, outcome)),
+        }
+    }
+    Ok(outcomes)
 }
 
 /// Whether a refresh now might change the contents: some source has changed since, as far as anybody can tell without

@@ -5,18 +5,23 @@ use std::time::Duration;
 use pgrx::PgLogLevel;
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::dag::plan;
-use pgtrickle_engine::policy::{self, Failure, Verdict};
+use pgtrickle_engine::policy::{self, Verdict};
 
+use super::group::{Became, Failure, refresh_group};
+use super::helpers::{Done, Given, Helpers};
 use super::tables::{Counters, Tables};
 use crate::catalog::{self, Initiator, Status};
 use crate::config;
 use crate::pg::clock;
+use crate::pg::limit;
 use crate::pg::shmem;
 use crate::pg::slots::Seat;
 use crate::pg::transaction::{Caught, transaction};
 use crate::pg::worker::{self, Wake};
-use crate::refresh::{self, Outcome};
 
+/// How long a refresh may keep the scheduler, and with it everybody else, waiting.
+pub(super) const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT_MS: i64 = 100;
 /// How long until the next try when the scheduler itself, not a refresh, failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How often the history is purged while there are refreshes.
@@ -24,7 +29,13 @@ const PURGE_EVERY_MS: i64 = 300_000;
 
 /// The scheduler's main function; returns when there is nothing (more) to do in this database.
 pub fn run(seat: &Seat) {
-    let mut scheduler = Scheduler { seat, tables: Tables::default(), catalog: None, purged_at: worker::now_ms() };
+    let mut scheduler = Scheduler {
+        seat,
+        tables: Tables::default(),
+        helpers: Helpers::default(),
+        catalog: None,
+        purged_at: worker::now_ms(),
+    };
     scheduler.forget_unknown_prepared();
     loop {
         if !config::enabled() {
@@ -53,6 +64,7 @@ enum Turn {
 struct Scheduler<'a> {
     seat: &'a Seat,
     tables: Tables,
+    helpers: Helpers,
     /// The count of catalog changes that `tables` reflects, and the setting that it depends on.
     catalog: Option<(u64, i32)>,
     purged_at: i64,
@@ -63,15 +75,23 @@ impl Scheduler<'_> {
     fn turn(&mut self) -> Result<Turn, Caught> {
         let now = worker::now_ms();
         self.seat.beat(now);
+        for done in self.helpers.done() {
+            self.helped(done);
+        }
         if !self.read_catalog()? {
             return Ok(Turn::NothingToDo);
         }
         self.tables.observe(self.seat);
-        let plan = plan(self.tables.graph(), &self.tables.candidates(), now);
+        let plan = plan(self.tables.graph(), &self.tables.candidates(self.helpers.busy()), now);
+        let mut did = false;
         for group in &plan.groups {
-            self.refresh(group);
+            did |= self.refresh(group);
+            // Those that have been quiet until now come first.
+            if worker::now_ms().saturating_sub(now) > MOMENT_MS {
+                break;
+            }
         }
-        if !plan.groups.is_empty() {
+        if did {
             self.purge_history(now)?;
             return Ok(Turn::Sleep(Duration::ZERO));
         }
@@ -102,33 +122,75 @@ impl Scheduler<'_> {
         Ok(read.is_some())
     }
 
-    /// Refreshes a group in one transaction; if that fails as a whole, each member in its own.
-    fn refresh(&mut self, group: &[i64]) {
-        worker::report_running(c"refreshing stream tables");
+    /// Refreshes a group, or has a worker do it; false when it has to wait for one.
+    fn refresh(&mut self, group: &[i64]) -> bool {
+        let wanted = Helpers::are_wanted();
+        if wanted && self.tables.take_long(group) {
+            match self.give(group) {
+                Given::Taken => return true,
+                Given::Later => return false,
+                Given::Never => {}
+            }
+            return self.refresh_within(group, None);
+        }
+        self.refresh_within(group, wanted.then_some(MOMENT))
+    }
+
+    /// Has a worker refresh the group.
+    fn give(&mut self, group: &[i64]) -> Given {
         let started = clock::now();
-        let before = self.tables.begin(group, self.seat.db, worker::unix_ms(started));
-        match transaction(|| refresh::refresh_group(group, Initiator::Scheduler)) {
-            Ok(results) => {
-                let own = shmem::take_own();
-                for (id, result) in results {
-                    match result {
-                        Ok(outcome) => self.settle(id, outcome, &before, &own),
-                        Err(error) => self.failed(id, started, &error),
-                    }
+        let before = self.tables.counters(group, self.seat.db);
+        let given = self.helpers.give(self.seat.db, group, started, before);
+        if given == Given::Taken {
+            self.tables.begin(group, worker::unix_ms(started));
+        }
+        given
+    }
+
+    /// Refreshes a group here. What is not done when `limit` is over is left for a worker.
+    fn refresh_within(&mut self, group: &[i64], limit: Option<Duration>) -> bool {
+        let started = clock::now();
+        let before = self.tables.counters(group, self.seat.db);
+        let (results, over) = match limit {
+            Some(limit) => limit::within(limit, || refresh_group(group)),
+            None => (refresh_group(group), false),
+        };
+        let own = shmem::take_own();
+        for (id, became) in results {
+            match became {
+                Became::Failed(failure) if over && failure.cancelled => self.tables.took_long(id, true),
+                became => {
+                    self.tables.begin(&[id], worker::unix_ms(started));
+                    self.settle(id, became, (started, &before), &own);
                 }
             }
-            Err(error) if group.len() == 1 => self.failed(group[0], started, &error),
-            Err(_) => group.iter().for_each(|id| self.refresh(&[*id])),
+        }
+        true
+    }
+
+    /// A worker is done with a group.
+    fn helped(&mut self, done: Done) {
+        for (id, became) in done.results {
+            self.tables.took_long(id, done.milliseconds >= MOMENT_MS / 2);
+            self.settle(id, became, (done.started, &done.before), &done.own);
         }
     }
 
-    fn settle(&mut self, id: i64, outcome: Outcome, before: &Counters, own: &shmem::OwnChanges) {
-        if outcome == Outcome::Busy {
-            // Whoever refreshes it may have begun before the latest changes: it stays changed.
-            return;
+    fn settle(
+        &mut self,
+        id: i64,
+        became: Became,
+        (started, before): (TimestampWithTimeZone, &Counters),
+        own: &shmem::OwnChanges,
+    ) {
+        match became {
+            // It stays changed.
+            Became::Busy => return,
+            Became::Failed(failure) => return self.failed(id, started, &failure),
+            Became::Unchanged | Became::Refreshed => {}
         }
         let erred = self.tables.get_mut(id).is_some_and(|entry| entry.consecutive_errors > 0);
-        if erred && outcome == Outcome::Unchanged {
+        if erred && became == Became::Unchanged {
             // A refresh that writes clears past errors itself.
             self.record(id, || catalog::set_status(id, Status::Active));
         }
@@ -136,10 +198,10 @@ impl Scheduler<'_> {
     }
 
     /// Records a failure in a transaction of its own and decides what becomes of the stream table.
-    fn failed(&mut self, id: i64, started: TimestampWithTimeZone, error: &Caught) {
+    fn failed(&mut self, id: i64, started: TimestampWithTimeZone, error: &Failure) {
         let Some(entry) = self.tables.get_mut(id) else { return };
-        let failure = policy::classify(&error.sqlstate_text());
-        let counted = failure != Failure::NotCounted;
+        let failure = policy::classify(&error.sqlstate);
+        let counted = failure != policy::Failure::NotCounted;
         let now = worker::now_ms();
         let failures = entry.failed(counted);
         entry.retry_at(now.saturating_add_unsigned(policy::backoff_ms(failures, fraction(id, now))));

@@ -8,7 +8,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode};
 use crate::pg::shmem::{self, Rescan};
 use crate::pg::slots::{self, Left, SlotNumber};
 use crate::pg::transaction::Caught;
-use crate::pg::worker::{self, Scheduler, Wake};
+use crate::pg::worker::{self, Process, Wake};
 
 /// How long a database where there was nothing to do is left alone, unless something is announced.
 const SKIP: Duration = Duration::from_secs(300);
@@ -38,7 +38,7 @@ pub fn launch() {
 struct Running {
     slot: SlotNumber,
     /// None for a worker that an earlier launcher started.
-    worker: Option<Scheduler>,
+    worker: Option<Process>,
 }
 
 struct Launcher {
@@ -114,7 +114,7 @@ impl Launcher {
         let Some(slot) = slots::allocate(db) else {
             return self.postpone(db, "no free scheduler slot", "A server schedules up to 64 databases.");
         };
-        match Scheduler::start(slot) {
+        match Process::scheduler(slot) {
             Some(worker) => {
                 self.reported = false;
                 self.running.insert(db, Running { slot, worker: Some(worker) });

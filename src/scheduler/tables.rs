@@ -1,6 +1,6 @@
 //! What a scheduler remembers of the stream tables of its database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pgtrickle_engine::dag::{self, Candidate, Graph, Node, Schedule, Timing};
 
@@ -25,6 +25,8 @@ pub(super) struct Entry {
     /// Failures in a row, counted or not; they lengthen the back-off.
     failures: u32,
     retry_at: Option<i64>,
+    /// Its last refresh took longer than a scheduler takes for one.
+    takes_long: bool,
 }
 
 impl Entry {
@@ -87,8 +89,12 @@ impl Tables {
         self.entries.values_mut().for_each(|entry| entry.observe(seat));
     }
 
-    pub(super) fn candidates(&self) -> BTreeMap<i64, Candidate> {
-        self.entries.iter().filter_map(|(id, entry)| Some((*id, entry.candidate()?))).collect()
+    /// What could be refreshed while `busy` are being refreshed. What reads one of these waits: refreshed now, it might show some of
+    /// its sources as they are before a change and others as they are after it.
+    pub(super) fn candidates(&self, busy: impl Iterator<Item = i64>) -> BTreeMap<i64, Candidate> {
+        let waiting: BTreeSet<i64> = self.graph.with_readers(busy);
+        let free = self.entries.iter().filter(|(id, _)| !waiting.contains(id));
+        free.filter_map(|(id, entry)| Some((*id, entry.candidate()?))).collect()
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -103,16 +109,32 @@ impl Tables {
         self.entries.remove(&id);
     }
 
-    /// A refresh of these begins: reads their counters, which must happen before its transaction takes a snapshot.
-    pub(super) fn begin(&mut self, group: &[i64], db: u32, now: i64) -> Counters {
-        let mut counters = Counters::new();
+    /// The counters of the sources of a group; read before its transaction takes a snapshot.
+    pub(super) fn counters(&self, group: &[i64], db: u32) -> Counters {
+        let entries = group.iter().filter_map(|id| self.entries.get(id));
+        let sources = entries.flat_map(|entry| entry.seen.keys());
+        sources.map(|source| (*source, shmem::counter(db, *source))).collect()
+    }
+
+    /// A refresh of these begins, or began, at `now`.
+    pub(super) fn begin(&mut self, group: &[i64], now: i64) {
         for id in group {
             if let Some(entry) = self.entries.get_mut(id) {
-                counters.extend(entry.seen.keys().map(|source| (*source, shmem::counter(db, *source))));
                 entry.last_start = Some(now);
             }
         }
-        counters
+    }
+
+    /// Whether a refresh of the group is likely to take long.
+    pub(super) fn take_long(&self, group: &[i64]) -> bool {
+        group.iter().any(|id| self.entries.get(id).is_some_and(|entry| entry.takes_long))
+    }
+
+    /// A refresh took long, or it did not.
+    pub(super) fn took_long(&mut self, id: i64, long: bool) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.takes_long = long;
+        }
     }
 
     /// The refresh of one member is committed. Within the group each member saw what those before it wrote, so the
@@ -193,6 +215,7 @@ fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bo
         changed: old.as_ref().is_some_and(|old| old.changed) || row.needs_reinit || !row.is_populated,
         last_start: old.as_ref().map_or(last_refresh, |old| old.last_start.max(last_refresh)),
         consecutive_errors: row.consecutive_errors,
+        takes_long: old.as_ref().is_some_and(|old| old.takes_long),
         failures: old.as_ref().filter(|_| !forgiven).map_or(0, |old| old.failures),
         retry_at: old.as_ref().filter(|_| !forgiven).and_then(|old| old.retry_at),
     }

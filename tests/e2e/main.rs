@@ -20,6 +20,7 @@ mod guard;
 mod inspection;
 mod lifecycle;
 mod long_buffers;
+mod long_refreshes;
 mod monitoring;
 mod ownership;
 mod partitions;
@@ -61,6 +62,7 @@ fn main() {
         documentation::TESTS,
         support_matrix::TESTS,
         scheduler::TESTS,
+        long_refreshes::TESTS,
         crash::TESTS,
     ];
     run(modules.into_iter().chain(traps::MODULES.iter().copied()).flatten().copied());

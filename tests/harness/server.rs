@@ -87,7 +87,8 @@ impl Server {
              wal_level = logical\n\
              max_connections = 120\n\
              max_prepared_transactions = 8\n\
-             max_worker_processes = 32\n\
+             max_worker_processes = 48\n\
+             pg_trickle.max_dynamic_refresh_workers = 16\n\
              shared_buffers = '128MB'\n\
              log_line_prefix = '%m [%p] %d '\n\
              logging_collector = off\n",

@@ -7,6 +7,10 @@
 //! A due stream table takes along what belongs into the same transaction:
 //! - upstream, the *calculated* stream tables with changes, whatever their interval: they exist for their readers;
 //! - downstream, those whose interval is over, since they are about to have changes.
+//!
+//! Whoever has been due for longest comes first. One that was quiet has been due since long before its change, one that is busy
+//! only since its interval was over: a change after a pause does not wait for those that always have changes, and of these none
+//! waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +57,7 @@ impl Candidate {
 /// One decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Each group is one transaction, in topological order.
+    /// Each group is one transaction, in topological order; the group with the earliest due time first.
     pub groups: Vec<Vec<i64>>,
     /// When the next stream table that already wants a refresh becomes ready; None: only a change makes one due.
     pub wake_at: Option<i64>,
@@ -75,7 +79,9 @@ pub fn plan(graph: &Graph, candidates: &BTreeMap<i64, Candidate>, now: i64) -> P
     }
     pull(graph, candidates, &mut members);
     push(graph, candidates, now, &mut members);
-    Plan { groups: graph.groups(&members), wake_at }
+    let mut groups = graph.groups(&members);
+    groups.sort_by_key(|group| group.iter().filter_map(|id| Some(candidates.get(id)?.ready_at)).min());
+    Plan { groups, wake_at }
 }
 
 /// Adds the calculated, changed stream tables above the members.
@@ -156,6 +162,14 @@ mod tests {
         assert_eq!(decide(Some(50_000), true, 51_000).groups, [vec![1]]);
         assert_eq!(decide(Some(0), false, 50_000), Plan::default(), "nothing changed: sleep without a time");
         assert_eq!(decide(None, true, 0).groups, [vec![1]], "never refreshed");
+    }
+
+    #[test]
+    fn whoever_was_due_first_comes_first() {
+        let three = graph(&[1, 2, 3], &[]).unwrap();
+        let candidates =
+            BTreeMap::from([(1, candidate(900, true)), (2, candidate(100, true)), (3, candidate(500, true))]);
+        assert_eq!(plan(&three, &candidates, 1_000).groups, [vec![2], vec![3], vec![1]]);
     }
 
     #[test]

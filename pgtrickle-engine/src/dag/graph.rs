@@ -109,6 +109,18 @@ impl Graph {
         self.downstream.get(&id).map_or(&[], Vec::as_slice)
     }
 
+    /// `ids` and all stream tables that read them, directly or through others.
+    pub fn with_readers(&self, ids: impl IntoIterator<Item = i64>) -> BTreeSet<i64> {
+        let mut found: BTreeSet<i64> = BTreeSet::new();
+        let mut open: Vec<i64> = ids.into_iter().collect();
+        while let Some(id) = open.pop() {
+            if found.insert(id) {
+                open.extend(self.downstream(id));
+            }
+        }
+        found
+    }
+
     /// Splits `members` into connected groups, each in topological order. Two members belong together when one reads
     /// the other directly or through stream tables that are not members.
     pub fn groups(&self, members: &BTreeSet<i64>) -> Vec<Vec<i64>> {
@@ -180,6 +192,14 @@ pub(super) mod tests {
         assert_eq!(path.first(), path.last());
         assert_eq!(path.len(), 4);
         assert_eq!(graph(&[1], &[(1, 1)]).unwrap_err(), Cycle(vec![1, 1]));
+    }
+
+    #[test]
+    fn readers_are_followed_to_the_end() {
+        let tree = graph(&[1, 2, 3, 4, 5], &[(2, 1), (3, 1), (4, 2), (4, 3), (5, 3)]).unwrap();
+        assert_eq!(tree.with_readers([2]), BTreeSet::from([2, 4]));
+        assert_eq!(tree.with_readers([1, 5]), BTreeSet::from([1, 2, 3, 4, 5]));
+        assert!(tree.with_readers([]).is_empty());
     }
 
     #[test]
