@@ -88,7 +88,8 @@ fn beside(server: &Server, client: &mut Client) -> Result<String> {
     for (name, _) in READERS {
         client.execute("SELECT pgtrickle.alter_stream_table($1, schedule => '1s')", &[&name])?;
     }
-    client.batch_execute("VACUUM ANALYZE; ALTER DATABASE large RESET pg_trickle.enabled")?;
+    client.batch_execute("VACUUM ANALYZE")?;
+    client.batch_execute("ALTER DATABASE large RESET pg_trickle.enabled")?;
     let change = "UPDATE other SET v = $1::bigint WHERE id = 47";
     let target = Target { name: "beside", shows: "SELECT v = $1::bigint FROM beside WHERE id = 47" };
     let mut probe = Probe::new(server, "large", &[change], &[target])?;

@@ -210,6 +210,8 @@ impl File {
             if chunk.sealed & all == all {
                 continue;
             }
+            // What is known stays right when a long look is broken off between two chunks.
+            pgrx::check_for_interrupts!();
             chunk.span = Span::EMPTY;
             for (index, page) in pages.iter_mut().enumerate() {
                 let bit = 1 << (2 * index);

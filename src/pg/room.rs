@@ -50,6 +50,7 @@ pub(super) unsafe fn make(relation: pg_sys::Relation, work: &Work) {
         let visibility = pg_sys::GlobalVisTestFor(relation);
         let mut map = pg_sys::InvalidBuffer as pg_sys::Buffer;
         for &block in &work.pages {
+            pgrx::check_for_interrupts!();
             if work.seal {
                 pg_sys::visibilitymap_pin(relation, block, &mut map);
             }
