@@ -69,7 +69,9 @@ fn unknown_mode(db: &mut Database) {
 fn bad_schedules(db: &mut Database) {
     source(db);
     db.stream("other", "SELECT a FROM t");
-    for schedule in ["", " ", "soon", "5x", "-5s", "1h30", "5 s", "1.5h", "* * *", "99 * * * *", "@sometimes", "0s"] {
+    for schedule in
+        ["", " ", "soon", "5x", "-5s", "1h30", "5 fortnights", "1.5h", "* * *", "99 * * * *", "@sometimes", "0s"]
+    {
         let call = format!("SELECT pgtrickle.create_stream_table('st', 'SELECT a FROM t', schedule => '{schedule}')");
         refused(db, &call, "22023");
         refused(db, &format!("SELECT pgtrickle.alter_stream_table('other', schedule => '{schedule}')"), "22023");

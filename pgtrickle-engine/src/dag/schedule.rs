@@ -1,8 +1,9 @@
 //! What a user may write as a schedule.
 //!
-//! `'calculated'` (any case) · a duration, groups of digits and a unit (`ms`, `s`, `m`, `h`, `d`, `w`) without spaces,
-//! where a bare number means seconds · a cron expression of 5 fields, or 6 with leading seconds, or an alias such as
-//! `@hourly`, in UTC. Whatever begins with `@` or contains a space is cron.
+//! `'calculated'` (any case) · a duration, groups of digits and a unit (`ms`, `s`, `m`, `h`, `d`, `w`, or a word for one, as
+//! in `5 minutes`), where a bare number means seconds · a cron expression of 5 fields, or 6 with leading seconds, or an alias
+//! such as `@hourly`, in UTC. Whatever begins with `@` is cron, and so is what has spaces, unless it is short and begins with a
+//! number and has letters.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,6 +63,17 @@ impl ScheduleError {
 
 const UNITS: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+/// What each of [`UNITS`] is called in words, in the singular.
+const WORDS: [(&str, &str); 8] = [
+    ("millisecond", "ms"),
+    ("sec", "s"),
+    ("second", "s"),
+    ("min", "m"),
+    ("minute", "m"),
+    ("hour", "h"),
+    ("day", "d"),
+    ("week", "w"),
+];
 /// No interval is shorter than this, whatever the settings say: a refresh costs about a millisecond.
 const FLOOR_MS: u64 = 100;
 /// Keeps sums of a time and an interval inside an i64; about 10,000 years.
@@ -101,7 +113,13 @@ impl FromStr for Schedule {
         if trimmed.eq_ignore_ascii_case("calculated") {
             return Ok(Schedule::Calculated);
         }
-        if trimmed.starts_with('@') || trimmed.contains(char::is_whitespace) {
+        let fields = trimmed.split_whitespace().count();
+        let has_units =
+            trimmed.starts_with(|c: char| c.is_ascii_digit()) && trimmed.contains(|c: char| c.is_ascii_alphabetic());
+        if fields < 5 && has_units {
+            return parse_duration(trimmed).map(Schedule::Every);
+        }
+        if trimmed.starts_with('@') || fields > 1 {
             return Cron::parse(trimmed).map(Schedule::Cron);
         }
         parse_duration(trimmed).map(Schedule::Every)
@@ -129,21 +147,18 @@ fn parse_duration(text: &str) -> Result<u64, ScheduleError> {
     while !rest.is_empty() {
         let (digits, tail) = split_at_first(rest, |c| !c.is_ascii_digit());
         let (unit, tail) = split_at_first(tail, |c| c.is_ascii_digit());
+        let unit = unit.trim();
         if digits.is_empty() {
-            let known = UNITS.iter().any(|(name, _)| *name == unit);
-            return Err(if known {
+            return Err(if scale(unit).is_some() {
                 ScheduleError::MissingNumber(text.to_owned())
             } else {
                 ScheduleError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() }
             });
         }
         let scale = match unit {
-            "" if rest.len() == text.len() => 1_000,
+            "" if digits == text => 1_000,
             "" => return Err(ScheduleError::MissingUnit(text.to_owned())),
-            unit => UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .map(|(_, scale)| *scale)
+            unit => scale(unit)
                 .ok_or_else(|| ScheduleError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() })?,
         };
         let count: u64 = digits.parse().map_err(|_| out_of_range())?;
@@ -151,6 +166,13 @@ fn parse_duration(text: &str) -> Result<u64, ScheduleError> {
         rest = tail;
     }
     if total > CEILING_MS { Err(out_of_range()) } else { Ok(total) }
+}
+
+/// Milliseconds of a unit.
+fn scale(unit: &str) -> Option<u64> {
+    let singular = unit.strip_suffix('s').unwrap_or(unit);
+    let short = WORDS.iter().find(|(word, _)| *word == singular).map_or(unit, |(_, short)| short);
+    UNITS.iter().find(|(name, _)| *name == short).map(|(_, scale)| *scale)
 }
 
 fn split_at_first(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
@@ -226,6 +248,11 @@ mod tests {
         assert_eq!(every("1h30m"), Ok(5_400_000));
         assert_eq!(every("2d"), Ok(172_800_000));
         assert_eq!(every("1w1s"), Ok(604_801_000));
+        assert_eq!(every("5 s"), Ok(5_000));
+        assert_eq!(every("1 second"), Ok(1_000));
+        assert_eq!(every("1 hour 30 minutes"), Ok(5_400_000));
+        assert_eq!(every("2days"), Ok(172_800_000));
+        assert_eq!(every("250 milliseconds"), Ok(250));
     }
 
     #[test]
@@ -235,6 +262,8 @@ mod tests {
         assert!(matches!(every("5x"), Err(ScheduleError::UnknownUnit { .. })));
         assert!(matches!(every("soon"), Err(ScheduleError::UnknownUnit { .. })));
         assert!(matches!(every("1.5h"), Err(ScheduleError::UnknownUnit { .. })));
+        assert!(matches!(every("2 fortnights"), Err(ScheduleError::UnknownUnit { .. })));
+        assert!(matches!(every("1 2 s"), Err(ScheduleError::MissingUnit(_))));
         assert!(matches!(every("m"), Err(ScheduleError::MissingNumber(_))));
         assert!(matches!(every("1h30"), Err(ScheduleError::MissingUnit(_))));
         assert!(matches!(every("99999999999999999999"), Err(ScheduleError::OutOfRange(_))));
