@@ -179,10 +179,11 @@ impl Scalar {
         }
     }
 
-    /// The same expression with every column replaced by what `of` gives for it.
+    /// The same expression with every column replaced by what `of` gives for it. PostgreSQL prints whatever is not a column in
+    /// parentheses where it would not stand without, as in `(a || b)[1]`; here a column becomes such.
     pub fn substitute(&self, mut of: impl FnMut(usize) -> Scalar) -> Self {
         let mut result = Scalar { fragments: Vec::new(), ..self.clone() };
-        for fragment in &self.fragments {
+        for (place, fragment) in self.fragments.iter().enumerate() {
             let Fragment::Column(position) = fragment else {
                 result.fragments.push(fragment.clone());
                 continue;
@@ -190,7 +191,10 @@ impl Scalar {
             let part = of(*position);
             result.nullable |= part.nullable;
             result.volatility = result.volatility.max(part.volatility);
-            let enclosed = self.fragments.len() > 1 && part.fragments.len() > 1;
+            let next = self.fragments.get(place + 1);
+            let subscripted = matches!(next, Some(Fragment::Text(text)) if text.starts_with('['));
+            let constant = matches!(part.fragments.as_slice(), [Fragment::Text(_)]);
+            let enclosed = self.fragments.len() > 1 && (part.fragments.len() > 1 || (constant && subscripted));
             if enclosed {
                 result.fragments.push(Fragment::Text("(".into()));
             }
