@@ -18,6 +18,8 @@ const HUNDRED_ROWS: Duration = Duration::from_millis(2);
 const NOTHING: Duration = Duration::from_micros(50);
 /// Of the geometric mean over all shapes, after 1 % changed.
 const GAIN: f64 = 5.0;
+/// Of AUTO against the faster of the two ways, after 10 % or more changed.
+const AUTO_LOSS: f64 = 1.1;
 const SIZE_RATIO: f64 = 1.3;
 const INSERT_THROUGHPUT: f64 = 0.88;
 const BULK_EXTRA_MICROS: f64 = 1.2;
@@ -49,13 +51,13 @@ impl Figures {
         writeln!(f, "\n### {} rows\n", spaced(size))?;
         writeln!(
             f,
-            "| shape | rows changed | pg_trickle refresh | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | goal |"
+            "| shape | rows changed | pg_trickle refresh | in AUTO mode | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | AUTO against the faster | goal |"
         )?;
-        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
+        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
         for measured in self.of(size) {
             let (shape, idle) = (measured.shape, measured.idle);
             let goal = verdict(idle.median <= NOTHING);
-            writeln!(f, "| {shape} | 0 | {} | | | | | | | | {goal} |", idle.milliseconds())?;
+            writeln!(f, "| {shape} | 0 | {} | | | | | | | | | | {goal} |", idle.milliseconds())?;
             for (change, costs) in &measured.changes {
                 writeln!(f, "| {shape} | {change} | {} |", row(*change, costs))?;
             }
@@ -169,6 +171,7 @@ fn row(change: Change, costs: &Costs) -> String {
     let goal = match change {
         Change::Rows(1) => verdict(costs.differential.median <= ONE_ROW),
         Change::Rows(100) => verdict(costs.differential.median <= HUNDRED_ROWS),
+        Change::Percent(10..) => costs.auto_loss().map_or("", |loss| verdict(loss <= AUTO_LOSS)),
         _ => "",
     };
     let spread = |spread: Option<Spread>| spread.map_or("–".to_owned(), |spread| spread.milliseconds());
@@ -177,6 +180,7 @@ fn row(change: Change, costs: &Costs) -> String {
         costs.floor.map_or("–".to_owned(), |floor| format!("{:.1}×", costs.differential.against(&floor)));
     [
         costs.differential.milliseconds(),
+        spread(costs.auto),
         spread(costs.floor),
         costs.full.milliseconds(),
         spread(costs.concurrent),
@@ -184,6 +188,7 @@ fn row(change: Change, costs: &Costs) -> String {
         extra(costs.capture),
         format!("{:.1}×", costs.gain()),
         over_floor,
+        costs.auto_loss().map_or("–".to_owned(), |loss| format!("{loss:.2}×")),
         goal.to_owned(),
     ]
     .join(" | ")

@@ -92,6 +92,7 @@ fn by_size(found: &[Measured], small: i64) -> Picture {
 fn point(x: f64, costs: &Costs, way: Way) -> Option<(f64, f64)> {
     let spread: Option<Spread> = match way {
         Way::Differential => Some(costs.differential),
+        Way::Auto => costs.auto,
         Way::Full => Some(costs.full),
         Way::Concurrent => costs.concurrent,
         Way::Floor => costs.floor,
@@ -108,7 +109,7 @@ impl Picture {
         let (head, body) = root.split_vertically(HEAD);
         head.draw(&Text::new(self.title.as_str(), (12, 8), (FONT, 20)))?;
         for (place, way) in (0..).zip(Way::ALL) {
-            let (left, top) = (12 + place * 250, 44);
+            let (left, top) = (12 + place * 230, 44);
             let (colour, label) = look(way);
             head.draw(&PathElement::new(vec![(left, top), (left + 24, top)], colour.stroke_width(3)))?;
             head.draw(&Text::new(label, (left + 32, top - 8), (FONT, 15)))?;
@@ -149,6 +150,7 @@ impl Picture {
 fn look(way: Way) -> (RGBColor, &'static str) {
     match way {
         Way::Differential => (RGBColor(0, 90, 181), "pg_trickle"),
+        Way::Auto => (RGBColor(0, 158, 115), "pg_trickle, AUTO"),
         Way::Full => (RGBColor(220, 50, 32), "REFRESH"),
         Way::Concurrent => (RGBColor(230, 159, 0), "REFRESH … CONCURRENTLY"),
         Way::Floor => (RGBColor(120, 120, 120), "delta written by hand"),

@@ -29,6 +29,8 @@ pub(crate) struct Measured {
 #[derive(Debug)]
 pub(crate) struct Costs {
     pub(crate) differential: Spread,
+    /// In AUTO mode.
+    pub(crate) auto: Option<Spread>,
     pub(crate) full: Spread,
     pub(crate) concurrent: Option<Spread>,
     pub(crate) floor: Option<Spread>,
@@ -42,6 +44,12 @@ impl Costs {
     /// How many times faster than REFRESH MATERIALIZED VIEW.
     pub(crate) fn gain(&self) -> f64 {
         self.full.against(&self.differential)
+    }
+
+    /// How many times slower AUTO is than the faster of the delta and REFRESH MATERIALIZED VIEW.
+    pub(crate) fn auto_loss(&self) -> Option<f64> {
+        let best = if self.gain() < 1.0 { &self.full } else { &self.differential };
+        Some(self.auto?.against(best))
     }
 }
 
@@ -60,9 +68,8 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
     let before = bench.writes_only()?;
     let (idle, differential) = bench.stream_table()?;
     let full = bench.stored(Way::Full)?;
-    let peers = [Way::Concurrent, Way::Floor].map(|way| scope.peers && way.serves(shape, size));
-    let concurrent = if peers[0] { Some(bench.stored(Way::Concurrent)?) } else { None };
-    let floor = if peers[1] { Some(bench.stored(Way::Floor)?) } else { None };
+    let mut peer = |way: Way| (scope.peers && way.serves(shape, size)).then(|| bench.stored(way)).transpose();
+    let (auto, concurrent, floor) = (peer(Way::Auto)?, peer(Way::Concurrent)?, peer(Way::Floor)?);
     let immv = if scope.pg_ivm && shape.pg_ivm { Some(bench.immv()?) } else { None };
     // Alone before and after everything else: the table has changed meanwhile.
     let after = bench.writes_only()?;
@@ -72,6 +79,7 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
         let maintenance = |pairs: &Vec<Pair>| pairs[place].maintenance;
         let costs = Costs {
             differential: differential[place].maintenance,
+            auto: auto.as_ref().map(maintenance),
             full: full[place].maintenance,
             concurrent: concurrent.as_ref().map(maintenance),
             floor: floor.as_ref().map(maintenance),

@@ -13,6 +13,8 @@ const MOST_CONCURRENT: i64 = 100_000;
 pub(crate) enum Way {
     /// `pgtrickle.refresh_stream_table` in DIFFERENTIAL mode.
     Differential,
+    /// Likewise in AUTO mode.
+    Auto,
     /// `REFRESH MATERIALIZED VIEW`.
     Full,
     /// `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
@@ -22,14 +24,14 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Way; 4] = [Way::Differential, Way::Full, Way::Concurrent, Way::Floor];
+    pub(crate) const ALL: [Way; 5] = [Way::Differential, Way::Auto, Way::Full, Way::Concurrent, Way::Floor];
 
     /// Is there such a way to this result over a fact table of `size` rows, one that ends within seconds?
     pub(crate) fn serves(self, shape: &Shape, size: i64) -> bool {
         match self {
             Way::Floor => floor::exists(shape),
             Way::Concurrent => size <= MOST_CONCURRENT,
-            Way::Differential | Way::Full => true,
+            Way::Differential | Way::Auto | Way::Full => true,
         }
     }
 
@@ -42,10 +44,10 @@ impl Way {
     pub(crate) fn create(self, client: &mut Client, shape: &Shape, name: &str) -> Result<()> {
         let Shape { query, key, .. } = shape;
         match self {
-            Way::Differential => {
-                let create =
-                    "SELECT pgtrickle.create_stream_table($1, $2, schedule => '1h', refresh_mode => 'DIFFERENTIAL')";
-                client.execute(create, &[&name, query])?;
+            Way::Differential | Way::Auto => {
+                let mode = if self == Way::Auto { "AUTO" } else { "DIFFERENTIAL" };
+                let create = "SELECT pgtrickle.create_stream_table($1, $2, schedule => '1h', refresh_mode => $3)";
+                client.execute(create, &[&name, query, &mode])?;
                 client.batch_execute(&format!("VACUUM ANALYZE {name}"))?;
             }
             Way::Full => client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query}"))?,
@@ -60,7 +62,7 @@ impl Way {
     /// What brings `name` up to date, as a transaction of its own.
     pub(crate) fn prepare(self, client: &mut Client, shape: &Shape, name: &str) -> Result<Statement> {
         let statement = match self {
-            Way::Differential => format!("SELECT pgtrickle.refresh_stream_table('{name}')"),
+            Way::Differential | Way::Auto => format!("SELECT pgtrickle.refresh_stream_table('{name}')"),
             Way::Full => format!("REFRESH MATERIALIZED VIEW {name}"),
             Way::Concurrent => format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {name}"),
             Way::Floor => floor::statement(shape, name).context("no delta was written for this shape")?,
@@ -78,7 +80,7 @@ impl Way {
 
     /// Asks the oracle.
     pub(crate) fn check(self, client: &mut Client, shape: &Shape, name: &str) -> Result<()> {
-        if self == Way::Differential {
+        if matches!(self, Way::Differential | Way::Auto) {
             return oracle::verify(client, name);
         }
         let verdict = oracle::compare(client, name, shape.query)?;
@@ -88,7 +90,9 @@ impl Way {
 
     pub(crate) fn drop(self, client: &mut Client, name: &str) -> Result<()> {
         match self {
-            Way::Differential => Ok(client.batch_execute(&format!("SELECT pgtrickle.drop_stream_table('{name}')"))?),
+            Way::Differential | Way::Auto => {
+                Ok(client.batch_execute(&format!("SELECT pgtrickle.drop_stream_table('{name}')"))?)
+            }
             Way::Full | Way::Concurrent => Ok(client.batch_execute(&format!("DROP MATERIALIZED VIEW {name}"))?),
             Way::Floor => floor::drop(client, name),
         }
