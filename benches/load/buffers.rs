@@ -73,7 +73,7 @@ impl Day {
         let mut writer = server.connect("buffers")?;
         // Spread over the table, and another place each time.
         let change = writer.prepare(&format!(
-            "UPDATE events SET amount = amount + 1 + id % 3 WHERE id IN (SELECT ($1 + i * 1999) % {ROWS} FROM generate_series(1, {CHANGED}) i)"
+            "UPDATE events SET amount = amount + 1 + id % 3 WHERE id IN (SELECT ($1::bigint + i * 1999) % {ROWS} FROM generate_series(1, {CHANGED}) i)"
         ))?;
         Ok(Day { writer, change, reader, written: 0, second: 0 })
     }

@@ -2,7 +2,7 @@
 
 use super::arguments::{existing, maintained, name as parse_name};
 use crate::config;
-use crate::monitor::{auxiliary, explain, health, validate};
+use crate::monitor::{auxiliary, explain, health, indexes, validate};
 use crate::pg::report::Report;
 use crate::refresh;
 use pgrx::prelude::*;
@@ -61,6 +61,29 @@ fn list_auxiliary_columns(
 > {
     let columns = auxiliary::columns(&existing(&parse_name(Some(name))?)?)?.into_iter();
     Ok(TableIterator::new(columns.map(|column| (column.name, column.ty, column.purpose))))
+}
+
+/// The indexes on sources that refreshes of the stream table, or of any, would use and that are not there.
+#[pg_extern(schema = "pgtrickle")]
+#[expect(clippy::type_complexity, reason = "the columns of a SQL function")]
+fn index_advice(
+    name: default!(Option<&str>, "NULL"),
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(stream_table, String),
+            name!(source, String),
+            name!(columns, Vec<String>),
+            name!(source_rows, i64),
+            name!(statement, String),
+        ),
+    >,
+    Report,
+> {
+    let table = name.map(|name| existing(&parse_name(Some(name))?)).transpose()?;
+    let rows = indexes::advice(table)?.into_iter();
+    Ok(TableIterator::new(rows.map(|row| (row.stream_table, row.source, row.columns, row.rows, row.statement))))
 }
 
 /// Compares the stream table with its defining query at one snapshot: how many rows it lacks, how many it should not

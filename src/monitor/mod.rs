@@ -4,4 +4,5 @@ pub mod advice;
 pub mod auxiliary;
 pub mod explain;
 pub mod health;
+pub mod indexes;
 pub mod validate;

@@ -13,11 +13,15 @@
 //! holds no row that the reader's snapshot sees and that was not there at the look.
 //!
 //! **Why.** Whoever adds a row to a sealed page clears the page's bit while it holds the page's lock, before its transaction can
-//! commit. Setting a bit moves the map page's log position, clearing it does not. So the bit was set all the time from the reading
+//! commit. Setting a bit moves the map page's log position; clearing it may, by the server's minor version. So the bit was set all the time from the reading
 //! of the map that came before the look until the one that comes after the snapshot was taken. A row that was added after the look
 //! has its bit cleared after the look, too; it is not, so no transaction that added such a row had committed when the snapshot
 //! was taken. Rows that go away leave the bounds too wide, which costs a look and no more. After a crash no backend remembers
 //! anything, and the map itself is the server's: logged, and cleared by recovery as by writers.
+//!
+//! A reader that sets bits itself follows the position: it does so for pages that it has seen in motion, and looks at each of them once more.
+//! Where clearing a bit moves the position, each writer that takes a sealed page has everything looked at. So a page that has rows and room for more, where the
+//! next writer goes on, is left in motion until it has been quiet from one reading to the next.
 //!
 //! An unlogged buffer, and one that the current transaction has made, has no log positions: all of its pages are looked at.
 //! A page holds its place in motion while some snapshot is older than its rows: what a long transaction may still see is
@@ -72,6 +76,10 @@ pub(super) struct Page {
     /// Line pointers are left over from rows.
     pub(super) has_dead_pointers: bool,
     pub(super) half_full: bool,
+    /// It has rows, and room for another one of their size.
+    pub(super) has_room: bool,
+    /// It was the same when a reader came before.
+    pub(super) is_quiet: bool,
 }
 
 impl Page {
@@ -81,6 +89,8 @@ impl Page {
         deleter: pg_sys::InvalidTransactionId,
         has_dead_pointers: false,
         half_full: false,
+        has_room: false,
+        is_quiet: false,
     };
 }
 
@@ -119,7 +129,7 @@ pub(super) unsafe fn written_since(relation: pg_sys::Relation, from: u64) -> Vec
         let (ranges, work) = survey(relation, |span| span.newest >= from, false);
         let lock = pg_sys::ShareUpdateExclusiveLock as i32;
         if !work.pages.is_empty() && pg_sys::ConditionalLockRelation(relation, lock) {
-            room::make(relation, &work);
+            tidy(relation, &work);
             pg_sys::UnlockRelation(relation, lock);
         }
         ranges
@@ -135,9 +145,49 @@ pub(super) unsafe fn reclaim(relation: pg_sys::Relation, end: u64) -> Vec<Range>
     // SAFETY: by contract.
     unsafe {
         let (ranges, work) = survey(relation, |span| span.oldest < end, true);
-        room::make(relation, &work);
+        tidy(relation, &work);
         ranges
     }
+}
+
+/// Does the work, and follows the log positions of the map's pages as far as nobody else has moved them. Under the lock that is
+/// held, nobody else sets a bit; and the bits that are set here are of pages that were not sealed when they were looked at.
+unsafe fn tidy(relation: pg_sys::Relation, work: &Work) {
+    // SAFETY: by the callers' contract.
+    unsafe {
+        let before = map_positions(relation, work);
+        room::make(relation, work);
+        let after = map_positions(relation, work);
+        FILES.with_borrow_mut(|files| {
+            let file = known(files, relation);
+            for ((known, before), after) in file.maps.iter_mut().zip(before).zip(after) {
+                if *known == before && before != 0 {
+                    *known = after;
+                }
+            }
+        });
+    }
+}
+
+/// The log positions of the pages of the visibility map, if some are about to be moved.
+unsafe fn map_positions(relation: pg_sys::Relation, work: &Work) -> Vec<u64> {
+    if !work.seal {
+        return Vec::new();
+    }
+    let position = |first| {
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        // SAFETY: by the callers' contract; the page, if it is there, is pinned while its position is read.
+        unsafe {
+            pg_sys::visibilitymap_get_status(relation, first, &mut buffer);
+            if buffer == pg_sys::InvalidBuffer as pg_sys::Buffer {
+                return 0;
+            }
+            let position = pg_sys::BufferGetLSNAtomic(buffer);
+            pg_sys::ReleaseBuffer(buffer);
+            position
+        }
+    };
+    (0..work.count).step_by(MAPPED as usize).map(position).collect()
 }
 
 /// The pages with rows of interest, and those on which there is something to do: a few pages in motion are left alone, unless
@@ -153,7 +203,7 @@ unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free
         FILES.with_borrow_mut(|files| {
             let file = known(files, relation);
             let logged = is_logged(relation);
-            let moving = file.look(relation, count, logged);
+            let moving = file.look(relation, count, logged, !free);
             work.seal = logged && moving > SMALL;
             if free || work.seal {
                 let visibility = pg_sys::GlobalVisTestFor(relation);
@@ -193,8 +243,8 @@ unsafe fn is_logged(relation: pg_sys::Relation) -> bool {
 }
 
 impl File {
-    /// Brings what is known about the first `count` pages up to date; returns how many are in motion.
-    unsafe fn look(&mut self, relation: pg_sys::Relation, count: u32, logged: bool) -> u32 {
+    /// Brings what is known about the first `count` pages up to date; returns how many are in motion. Not all looks begin a reading.
+    unsafe fn look(&mut self, relation: pg_sys::Relation, count: u32, logged: bool, begins: bool) -> u32 {
         self.pages.resize(count as usize, Page::UNKNOWN);
         self.chunks.resize(count.div_ceil(CHUNK) as usize, Chunk { span: Span::EMPTY, sealed: 0, map: 0 });
         self.maps.resize(count.div_ceil(MAPPED) as usize, 0);
@@ -217,7 +267,7 @@ impl File {
                 let bit = 1 << (2 * index);
                 if chunk.sealed & bit == 0 {
                     // SAFETY: as above; the page is one of the file's.
-                    unsafe { page.look(relation, first + index as u32, logged) };
+                    unsafe { page.look(relation, first + index as u32, logged, begins) };
                     moving += u32::from(chunk.map & bit == 0);
                 }
                 chunk.span.add(page.span);
@@ -287,7 +337,7 @@ impl File {
 
 impl Page {
     /// Brings what is known about the page up to date.
-    unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool) {
+    unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool, begins: bool) {
         // SAFETY: by the callers' contract; the page is locked while it is read.
         unsafe {
             let buffer = pg_sys::ReadBuffer(relation, block);
@@ -296,6 +346,8 @@ impl Page {
             if lsn == 0 || lsn != self.lsn || !logged {
                 *self = describe(pg_sys::BufferGetPage(buffer));
                 self.lsn = lsn;
+            } else if begins {
+                self.is_quiet = true;
             }
             pg_sys::UnlockReleaseBuffer(buffer);
         }
@@ -311,7 +363,11 @@ unsafe fn describe(page: pg_sys::Page) -> Page {
             return found;
         }
         let header = &*page.cast::<pg_sys::PageHeaderData>();
-        found.half_full = u32::from(header.pd_upper - header.pd_lower) < pg_sys::BLCKSZ / 2;
+        let (free, used) =
+            (u32::from(header.pd_upper - header.pd_lower), u32::from(header.pd_special - header.pd_upper));
+        found.half_full = free < pg_sys::BLCKSZ / 2;
+        let items = u32::from(pg_sys::PageGetMaxOffsetNumber(page));
+        found.has_room = used > 0 && free * items >= used;
         found.deleter = header.pd_prune_xid;
         for offset in 1..=pg_sys::PageGetMaxOffsetNumber(page) {
             let item = &*pg_sys::PageGetItemId(page, offset);

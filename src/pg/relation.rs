@@ -222,6 +222,31 @@ unsafe fn keys(open: pg_sys::Relation, not_null: &[i16]) -> Vec<Vec<i16>> {
     }
 }
 
+/// The first column of each index of the relation by which rows are found that equal something: a valid btree or hash index on
+/// columns, of all rows.
+pub fn leading_columns(relid: u32) -> Vec<i16> {
+    // SAFETY: the relation, and each index while it is read, is open; what is read is copied.
+    unsafe {
+        let open = pg_sys::try_relation_open(pg_sys::Oid::from(relid), pg_sys::AccessShareLock as i32);
+        if open.is_null() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for oid in PgList::<()>::from_pg(pg_sys::RelationGetIndexList(open)).iter_oid() {
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+            let form = &*(*index).rd_index;
+            let finds = [pg_sys::BTREE_AM_OID, pg_sys::HASH_AM_OID].contains(&(*(*index).rd_rel).relam);
+            if finds && form.indisvalid && pg_sys::RelationGetIndexPredicate(index).is_null() {
+                found.push(*form.indkey.values.as_ptr());
+            }
+            pg_sys::index_close(index, pg_sys::NoLock as i32);
+        }
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        found.retain(|attnum| *attnum > 0);
+        found
+    }
+}
+
 /// The columns of a unique index that proves the type's own equality unique: another operator class or collation could
 /// tell values apart that are equal.
 ///

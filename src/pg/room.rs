@@ -31,8 +31,12 @@ pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState
         let freeable =
             page.has_dead_pointers || (deleted && pg_sys::GlobalVisTestIsRemovableXid(visibility, page.deleter));
         let newest = pg_sys::FullTransactionId { value: page.span.newest };
-        let sealable =
-            || seal && !deleted && (newest.value == 0 || pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest));
+        let rests = !page.has_room || page.is_quiet;
+        let sealable = || {
+            seal && rests
+                && !deleted
+                && (newest.value == 0 || pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest))
+        };
         (freeable && (seal || page.half_full)) || sealable()
     }
 }

@@ -15,6 +15,8 @@ tests![
     creation_warns_of_few_groups,
     creation_is_silent_where_there_is_nothing_to_say,
     a_few_rows_are_looked_up_in_small_tables_too,
+    missing_indexes_are_named,
+    what_is_looked_up_by_an_index_needs_no_other,
 ];
 
 fn tables(db: &mut Database) {
@@ -331,4 +333,59 @@ fn a_few_rows_are_looked_up_in_small_tables_too(db: &mut Database) {
     assert_eq!(plans.lines().find(read), None, "{plans}");
     db.cycle(&[]);
     db.cycle(&["UPDATE f SET v = v * 2 WHERE k < 500", "DELETE FROM f WHERE k = 7", "INSERT INTO f VALUES (0, 7, 7)"]);
+}
+
+fn advised(db: &mut Database, name: &str) -> Vec<String> {
+    db.lines(&format!("SELECT source, columns, statement FROM pgtrickle.index_advice({name})"))
+}
+
+fn missing_indexes_are_named(db: &mut Database) {
+    db.run(
+        r#"CREATE TABLE small (id int PRIMARY KEY, ref int, "Long Name" text); CREATE TABLE large (id int PRIMARY KEY, ref int, g int, v int, x text);
+        INSERT INTO small SELECT i, i, 'x' || i FROM generate_series(1, 10) i;
+        INSERT INTO large SELECT i, i % 10, i % 20, i, 'x' || i FROM generate_series(1, 1000) i; ANALYZE"#,
+    );
+    db.stream("joined", "SELECT l.id, s.id AS sid, s.ref FROM large AS l JOIN small AS s ON l.ref = s.ref");
+    db.stream(
+        "texts",
+        r#"SELECT l.id, s.id AS sid FROM large AS l JOIN small AS s ON l.x = s."Long Name" AND l.id > 0"#,
+    );
+    db.stream("greatest", "SELECT g, max(v) AS top, array_agg(id ORDER BY id) AS ids FROM large GROUP BY g");
+    db.stream("unjoined", "SELECT id, v FROM large WHERE v > 10");
+    let on_large = r#"public.large|{ref}|CREATE INDEX ON "public"."large" ("ref")"#;
+    let on_small = r#"public.small|{ref}|CREATE INDEX ON "public"."small" ("ref")"#;
+    assert_eq!(advised(db, "'joined'"), [on_large, on_small], "the largest source first");
+    let hash = r#"public.small|{"Long Name"}|CREATE INDEX ON "public"."small" USING hash ("Long Name")"#;
+    let hash_large = r#"public.large|{x}|CREATE INDEX ON "public"."large" USING hash ("x")"#;
+    assert_eq!(advised(db, "'texts'"), [hash_large, hash]);
+    let groups = r#"public.large|{g}|CREATE INDEX ON "public"."large" ("g")"#;
+    assert_eq!(advised(db, "'greatest'"), [groups]);
+    assert!(advised(db, "'unjoined'").is_empty());
+    assert_eq!(advised(db, "").len(), 5);
+    assert_eq!(db.lines("SELECT DISTINCT source_rows FROM pgtrickle.index_advice() ORDER BY 1"), ["10", "1000"]);
+    // What is advised helps, and is not advised again.
+    for statement in db.lines("SELECT statement FROM pgtrickle.index_advice()") {
+        db.run(&statement);
+    }
+    assert!(advised(db, "").is_empty());
+    db.cycle(&["UPDATE large SET ref = ref + 1, g = g + 1 WHERE id % 7 = 0; DELETE FROM small WHERE id = 3"]);
+    let failure = db.fails("SELECT * FROM pgtrickle.index_advice('nothing')");
+    assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
+}
+
+fn what_is_looked_up_by_an_index_needs_no_other(db: &mut Database) {
+    db.run("CREATE TABLE p (id int PRIMARY KEY, x int); CREATE TABLE c (id int PRIMARY KEY, p int, q int)");
+    db.stream("kept", "SELECT c.id, p.x FROM c JOIN p ON p.id = c.p");
+    let on_c = r#"public.c|{p}|CREATE INDEX ON "public"."c" ("p")"#;
+    assert_eq!(advised(db, "'kept'"), [on_c], "the primary key serves");
+    // Neither of these finds a row by p.
+    db.run("CREATE INDEX ON c (p) WHERE q > 0; CREATE INDEX ON c (q, p); CREATE INDEX ON c ((p + 1)); CREATE INDEX ON c USING brin (p)");
+    assert_eq!(advised(db, "'kept'"), [on_c]);
+    db.run("CREATE INDEX ON c (p, q)");
+    assert!(advised(db, "'kept'").is_empty());
+    // The state of an inner stage has indexes of its own, and a source that is recomputed from is read as a whole.
+    db.stream("over", "SELECT k.x, count(*) AS n FROM kept AS k GROUP BY k.x");
+    db.stream("sums", "SELECT p.id, s.n FROM p JOIN (SELECT q, count(*) AS n FROM c GROUP BY q) AS s ON s.q = p.x");
+    assert_eq!(advised(db, "'sums'"), [r#"public.p|{x}|CREATE INDEX ON "public"."p" ("x")"#]);
+    assert!(advised(db, "'over'").is_empty());
 }

@@ -5,6 +5,7 @@ use pgtrickle_tests::{Database, Session, refresh, tests, wait_until};
 tests![
     an_idle_refresh_passes_over_what_was_consumed,
     a_slow_reader_does_not_hold_up_a_fast_one,
+    a_reader_that_puts_pages_to_rest_knows_the_others,
     rows_on_pages_that_were_at_rest,
     rows_on_pages_that_are_at_rest_again,
     rows_of_open_transactions_on_pages_that_were_at_rest,
@@ -79,6 +80,24 @@ fn a_slow_reader_does_not_hold_up_a_fast_one(db: &mut Database) {
     db.cycle(&["INSERT INTO t VALUES (0, 0)"]);
     wait_idle(db, "fast", usual);
     wait_idle(db, "slow", usual);
+}
+
+/// Each of these changes has more pages than are left in motion.
+fn a_reader_that_puts_pages_to_rest_knows_the_others(db: &mut Database) {
+    let buffer = readers(db);
+    for _ in 0..5 {
+        db.run("UPDATE t SET v = v + 1");
+        db.refresh("fast");
+    }
+    assert!(length(db, &buffer) > 450, "the rows wait for the other reader");
+    for i in 0..10 {
+        db.run(&format!("UPDATE t SET v = v + 1 WHERE id BETWEEN {i} * 900 AND {i} * 900 + 899"));
+        let now = pages(db, "fast");
+        // The first ones still put to rest what was written last.
+        assert!(i < 5 || now <= 250, "{now} pages for 900 rows, of {} in the buffer", length(db, &buffer));
+    }
+    db.cycle(&["DELETE FROM t WHERE id % 3 = 0"]);
+    db.cycle(&["UPDATE t SET v = 1 WHERE id < 1000"]);
 }
 
 /// Leaves a long buffer behind, with pages at rest; returns a session that knows them too.

@@ -12,6 +12,17 @@ use crate::query::{Column, Rel, Scalar};
 use crate::sql::{Ident, list};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A lookup of rows of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceProbe {
+    /// `pg_class.oid`
+    pub relid: u32,
+    /// The columns, by attribute number.
+    pub columns: BTreeSet<i16>,
+    /// What follows the table in CREATE INDEX; `None` for a type that no index can hold.
+    pub index: Option<String>,
+}
+
 /// What is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Probed {
@@ -42,8 +53,45 @@ impl Program {
         self.lookups(probed, column).into_iter().filter_map(|(_, index)| index).collect()
     }
 
+    /// By which columns rows of the sources are looked up. Their indexes are their owners'.
+    pub fn source_probes(&self) -> Vec<SourceProbe> {
+        let mut columns = BTreeMap::new();
+        for scan in self.stages.iter().flat_map(|stage| stage.body.scans()) {
+            columns.extend(scan.columns.iter().map(|of| ((scan.relid, of.attnum), (of.name.0.clone(), &of.column))));
+        }
+        let probes: BTreeSet<Probe> = self.every_lookup().into_iter().collect();
+        let in_sources = probes.into_iter().filter_map(|(probed, columns)| match probed {
+            Probed::Source(relid) => Some((relid, columns)),
+            Probed::Stage(_) | Probed::Working => None,
+        });
+        in_sources
+            .map(|(relid, positions)| {
+                let attnums: BTreeSet<i16> = positions.iter().filter_map(|place| i16::try_from(*place).ok()).collect();
+                let of = |attnum: &i16| {
+                    let (name, column) = columns.get(&(relid, *attnum))?;
+                    Some(Column { name: name.clone(), ..(*column).clone() })
+                };
+                let known: Vec<Column> = attnums.iter().filter_map(of).collect();
+                let names = list(known.iter().map(|column| Ident::new(&column.name)));
+                SourceProbe { relid, index: index(&known, &names), columns: attnums }
+            })
+            .collect()
+    }
+
     /// By which columns `probed` is looked up, and the index that serves it.
     fn lookups(&self, probed: Probed, column: impl Fn(usize) -> Option<Column>) -> BTreeSet<(String, Option<String>)> {
+        let own = self.every_lookup().into_iter().filter(|(of, _)| *of == probed);
+        own.map(|(_, probe)| {
+            let columns: Vec<Column> = probe.iter().filter_map(|position| column(*position)).collect();
+            let names = list(columns.iter().map(|column| Ident::new(&column.name)));
+            let index = index(&columns, &names);
+            (names, index)
+        })
+        .collect()
+    }
+
+    /// Every lookup.
+    fn every_lookup(&self) -> Vec<Probe> {
         let mut found = Vec::new();
         for (place, reader) in self.stages.iter().enumerate() {
             match &reader.kind {
@@ -61,14 +109,7 @@ impl Program {
                 *of = Probed::Stage(place);
             }
         }
-        let own = found.into_iter().filter(|(of, _)| *of == probed);
-        own.map(|(_, probe)| {
-            let columns: Vec<Column> = probe.iter().filter_map(|position| column(*position)).collect();
-            let names = list(columns.iter().map(|column| Ident::new(&column.name)));
-            let index = index(&columns, &names);
-            (names, index)
-        })
-        .collect()
+        found
     }
 }
 
@@ -152,6 +193,17 @@ mod tests {
     fn groups(keys: &[usize]) -> Rel {
         let keys = keys.iter().map(|key| (format!("g{key}"), Scalar::column(*key, int4(), true)));
         Rel::Aggregate { input: Box::new(scan(1, &["a", "b"], &[])), keys: keys.collect(), calls: Vec::new() }
+    }
+
+    #[test]
+    fn a_join_looks_up_both_of_its_sources() {
+        let join = Rel::Join {
+            inputs: vec![scan(1, &["a", "b"], &[]), scan(2, &["x"], &[])],
+            predicates: vec![equality(1, 2)],
+        };
+        let probes = Program::compile(join).source_probes();
+        let shown: Vec<_> = probes.iter().map(|probe| (probe.relid, probe.index.as_deref())).collect();
+        assert_eq!(shown, [(1, Some("(\"b\")")), (2, Some("(\"x\")"))]);
     }
 
     #[test]
