@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::pg::object;
 use crate::pg::relation::leading_columns;
 use crate::refresh;
-use pgtrickle_engine::delta::SourceProbe;
+use std::collections::BTreeSet;
 
 /// An index that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,26 +36,26 @@ pub fn advice(table: Option<StreamTable>) -> Result<Vec<Advice>> {
     // One whose source is gone, or that is recomputed in any case, looks nothing up.
     for table in tables.iter().filter(|table| table.refusal.is_none() && object::name(table.relid).is_some()) {
         let prepared = refresh::load(table)?;
-        let captured = |probe: &SourceProbe| prepared.polled(probe.relid).is_none();
-        let probes = prepared.program.source_probes().into_iter().filter(captured);
-        found.extend(probes.filter_map(|probe| missing(table, &probe)));
+        // What a polled source was, which is read in its place, has indexes of its own.
+        let probes =
+            prepared.program.source_probes().into_iter().filter(|probe| prepared.polled(probe.relid).is_none());
+        found.extend(probes.filter_map(|probe| missing(table, probe.relid, &probe.columns, &probe.index?)));
     }
     found.sort_by(|a, b| (b.rows, &a.stream_table, &a.statement).cmp(&(a.rows, &b.stream_table, &b.statement)));
     Ok(found)
 }
 
 /// An index that begins with one of the columns serves, whatever else is in it.
-fn missing(table: &StreamTable, probe: &SourceProbe) -> Option<Advice> {
-    let index = probe.index.as_ref()?;
-    if leading_columns(probe.relid).iter().any(|attnum| probe.columns.contains(attnum)) {
+fn missing(table: &StreamTable, relid: u32, columns: &BTreeSet<i16>, index: &str) -> Option<Advice> {
+    if leading_columns(relid).iter().any(|attnum| columns.contains(attnum)) {
         return None;
     }
-    let source = object::name(probe.relid)?;
+    let source = object::name(relid)?;
     Some(Advice {
         stream_table: table.shown(),
         source: format!("{}.{}", source.schema.0, source.name.0),
-        columns: probe.columns.iter().filter_map(|attnum| Some(object::column(probe.relid, *attnum)?.name)).collect(),
-        rows: object::estimated_rows(probe.relid) as i64,
+        columns: columns.iter().filter_map(|attnum| Some(object::column(relid, *attnum)?.name)).collect(),
+        rows: object::estimated_rows(relid) as i64,
         statement: format!("CREATE INDEX ON {source} {index}"),
     })
 }

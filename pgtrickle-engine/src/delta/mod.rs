@@ -27,7 +27,6 @@ use std::collections::BTreeSet;
 
 pub use apply::Identity;
 pub use polled::Polled;
-pub use probes::SourceProbe;
 pub use stage::{Stage, StageKind};
 
 /// What a stage reads: a source, or the stored result of an earlier stage.
