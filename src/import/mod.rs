@@ -68,6 +68,8 @@ pub struct Imported {
     pub outputs: Vec<Column>,
     /// The operator tree; an error that [allows recomputation](Error::allows_recomputation) when only recomputation can maintain the query.
     pub tree: std::result::Result<Rel, Error>,
+    /// What it compares with the clock moves one way as time goes on.
+    pub moves_one_way: bool,
     /// The result depends on nothing but the rows of tables that can be captured, tree or not.
     pub watchable: bool,
     /// Every relation that the query reads, each once.
@@ -119,6 +121,7 @@ pub fn import(query: &str) -> Result<Imported> {
             definition: analysed.definition,
             outputs,
             tree,
+            moves_one_way: !analysed.facts.clock_wavers,
             watchable: sources::are_watchable(&analysed.facts),
             sources,
             idle_order: query.is_ordered() && !query.has_limit() && !query.is_distinct_on(),

@@ -28,6 +28,8 @@ pub struct Facts {
     pub session_values: BTreeSet<String>,
     /// CURRENT_DATE or its like occurs.
     pub reads_clock: bool,
+    /// Something is computed from the clock that may go back and forth as time goes on.
+    pub clock_wavers: bool,
     /// Some expression is volatile or stable in a way that no function of it tells.
     pub hidden_volatility: Option<Volatility>,
     /// Functions and constructs that depend on more than the rows, the clock and pinned settings.
@@ -187,6 +189,7 @@ impl Walk<'_> {
                     self.facts.unsteady.insert(what);
                 }
             }
+            self.facts.clock_wavers |= moment::may_waver(node);
             self.facts.functions.extend(called);
             self.prints_names |= match (*node).type_ {
                 pg_sys::NodeTag::T_Var

@@ -118,6 +118,73 @@ unsafe fn is_computed(node: *mut pg_sys::Node) -> bool {
     }
 }
 
+/// Built-in functions whose results grow as the operand at this place does, the others being constants: but for the hour in which
+/// a time zone sets its clocks back.
+const GOES_ALONG: &[(&str, usize)] = &[
+    ("date", 0),
+    ("date_mi_interval", 0),
+    ("date_mii", 0),
+    ("date_pl_interval", 0),
+    ("date_pli", 0),
+    ("date_trunc", 1),
+    ("integer_pl_date", 1),
+    ("interval_pl_timestamp", 1),
+    ("interval_pl_timestamptz", 1),
+    ("timestamp", 0),
+    ("timestamp_mi_interval", 0),
+    ("timestamp_pl_interval", 0),
+    ("timestamptz", 0),
+    ("timestamptz_mi_interval", 0),
+    ("timestamptz_pl_interval", 0),
+];
+
+/// The node computes something from the clock that may go back and forth as time goes on; what it compares is not judged.
+///
+/// # Safety
+/// `node` is a valid expression.
+pub(super) unsafe fn may_waver(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type; arguments are expressions, and a Const of an interval that is not NULL points to one.
+    unsafe {
+        let (function, arguments) = match (*node).type_ {
+            pg_sys::NodeTag::T_FuncExpr => {
+                let call = &*node.cast::<pg_sys::FuncExpr>();
+                (call.funcid, items::<pg_sys::Node>(call.args))
+            }
+            pg_sys::NodeTag::T_OpExpr => {
+                let operator = &*node.cast::<pg_sys::OpExpr>();
+                (operator.opfuncid, items::<pg_sys::Node>(operator.args))
+            }
+            _ => return false,
+        };
+        let moving = |node: &&pg_sys::Node| has_clock(std::ptr::from_ref(*node).cast_mut(), std::ptr::null_mut());
+        let Some(place) = arguments.iter().position(moving) else { return false };
+        if pg_sys::exprType(node) == pg_sys::BOOLOID {
+            return false;
+        }
+        let name = super::nodes::text(pg_sys::get_func_name(function));
+        let steady = function.to_u32() < pg_sys::FirstUnpinnedObjectId
+            && GOES_ALONG.iter().any(|(known, at)| *known == name && *at == place)
+            && arguments.iter().enumerate().all(|(i, argument)| i == place || is_of_one_length(argument));
+        !steady
+    }
+}
+
+/// Months are not: a day of a longer one becomes the last of a shorter one.
+///
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_of_one_length(node: &pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type; a Const of an interval that is not NULL points to one.
+    unsafe {
+        if node.type_ != pg_sys::NodeTag::T_Const {
+            return false;
+        }
+        let constant = &*std::ptr::from_ref(node).cast::<pg_sys::Const>();
+        let months = || (*constant.constvalue.cast_mut_ptr::<pg_sys::Interval>()).month;
+        !constant.constisnull && (constant.consttype != pg_sys::INTERVALOID || months() == 0)
+    }
+}
+
 /// A mutator: values of the clock become columns of the entry that stands for them.
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {

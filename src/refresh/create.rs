@@ -91,10 +91,13 @@ pub fn create(definition: Definition) -> Result<i64> {
 
 /// The program of the query; one that is recomputed is a single step to it.
 pub(super) fn compile(imported: &Imported, recomputed: bool) -> Program {
-    Program::compile(match &imported.tree {
+    let tree = match &imported.tree {
         Ok(tree) if !recomputed => tree.clone(),
         _ => Rel::Opaque { query: imported.canonical.clone(), columns: imported.outputs.clone() },
-    })
+    };
+    let mut program = Program::compile(tree);
+    program.moves_one_way = imported.moves_one_way;
+    program
 }
 
 /// Why the query can only be recomputed; an error when that is not what the user asked for.

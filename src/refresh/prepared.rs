@@ -43,6 +43,8 @@ pub enum Step {
     Keep { source: u32, delta_size: u32, stored_size: u32 },
     /// Make the stream table equal to the last stage's content.
     Recompute { stored_size: u32 },
+    /// Look whether the clock alone will change the contents.
+    Flip { stored_size: u32 },
 }
 
 /// A loaded program with its statements.
@@ -293,6 +295,10 @@ impl Prepared {
             Step::Look { source, .. } => self.known(*source).difference(),
             Step::Keep { source, .. } => self.known(*source).apply(),
             Step::Recompute { .. } => self.program.recompute(&self.storage),
+            Step::Flip { .. } => self
+                .program
+                .flips(&self.storage)
+                .unwrap_or_else(|| unreachable!("only programs that can tell are asked")),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::pg::shmem;
 use crate::pg::slots::Seat;
 use crate::pg::transaction::{Caught, transaction};
 use crate::pg::worker::{self, Wake};
+use crate::refresh;
 
 /// How long a refresh may keep the scheduler, and with it everybody else, waiting.
 pub(super) const MOMENT: Duration = Duration::from_millis(100);
@@ -195,6 +196,17 @@ impl Scheduler<'_> {
             self.record(id, || catalog::set_status(id, Status::Active));
         }
         self.tables.succeeded(id, self.seat.db, before, own);
+        if let Some(interval) = self.tables.moves(id) {
+            let begun = worker::now_ms();
+            match transaction(|| refresh::quiet_ms(id, started, interval)) {
+                Ok(0) => {}
+                Ok(quiet) => {
+                    let taken = u64::try_from(begun.saturating_sub(worker::unix_ms(started))).unwrap_or(0);
+                    self.tables.is_quiet_until(id, begun.saturating_add_unsigned(quiet.saturating_sub(taken)));
+                }
+                Err(error) => error.report(PgLogLevel::WARNING),
+            }
+        }
     }
 
     /// Records a failure in a transaction of its own and decides what becomes of the stream table.

@@ -17,6 +17,9 @@ pub(super) struct Entry {
     calculated: bool,
     /// Reads something whose changes nobody announces, or has a cron schedule: refreshed at its time in any case.
     unconditional: bool,
+    /// Its contents change with the clock, and with what is announced, and else not; until when they do not.
+    moves: bool,
+    quiet_until: i64,
     /// Its captured sources, with the counters that its contents include; None: unknown, so it counts as changed.
     seen: HashMap<u32, Option<u64>>,
     changed: bool,
@@ -39,6 +42,7 @@ impl Entry {
 
     fn candidate(&self) -> Option<Candidate> {
         let ready_at = self.timing.ready_at(self.last_start)?;
+        let ready_at = if self.changed { ready_at } else { ready_at.max(self.quiet_until) };
         Some(Candidate {
             ready_at: self.retry_at.map_or(ready_at, |retry_at| retry_at.max(ready_at)),
             changed: self.changed,
@@ -137,6 +141,21 @@ impl Tables {
         }
     }
 
+    /// The interval of a stream table whose contents change with the clock, unless it is due at its times in any case.
+    pub(super) fn moves(&self, id: i64) -> Option<u64> {
+        match self.entries.get(&id)? {
+            Entry { moves: true, timing: Timing::Every(ms), .. } => Some(*ms),
+            _ => None,
+        }
+    }
+
+    /// The clock alone does not change the contents before.
+    pub(super) fn is_quiet_until(&mut self, id: i64, time: i64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.quiet_until = time;
+        }
+    }
+
     /// The refresh of one member is committed. Within the group each member saw what those before it wrote, so the
     /// transaction's own announcements are no changes to it.
     pub(super) fn succeeded(&mut self, id: i64, db: u32, before: &Counters, own: &OwnChanges) {
@@ -145,6 +164,7 @@ impl Tables {
             *seen = before.get(source).map(|count| count + own.count(db, *source));
         }
         entry.changed = false;
+        entry.quiet_until = i64::MIN;
         entry.consecutive_errors = 0;
         entry.failures = 0;
         entry.retry_at = None;
@@ -204,11 +224,12 @@ fn entry(row: &StreamTable, edges: &[Dependency], timing: Timing, calculated: bo
     let forgiven = row.consecutive_errors == 0;
     let known = |source: u32| old.as_ref().and_then(|old| old.seen.get(&source).copied().flatten());
     let last_refresh = row.last_refresh_at.map(unix_ms);
+    let moves = row.frontier.as_ref().is_some_and(|frontier| frontier.clock.is_some());
     Entry {
         name: row.name.to_string(),
-        unconditional: unannounced
-            || row.frontier.as_ref().is_some_and(|frontier| frontier.clock.is_some())
-            || matches!(timing, Timing::Cron(_)),
+        unconditional: unannounced || moves || matches!(timing, Timing::Cron(_)),
+        moves: moves && !unannounced,
+        quiet_until: old.as_ref().map_or(i64::MIN, |old| old.quiet_until),
         timing,
         calculated,
         seen: reads().filter(|edge| edge.captured).map(|edge| (edge.source, known(edge.source))).collect(),

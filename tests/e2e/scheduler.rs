@@ -9,6 +9,7 @@ tests![scheduled:
     a_materialized_view_announces_its_refresh,
     a_foreign_table_is_looked_at,
     the_clock_needs_no_writer,
+    the_clock_waits_for_the_next_row,
     what_is_recomputed_waits_for_a_change,
     a_chain_arrives_by_itself,
     a_diamond_is_never_seen_half_done,
@@ -104,7 +105,32 @@ fn every_mode_is_scheduled(db: &mut Database) {
     arrives(db);
 }
 
-/// A query without a delta over captured tables: recomputed when they were written, and not otherwise.
+/// Nobody looks at a table each second in which the next row expires in a minute; a row that comes meanwhile may expire before.
+fn the_clock_waits_for_the_next_row(db: &mut Database) {
+    db.run("CREATE TABLE t (id int, at timestamptz); INSERT INTO t SELECT i, clock_timestamp() + i * interval '1500 ms' FROM generate_series(1, 3) AS i");
+    db.run("INSERT INTO t VALUES (100, 'infinity'), (101, now() - interval '1 year')");
+    let ahead = "SELECT id, at FROM t WHERE at > now()";
+    live(db, "ahead", ahead);
+    live(
+        db,
+        "by_day",
+        "SELECT count(*) AS n FROM t WHERE at::date <= current_date + 1 AND at > now() - interval '1 day 2 hours'",
+    );
+    live(db, "by_month", "SELECT id FROM t WHERE at < now() + interval '1 month'");
+    live(db, "by_hour", "SELECT id FROM t WHERE extract(hour FROM at) = extract(hour FROM now())");
+    let stored = "SELECT string_agg(id::text, ',' ORDER BY id) FROM ahead";
+    for left in ["2,3,100", "3,100", "100"] {
+        wait_until("a row to expire", || db.text(stored) == left);
+        arrives(db);
+    }
+    // It sleeps now.
+    db.run("INSERT INTO t VALUES (4, clock_timestamp() + interval '1200 ms'), (5, clock_timestamp() + interval '2 s')");
+    for left in ["5,100", "100"] {
+        wait_until("a new row to expire", || db.text(stored) == left);
+    }
+    arrives(db);
+}
+
 fn the_clock_needs_no_writer(db: &mut Database) {
     db.run("CREATE TABLE t (id int, at timestamptz); INSERT INTO t VALUES (1, clock_timestamp() + interval '2 seconds'), (2, NULL)");
     live(db, "past", "SELECT id FROM t WHERE at < now()");
@@ -112,6 +138,7 @@ fn the_clock_needs_no_writer(db: &mut Database) {
     wait_until("the clock to let a row in", || db.number("SELECT count(*) FROM past") == 1);
 }
 
+/// A query without a delta over captured tables: recomputed when they were written, and not otherwise.
 fn what_is_recomputed_waits_for_a_change(db: &mut Database) {
     source(db);
     db.run("CREATE TABLE beside (v int)");

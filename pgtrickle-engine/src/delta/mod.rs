@@ -42,6 +42,8 @@ pub enum Leaf {
 
 /// The clock at which the contents were right, in the statements of [`Program::maintain`]: their only parameter.
 pub const OLD_CLOCK: &str = "$1";
+/// A later one, in [`Program::flips`].
+pub const LATER_CLOCK: &str = "$2";
 
 impl Leaf {
     /// The name under which statements read the leaf's change: for a source its buffer's columns (`w`, `c<attnum>`),
@@ -75,6 +77,9 @@ pub struct Program {
     /// Where that is a key: its values are in indexes of the sources, so they are not too long for one.
     #[serde(default)]
     pub(crate) key_fits: bool,
+    /// What the clock is compared with only grows, or only falls, as time goes on.
+    #[serde(default)]
+    pub moves_one_way: bool,
 }
 
 impl Program {
@@ -87,7 +92,7 @@ impl Program {
             Identity::Key(key) => key.iter().all(|column| is_source_key(&tree, *column)),
             Identity::Bag => false,
         };
-        Program { stages, output, identity, key_fits }
+        Program { stages, output, identity, key_fits, moves_one_way: false }
     }
 
     /// Every source that any stage reads, by `pg_class.oid`.
@@ -98,6 +103,19 @@ impl Program {
     /// The contents change with the clock alone.
     pub fn reads_clock(&self) -> bool {
         self.stages.iter().any(|stage| stage.leaves().contains(&Leaf::Clock))
+    }
+
+    /// A SELECT of whether something flips between two clocks, if no source changes: [`OLD_CLOCK`] and [`LATER_CLOCK`]. `None` where
+    /// that cannot be told, or there is no clock. What the clock is compared with must move one way between the two.
+    pub fn flips(&self, storage: &Storage) -> Option<String> {
+        let recursive = |stage: &Stage| is_recursive(&stage.body);
+        if !self.reads_clock() || self.stages.iter().any(recursive) {
+            return None;
+        }
+        let (unchanged, mut found) = (BTreeSet::new(), Vec::new());
+        let context = operator::Context::new(storage, &unchanged);
+        self.stages.iter().for_each(|stage| operator::filter::flips(&stage.body, &context, &mut found));
+        Some(format!("SELECT EXISTS (({}))", found.join(") UNION ALL (")))
     }
 
     /// The names of the stream table's columns.
@@ -144,6 +162,10 @@ struct Layout {
     tables: Vec<Table>,
     /// `pg_class.oid` and `attnum` of the columns that are read.
     read: BTreeSet<(u32, i16)>,
+}
+
+fn is_recursive(rel: &Rel) -> bool {
+    matches!(rel, Rel::Recursive { .. }) || rel.inputs().into_iter().any(is_recursive)
 }
 
 fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {

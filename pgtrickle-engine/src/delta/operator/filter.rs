@@ -6,7 +6,7 @@
 //! clock and those after at the new one. The clock side of a comparison is never NULL, so `¬c` is NULL exactly when `c` is.
 
 use super::{Context, all_columns, column};
-use crate::delta::{Leaf, OLD_CLOCK};
+use crate::delta::{LATER_CLOCK, Leaf, OLD_CLOCK};
 use crate::query::{Rel, Scalar};
 use crate::sql::{conjunction, list};
 
@@ -48,6 +48,23 @@ fn flipped(content: &str, width: usize, predicates: &[Scalar]) -> Vec<String> {
         }
     }
     terms
+}
+
+/// Adds SELECTs that yield something if a predicate in `rel` flips for some row between [`OLD_CLOCK`] and [`LATER_CLOCK`].
+pub(crate) fn flips(rel: &Rel, context: &Context, found: &mut Vec<String>) {
+    if let Rel::Filter { input, predicates } = rel {
+        let (moving, fixed): (Vec<&Scalar>, Vec<&Scalar>) =
+            predicates.iter().partition(|predicate| predicate.reads_clock());
+        for predicate in moving {
+            let [before, after] = [OLD_CLOCK, LATER_CLOCK].map(|clock| predicate.render_at(clock, name));
+            for (holds, fails) in [(&before, &after), (&after, &before)] {
+                let fixed = fixed.iter().map(|predicate| predicate.render(name));
+                let conditions = [holds.clone(), format!("NOT {fails}")].into_iter().chain(fixed);
+                found.push(select(&super::now(input, context), 0, Some("1"), conditions));
+            }
+        }
+    }
+    rel.inputs().into_iter().for_each(|input| flips(input, context, found));
 }
 
 fn name(position: usize) -> String {
