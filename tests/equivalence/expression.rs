@@ -150,7 +150,7 @@ fn particular(random: &mut Random, scope: &[Column], ty: Type, depth: u32) -> Ex
 fn whole_row(random: &mut Random, scope: &[Column]) -> Option<String> {
     let aliases: Vec<&str> = scope.iter().filter_map(|column| Some(column.name.split_once('.')?.0)).collect();
     let alias = aliases.choose(random)?;
-    let shown = ["right(({})::text, 9)", "right(row_to_json({})::text, 9)"].choose(random).expect("not empty");
+    let shown = ["right(({})::text, 9)", "right(to_jsonb({})::text, 9)"].choose(random).expect("not empty");
     scope.iter().all(|column| column.exact).then(|| shown.replace("{}", alias))
 }
 
