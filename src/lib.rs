@@ -36,6 +36,7 @@ pub mod scheduler;
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     config::register();
+    pg::estimates::install();
     pg::rewrite::install(pg::rewrite::Handlers {
         rewritten: cdc::source_rewritten,
         altered: cdc::source_altered,

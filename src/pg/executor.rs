@@ -6,6 +6,7 @@
 //! Ephemeral named relations are given at preparation, where their columns count, and at each execution, where their
 //! rows do (`plancache.c` passes the environment on, as for the transition tables of PL/pgSQL triggers).
 
+use super::estimates::{Known, Origin};
 use super::plans;
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
@@ -19,6 +20,8 @@ use std::ptr::null_mut;
 pub struct Named<'a> {
     pub name: String,
     pub store: &'a TupleStore,
+    /// What its rows are changes of, for the planner.
+    pub of: Option<Origin>,
 }
 
 /// A parameter: its type and value, NULL being `None`.
@@ -223,7 +226,10 @@ impl Statement {
                     None => pg_sys::PushCopiedSnapshot(pg_sys::GetTransactionSnapshot()),
                 }
                 pg_sys::UpdateActiveSnapshotCommandId();
-                let plan = pg_sys::GetCachedPlan(self.source, list, owner, environment);
+                let plan = {
+                    let _known = Known::of(relations);
+                    pg_sys::GetCachedPlan(self.source, list, owner, environment)
+                };
                 let planned: *mut pg_sys::PlannedStmt = pg_sys::list_nth((*plan).stmt_list, 0).cast();
                 let receiver = receiver(sink);
                 let query = pg_sys::CreateQueryDesc(

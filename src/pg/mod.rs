@@ -11,6 +11,7 @@ pub mod computed;
 pub mod constructs;
 pub mod definition;
 pub mod deparse;
+pub mod estimates;
 pub mod executor;
 pub mod facts;
 pub mod function;

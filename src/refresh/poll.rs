@@ -11,7 +11,7 @@ use super::{load, storage};
 use crate::catalog::{Dependency, StreamTable};
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
-use crate::pg::executor::{Named, Sink};
+use crate::pg::executor::Sink;
 use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, WholeTables};
@@ -64,7 +64,7 @@ fn difference(prepared: &Prepared, source: u32, snapshot: &Snapshot, table: &Str
     let mut store = statement.result_store();
     statement.execute(Some(snapshot), &[], &[], Sink::Store(&mut store));
     if store.rows() > 0 {
-        let relations = [Named { name: Leaf::Source(source).delta_name(), store: &store }];
+        let relations = [prepared.named(Leaf::Source(source), &store)];
         let step = Step::Keep { source, delta_size: size_class(store.rows()), stored_size };
         let statement = prepared.statement(step, &relations);
         let mut result = statement.result_store();

@@ -10,12 +10,14 @@ use crate::catalog::{self, CalledFunction, StreamTable};
 use crate::error::{Error, Result};
 use crate::import::import;
 use crate::pg::definition;
+use crate::pg::estimates::Origin;
 use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, QuerySettings};
+use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
@@ -267,6 +269,16 @@ impl Prepared {
         let sources = self.program.sources().into_iter().filter(captured).chain(self.snapshots());
         let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
         relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
+    }
+
+    /// The change of `leaf` as statements read it.
+    pub fn named<'a>(&self, leaf: Leaf, store: &'a TupleStore) -> Named<'a> {
+        let of = match leaf {
+            Leaf::Source(relid) => Some(Origin::Source(relid)),
+            Leaf::Stage(stage) => self.states.get(stage).map(|state| Origin::Stage(*state)),
+            Leaf::Clock => None,
+        };
+        Named { name: leaf.delta_name(), store, of }
     }
 
     /// The polled source with this oid.

@@ -53,8 +53,7 @@ pub(super) fn differential(
         let rows = changed.iter().map(|(_, store)| store.rows()).sum();
         let leaves = changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect();
         let step = Step::Maintain { stage, changed: leaves, consolidated, delta_size: size_class(rows), stored_size };
-        let relations: Vec<Named> =
-            changed.iter().map(|(leaf, store)| Named { name: leaf.delta_name(), store }).collect();
+        let relations: Vec<Named> = changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect();
         let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
         let statement = prepared.statement_with(step, &parameters, &relations);
         let mut result = statement.result_store();
@@ -79,7 +78,7 @@ pub(super) fn meets_pairs(prepared: &Prepared, changes: &[(u32, Changes)]) -> bo
 
 /// The changes of `source` without what cancels among them.
 fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snapshot) -> TupleStore {
-    let relations = [Named { name: Leaf::Source(source).delta_name(), store: &read.store }];
+    let relations = [prepared.named(Leaf::Source(source), &read.store)];
     let step = Step::Consolidate { source, delta_size: size_class(read.rows) };
     let statement = prepared.statement(step, &relations);
     let mut result = statement.result_store();

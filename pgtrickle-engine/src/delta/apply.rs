@@ -4,13 +4,14 @@
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
 use super::key::{equal, key_index, same_key};
+use super::operator::scan::changed_value;
 use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, StageKind, Storage};
 use crate::query::analysis::keys::keys;
-use crate::query::{Column, Equality, Rel};
+use crate::query::{Column, Equality, Rel, Scalar, Scan};
 use crate::sql::{Ident, QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,7 +176,8 @@ impl Program {
 
     /// A SELECT of the change of the source `relid` (its buffer's columns that this program reads, and `w`), rows that
     /// cancel taken out: what was undone again in between is never looked at, and an expression is only evaluated on
-    /// rows that were there.
+    /// rows that were there. (OFFSET 0 keeps the predicates from being asked before.) Rows that change nothing are taken
+    /// out, too.
     pub fn consolidated(&self, relid: u32) -> String {
         let mut columns = BTreeMap::new();
         for scan in self.stages.iter().flat_map(|stage| stage.body.scans()).filter(|scan| scan.relid == relid) {
@@ -183,9 +185,19 @@ impl Program {
         }
         let named: Vec<(String, Equality)> =
             columns.into_iter().map(|(attnum, equality)| (format!("c{attnum}"), equality)).collect();
-        let names = named.iter().map(|(name, _)| name.clone()).chain(["w".into()]);
-        let change = format!("SELECT {} FROM {}", list(names), Leaf::Source(relid).delta_name());
-        consolidate_named(&change, &named)
+        let names = || named.iter().map(|(name, _)| name.clone()).chain(["w".into()]);
+        let change = format!("SELECT {} FROM {}", list(names()), Leaf::Source(relid).delta_name());
+        let net = consolidate_named(&change, &named);
+        match self.wanted(relid) {
+            None => net,
+            Some(uses) => {
+                let mut conditions: Vec<String> = uses.iter().map(|(scan, all)| asked(scan, all)).collect();
+                conditions.sort();
+                conditions.dedup();
+                let columns = list(names().map(|name| format!("z.{name}")));
+                format!("SELECT {columns} FROM ({net} OFFSET 0) AS z WHERE {}", conditions.join(" OR "))
+            }
+        }
     }
 
     /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
@@ -260,6 +272,11 @@ impl Program {
         }
         name
     }
+}
+
+/// The predicates of `scan` over the row `z` of its change.
+fn asked(scan: &Scan, predicates: &[Scalar]) -> String {
+    conjunction(predicates.iter().map(|p| p.render(|position| changed_value("z", &scan.columns[position]))))
 }
 
 /// The statement that applies the consolidated Z-set `rows` to the bag in `table` with the columns `names`; yields

@@ -17,6 +17,7 @@ pub mod operator;
 pub mod polled;
 mod probes;
 pub mod stage;
+mod wanted;
 pub mod zset;
 
 use crate::query::analysis::keys::is_source_key;

@@ -17,13 +17,18 @@ pub(super) fn now(scan: &Scan) -> String {
 pub(super) fn delta(scan: &Scan, context: &Context) -> Option<String> {
     let leaf = Leaf::Source(scan.relid);
     context.changed.contains(&leaf).then(|| {
-        let value = |c: &ScanColumn| match c.domain {
-            true => format!("CAST(t.c{} AS {})", c.attnum, c.column.ty.sql),
-            false => format!("t.c{}", c.attnum),
-        };
+        let value = |c: &ScanColumn| changed_value("t", c);
         let columns = scan.columns.iter().enumerate().map(|(i, c)| format!("{} AS {}", value(c), column(i)));
         format!("SELECT {} FROM {} AS t", list(columns.chain(["t.w".into()])), leaf.delta_name())
     })
+}
+
+/// The value of a column in the row `alias` of the source's change.
+pub(crate) fn changed_value(alias: &str, column: &ScanColumn) -> String {
+    match column.domain {
+        true => format!("CAST({alias}.c{} AS {})", column.attnum, column.column.ty.sql),
+        false => format!("{alias}.c{}", column.attnum),
+    }
 }
 
 pub(super) fn stage_now(stage: usize, columns: &[Column], context: &Context) -> String {
