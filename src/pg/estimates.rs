@@ -42,17 +42,19 @@ impl Origin {
 
 thread_local! {
     /// The named relations of the statement that is being planned.
-    static KNOWN: Cell<Option<*const [Named<'static>]>> = const { Cell::new(None) };
+    static KNOWN: Cell<Option<&'static [Named<'static>]>> = const { Cell::new(None) };
 }
 
 /// While it lives, the planner is told about these relations.
-pub(super) struct Known(Option<*const [Named<'static>]>);
+pub(super) struct Known(Option<&'static [Named<'static>]>);
 
 impl Known {
     /// # Safety
     /// The guard is dropped before `relations` are.
     pub(super) unsafe fn of(relations: &[Named]) -> Known {
-        Known(KNOWN.replace(Some(std::ptr::from_ref(relations) as *const [Named<'static>])))
+        // SAFETY: nothing is left of it when the guard is dropped, which the caller does in time.
+        let relations = unsafe { std::mem::transmute::<&[Named<'_>], &'static [Named<'static>]>(relations) };
+        Known(KNOWN.replace(Some(relations)))
     }
 }
 
@@ -89,7 +91,7 @@ unsafe extern "C-unwind" fn statistics(
     unsafe {
         if let Some(known) = KNOWN.get()
             && attnum > 0
-            && told(&*known, (root, rte, attnum), about)
+            && told(known, (root, rte, attnum), about)
         {
             return true;
         }

@@ -122,20 +122,20 @@ fn current(name: &CStr) -> &CStr {
     unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) }
 }
 
-/// While it lives, plans are made for rows that are few: a page costs the same wherever it is. What a few rows meet are a few
-/// pages, most of them in memory since the last time, and the pages of a small table are cheaper to the planner one after the
-/// other than to anybody: it would read a thousand rows to find two.
+/// While it lives, a page costs the planner the same wherever it is. What a delta meets are pages that were written, or read by
+/// the delta before, and most of them are in memory; if each were an access to a disk, the planner would read a thousand
+/// rows in a row to find two, and a whole table to find one in a hundred.
 #[derive(Debug)]
-pub struct FewRows(#[expect(dead_code, reason = "held for its drop")] Level);
+pub struct WarmPages(#[expect(dead_code, reason = "held for its drop")] Level);
 
-impl FewRows {
+impl WarmPages {
     #[must_use = "the setting is restored when the guard is dropped"]
     #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
     pub fn new() -> Self {
         let level = Level::new();
         let value = current(c"seq_page_cost").to_owned();
         level.set(c"random_page_cost", &value);
-        FewRows(level)
+        WarmPages(level)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::object;
 use crate::pg::security::RunAs;
-use crate::pg::settings::{FewRows, PinnedSettings, WholeTables};
+use crate::pg::settings::{PinnedSettings, WarmPages, WholeTables};
 use crate::pg::snapshot::Snapshot;
 use pgrx::datum::TimestampWithTimeZone;
 
@@ -41,7 +41,7 @@ fn look(table: &StreamTable, prepared: &super::Prepared, since: i64, least: u64)
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::of(&prepared.settings);
     let _rows = WholeTables::new();
-    let _few = FewRows::new();
+    let _warm = WarmPages::new();
     let step = || Step::Flip { stored_size: prepared.stored_size() };
     let times = std::iter::successors(Some(LONGEST_MS), |ms| Some(ms / 2)).take_while(|ms| *ms > least.max(1));
     for ms in times {

@@ -8,13 +8,10 @@ use crate::error::{Error, Result};
 use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
-use crate::pg::settings::FewRows;
+use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
-
-/// The size class of changes that are looked up row by row.
-const FEW: u32 = 0;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
 fn may_cancel(read: &Changes) -> bool {
@@ -57,7 +54,7 @@ pub(super) fn differential(
         let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
         let statement = prepared.statement_with(step, &parameters, &relations);
         let mut result = statement.result_store();
-        let _few = (size_class(rows) == FEW).then(FewRows::new);
+        let _warm = WarmPages::new();
         statement.execute(Some(snapshot), &parameters, &relations, Sink::Store(&mut result));
         if stage == last {
             return counts(&result, table);

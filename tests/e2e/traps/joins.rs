@@ -18,6 +18,7 @@ tests![
     join_under_union_all,
     the_same_table_four_times,
     a_large_table_joined_to_small_changes,
+    changes_that_no_use_of_a_source_wants,
 ];
 
 fn shop(db: &mut Database) {
@@ -223,4 +224,48 @@ fn a_large_table_joined_to_small_changes(db: &mut Database) {
     db.cycle(&["UPDATE fact SET v = v + 1 WHERE id % 1000 = 1; UPDATE dim SET name = 'other' WHERE id = 5"]);
     db.cycle(&["INSERT INTO dim VALUES (110, 'd1'); DELETE FROM fact WHERE id < 300; DELETE FROM dim WHERE id = 9"]);
     db.cycle(&["UPDATE fact SET dim = dim % 50 WHERE id > 5000"]);
+}
+
+fn changes_that_no_use_of_a_source_wants(db: &mut Database) {
+    shop(db);
+    db.run("CREATE DOMAIN quality AS int; ALTER TABLE items ADD rank quality; UPDATE items SET rank = qty; UPDATE items SET qty = 5 WHERE qty = 0");
+    let orders = "orders AS o JOIN customers AS c ON c.id = o.customer_id";
+    db.stream("narrow", &format!("SELECT o.id, c.city FROM {orders} WHERE o.amount > 20 AND c.grade = 1"));
+    db.stream(
+        "ratio",
+        "SELECT o.id, i.item FROM orders AS o JOIN items AS i ON i.order_id = o.id WHERE 10 / i.qty > 2",
+    );
+    db.stream("ranked", "SELECT c.city, count(*) AS n FROM items AS i JOIN orders AS o ON o.id = i.order_id JOIN customers AS c ON c.id = o.customer_id WHERE i.rank >= 1 AND o.amount BETWEEN 5 AND 15 GROUP BY c.city");
+    db.stream("itself", "SELECT a.id, b.id AS other FROM orders AS a JOIN orders AS b ON b.customer_id = a.customer_id WHERE a.amount > 10 AND b.amount < 8");
+    db.stream("whole", "SELECT a.id, b.id AS other FROM orders AS a JOIN orders AS b ON b.customer_id = a.customer_id AND a.amount > 25");
+    db.stream("without", "SELECT c.id, c.city FROM customers AS c WHERE NOT EXISTS (SELECT FROM orders AS o WHERE o.customer_id = c.id AND o.amount > 12 AND c.grade > 1)");
+    db.stream("padded", "SELECT c.id, o.id AS o FROM customers AS c LEFT JOIN orders AS o ON o.customer_id = c.id AND o.amount > 12 AND c.grade > 1 WHERE c.city <> 'c1'");
+    db.stream(
+        "everybody",
+        "SELECT c.id, o.id AS o FROM customers AS c FULL JOIN orders AS o ON o.customer_id = c.id AND o.amount > 12",
+    );
+    db.cycle(&[
+        "UPDATE items SET qty = 0",
+        "UPDATE items SET qty = 3 WHERE order_id < 9",
+        "UPDATE items SET qty = 5 WHERE qty = 0",
+    ]);
+    db.cycle(&[
+        "UPDATE orders SET amount = amount + 100 WHERE id % 5 = 0",
+        "UPDATE customers SET grade = 1 WHERE id > 5",
+    ]);
+    db.cycle(&[
+        "UPDATE orders SET amount = 1 WHERE id % 4 = 0",
+        "UPDATE customers SET city = 'c1' WHERE id < 3",
+        "UPDATE items SET rank = NULL WHERE order_id % 3 = 0",
+    ]);
+    db.cycle(&[
+        "UPDATE customers SET grade = NULL WHERE id = 6",
+        "DELETE FROM orders WHERE amount = 1",
+        "DELETE FROM items WHERE qty = 3",
+    ]);
+    db.cycle(&[
+        "UPDATE orders SET amount = 30 - amount",
+        "UPDATE customers SET grade = 2",
+        "UPDATE items SET rank = 2",
+    ]);
 }
