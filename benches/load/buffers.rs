@@ -3,11 +3,12 @@
 //! the change buffer keeps rows of many minutes for it. Nothing is vacuumed.
 
 use crate::{database, megabytes, refresh, stream_table};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
 use pgtrickle_workload::page::{spaced, verdict};
 use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::{median, milliseconds};
+use postgres::types::{FromSql, Type};
 use postgres::{Client, Statement};
 use std::time::{Duration, Instant};
 
@@ -23,12 +24,27 @@ const SLOWDOWN: f64 = 1.3;
 /// The buffer may grow so much from one period to the next.
 const GROWTH: f64 = 1.1;
 
+/// The text of a value of type json.
+struct Json(String);
+
+impl<'a> FromSql<'a> for Json {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> std::result::Result<Json, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Json(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSON
+    }
+}
+
 /// What is seen at the end of a period, right before the slow reader reads.
 struct Period {
     backlog: i64,
     /// The fast reader in the first and in the last tenth of the period.
     first: Duration,
     last: Duration,
+    /// Pages that its last refresh of the period touched, however often.
+    pages: i64,
     slow: Duration,
     buffer: i64,
     maps: i64,
@@ -84,11 +100,7 @@ impl Day {
         let backlog = self.written;
         for _ in 0..length {
             self.second += 1;
-            for _ in 0..TRANSACTIONS {
-                let changed = self.writer.execute(&self.change, &[&(self.written * 7 % ROWS)])?;
-                ensure!(changed == CHANGED as u64, "{changed} rows changed at once");
-                self.written += CHANGED;
-            }
+            self.write()?;
             fast.push(self.timed("fast")?);
             if self.second.is_multiple_of(MINUTE) {
                 refresh(&mut self.reader, "medium")?;
@@ -96,7 +108,10 @@ impl Day {
         }
         let tenth = (fast.len() / 10).max(1);
         let (buffer, maps, catalogs, history) = sizes(&mut self.reader)?;
+        self.write()?;
+        let pages = self.touched("fast")?;
         Ok(Period {
+            pages,
             backlog: self.written - backlog,
             first: median(&fast[..tenth]).unwrap_or_default(),
             last: median(&fast[fast.len() - tenth..]).unwrap_or_default(),
@@ -106,6 +121,27 @@ impl Day {
             catalogs,
             history,
         })
+    }
+
+    /// Writes for one second of the day.
+    fn write(&mut self) -> Result<()> {
+        for _ in 0..TRANSACTIONS {
+            let changed = self.writer.execute(&self.change, &[&(self.written * 7 % ROWS)])?;
+            ensure!(changed == CHANGED as u64, "{changed} rows changed at once");
+            self.written += CHANGED;
+        }
+        Ok(())
+    }
+
+    /// Refreshes, and tells how many pages of relations that touched.
+    fn touched(&mut self, name: &str) -> Result<i64> {
+        let explain =
+            format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT pgtrickle.refresh_stream_table('{name}')");
+        let plan: serde_json::Value =
+            serde_json::from_str(&self.reader.query_one(&explain, &[])?.try_get::<_, Json>(0)?.0)?;
+        let figure =
+            |label: &str| plan[0]["Plan"][label].as_i64().with_context(|| format!("EXPLAIN does not tell {label}"));
+        Ok(figure("Shared Hit Blocks")? + figure("Shared Read Blocks")?)
     }
 
     fn timed(&mut self, name: &str) -> Result<Duration> {
@@ -128,12 +164,13 @@ fn sizes(client: &mut Client) -> Result<(i64, i64, i64, i64)> {
 }
 
 fn line(number: usize, period: &Period) -> String {
-    let Period { backlog, first, last, slow, buffer, maps, catalogs, history } = period;
+    let Period { backlog, first, last, pages, slow, buffer, maps, catalogs, history } = period;
     format!(
-        "| {number} | {} | {} | {} | {:.1} | {} | {} | {} | {} |",
+        "| {number} | {} | {} | {} | {} | {:.1} | {} | {} | {} | {} |",
         spaced(*backlog),
         milliseconds(*first),
         milliseconds(*last),
+        spaced(*pages),
         slow.as_secs_f64(),
         megabytes(*buffer),
         megabytes(*maps),
@@ -155,8 +192,8 @@ fn table(periods: &[Period], length: u32) -> String {
         "### A day of writes\n\n\
          {rows} rows change per second in {TRANSACTIONS} transactions; {length} seconds make a period, at the end of which the slow reader reads. Sizes are those \
          right before that. The fast reader is refreshed every second, another one every minute.\n\n\
-         | period | rows changed | fast, first tenth | fast, last tenth | slow, s | buffer, MB | its maps, MB | catalogs, MB | history, MB |\n\
-         |---:|---:|---:|---:|---:|---:|---:|---:|---:|\n{}\n\n\
+         | period | rows changed | fast, first tenth | fast, last tenth | pages it touches | slow, s | buffer, MB | its maps, MB | catalogs, MB | history, MB |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n{}\n\n\
          The fast reader stays as fast as it is (at most {SLOWDOWN} times): {}. Nothing but the history grows from the second period on (by more than a tenth): {}.\n",
         lines.join("\n"),
         verdict(flat),
