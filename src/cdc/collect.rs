@@ -15,6 +15,21 @@ use crate::catalog;
 use crate::error::Result;
 use crate::pg::buffer;
 use crate::pg::snapshot::Snapshot;
+use pgtrickle_engine::frontier::Frontier;
+
+/// Removes the rows of the buffer of `source` that every reader has consumed, once there are pages of them. `frontier` is that of
+/// the stream table `reader`, which has just read the buffer.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_when_due(source: u32, reader: i64, frontier: &Frontier) -> Result<u64> {
+    let Some(buffer) = buffer::find(source).filter(|buffer| buffer::is_removal_due(*buffer, reader, frontier)) else {
+        return Ok(0);
+    };
+    let removed = collect(source)?;
+    buffer::note_removal(buffer, reader, frontier);
+    Ok(removed)
+}
 
 /// Removes the rows of the buffer of `source` that every reader has consumed; returns how many. Does nothing while
 /// another session does the same, or when the buffer is empty.

@@ -134,6 +134,17 @@ pub fn is_empty(buffer: u32) -> bool {
     }
 }
 
+/// Whether enough has been consumed by the reader with this number and frontier, who has just read the buffer, that a look at
+/// what can be removed is worth it.
+pub fn is_removal_due(buffer: u32, reader: i64, frontier: &Frontier) -> bool {
+    pages::is_due(buffer, reader, frontier.end())
+}
+
+/// A removal has been tried on behalf of this reader.
+pub fn note_removal(buffer: u32, reader: i64, frontier: &Frontier) {
+    pages::removed(buffer, reader, frontier.begin());
+}
+
 /// Deletes the rows that `snapshot` sees and that are inside all of `consumed`; returns how many. Rows deleted earlier give
 /// back their room first. A row that another transaction is
 /// deleting is left to it. One session at a time removes rows of a buffer, and VACUUM is not disturbed: when either is at
@@ -164,60 +175,101 @@ pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: &[Frontier]) -> u64 {
 /// A scan of the pages that matter, if there are any. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
 struct Scan {
     relation: pg_sys::Relation,
-    scan: pg_sys::TableScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
-    /// What comes after the pages that are being read.
-    ranges: std::vec::IntoIter<pages::Range>,
+    rest: Rest,
     lock: pg_sys::LOCKMODE,
+}
+
+/// What is to be read.
+enum Rest {
+    /// The pages of a scan, and those that come after them.
+    Pages(pg_sys::TableScanDesc, std::vec::IntoIter<pages::Range>),
+    /// Those of these rows that the snapshot sees.
+    Rows(pg_sys::Snapshot, std::vec::IntoIter<pg_sys::ItemPointerData>),
 }
 
 impl Scan {
     /// Over the pages that may hold rows outside `frontier`.
     fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Option<Self> {
-        // SAFETY: the relation was just opened.
-        Self::begin(buffer, snapshot, pg_sys::AccessShareLock, |relation| unsafe {
-            pages::written_since(relation, frontier.begin())
-        })
+        // SAFETY: the relation is open for as long as the value lives.
+        unsafe {
+            let (relation, ranges) = Self::open(buffer, pg_sys::AccessShareLock, |relation| {
+                pages::written_since(relation, frontier.begin())
+            })?;
+            let rest = match pages::rows_since(relation, &ranges, frontier.begin()) {
+                Some(rows) => Rest::Rows(snapshot.as_ptr(), rows.into_iter()),
+                None => Self::pages(relation, snapshot, ranges),
+            };
+            Some(Self::new(relation, rest, pg_sys::AccessShareLock))
+        }
     }
 
     /// Over the pages that may hold rows of transactions before `end`, with room made on them.
     fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Option<Self> {
-        // SAFETY: the relation was just opened, and the caller has locked VACUUM out.
-        Self::begin(buffer, snapshot, pg_sys::RowExclusiveLock, |relation| unsafe { pages::reclaim(relation, end) })
+        // SAFETY: as above, and the caller has locked VACUUM out.
+        unsafe {
+            let (relation, ranges) =
+                Self::open(buffer, pg_sys::RowExclusiveLock, |relation| pages::reclaim(relation, end))?;
+            Some(Self::new(relation, Self::pages(relation, snapshot, ranges), pg_sys::RowExclusiveLock))
+        }
     }
 
-    fn begin(
+    /// Opens the buffer, if there is something on its pages.
+    unsafe fn open(
         buffer: u32,
-        snapshot: &Snapshot,
         lock: u32,
         ranges: impl FnOnce(pg_sys::Relation) -> Vec<pages::Range>,
-    ) -> Option<Self> {
+    ) -> Option<(pg_sys::Relation, Vec<pages::Range>)> {
+        // SAFETY: opened and closed, or given to the caller.
+        unsafe {
+            let relation = pg_sys::table_open(buffer.into(), lock as i32);
+            let ranges = ranges(relation);
+            if ranges.is_empty() {
+                pg_sys::table_close(relation, lock as i32);
+                return None;
+            }
+            Some((relation, ranges))
+        }
+    }
+
+    unsafe fn new(relation: pg_sys::Relation, rest: Rest, lock: u32) -> Self {
+        // SAFETY: by the callers' contract.
+        let slot = unsafe { pg_sys::table_slot_create(relation, std::ptr::null_mut()) };
+        Scan { relation, slot, rest, lock: lock as i32 }
+    }
+
+    /// A scan of pages, of which there are some.
+    unsafe fn pages(relation: pg_sys::Relation, snapshot: &Snapshot, ranges: Vec<pages::Range>) -> Rest {
+        let mut ranges = ranges.into_iter();
         // SAFETY: the snapshot is registered and outlives the scan, which the callers keep in their own frames. Pages that
         // are added after the ranges were made hold no row that the snapshot sees.
         unsafe {
-            let relation = pg_sys::table_open(buffer.into(), lock as i32);
-            let mut ranges = ranges(relation).into_iter();
-            let Some(first) = ranges.next() else {
-                pg_sys::table_close(relation, lock as i32);
-                return None;
-            };
-            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             let scan = pg_sys::table_beginscan_strat(relation, snapshot.as_ptr(), 0, std::ptr::null_mut(), true, false);
-            pg_sys::heap_setscanlimits(scan, first.start, first.end - first.start);
-            Some(Scan { relation, scan, slot, ranges, lock: lock as i32 })
+            if let Some(first) = ranges.next() {
+                pg_sys::heap_setscanlimits(scan, first.start, first.end - first.start);
+            }
+            Rest::Pages(scan, ranges)
         }
     }
 
     /// Moves to the next row, over to the next range where one ends.
     unsafe fn advance(&mut self) -> bool {
-        // SAFETY: limits are set right after the scan was started anew.
+        // SAFETY: limits are set right after the scan was started anew; a row that is gone is one that the snapshot does not see.
         unsafe {
-            while !pg_sys::table_scan_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot) {
-                let Some(range) = self.ranges.next() else { return false };
-                pg_sys::heap_rescan(self.scan, std::ptr::null_mut(), false, false, false, false);
-                pg_sys::heap_setscanlimits(self.scan, range.start, range.end - range.start);
+            match &mut self.rest {
+                Rest::Pages(scan, ranges) => {
+                    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+                    while !pg_sys::table_scan_getnextslot(*scan, forward, self.slot) {
+                        let Some(range) = ranges.next() else { return false };
+                        pg_sys::heap_rescan(*scan, std::ptr::null_mut(), false, false, false, false);
+                        pg_sys::heap_setscanlimits(*scan, range.start, range.end - range.start);
+                    }
+                    true
+                }
+                Rest::Rows(snapshot, rows) => rows.any(|mut row| {
+                    pg_sys::table_tuple_fetch_row_version(self.relation, &mut row, *snapshot, self.slot)
+                }),
             }
-            true
         }
     }
 
@@ -257,7 +309,9 @@ impl Drop for Scan {
     fn drop(&mut self) {
         // SAFETY: opened by `begin`, closed once.
         unsafe {
-            pg_sys::table_endscan(self.scan);
+            if let Rest::Pages(scan, _) = self.rest {
+                pg_sys::table_endscan(scan);
+            }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::table_close(self.relation, self.lock);
         }

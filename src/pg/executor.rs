@@ -356,10 +356,10 @@ unsafe fn receiver(sink: Sink) -> *mut pg_sys::DestReceiver {
 
 /// A memory context for the time of one call. At an ERROR it is left to the transaction's end, since what the executor
 /// holds there is released by resource owners first.
-struct Work(pg_sys::MemoryContext);
+pub(super) struct Work(pg_sys::MemoryContext);
 
 impl Work {
-    fn new() -> Work {
+    pub(super) fn new() -> Work {
         // SAFETY: a child of the current context.
         Work(unsafe {
             pg_sys::AllocSetContextCreateInternal(
@@ -373,7 +373,7 @@ impl Work {
     }
 
     /// Runs `body` with this as the current memory context, then frees it.
-    fn run<T>(&mut self, body: impl FnOnce() -> T) -> T {
+    pub(super) fn run<T>(&mut self, body: impl FnOnce() -> T) -> T {
         // SAFETY: the caller's context is put back before ours is deleted. An ERROR resets the current context itself.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.0);

@@ -35,6 +35,7 @@ pub mod report;
 pub mod rewrite;
 mod room;
 pub mod rows;
+pub mod rowwise;
 pub mod scalar;
 mod search;
 pub mod security;

@@ -23,6 +23,9 @@
 //! Where clearing a bit moves the position, each writer that takes a sealed page has everything looked at. So a page that has rows and room for more, where the
 //! next writer goes on, is left in motion until it has been quiet from one reading to the next.
 //!
+//! A buffer is emptied of what everybody has consumed only now and then ([`is_due`]): the rows that wait for it lie on pages
+//! that are looked at and not read, and to remove them costs as much for one as for a page.
+//!
 //! An unlogged buffer, and one that the current transaction has made, has no log positions: all of its pages are looked at.
 //! A page holds its place in motion while some snapshot is older than its rows: what a long transaction may still see is
 //! neither freed nor sealed.
@@ -36,6 +39,10 @@ use super::room::{self, Work};
 
 /// So many pages may be in motion without anything being done about it.
 const SMALL: u32 = 8;
+/// So many more pages of consumed rows are worth a removal.
+const WORTHWHILE: usize = 2;
+/// So many rows are fetched one by one, where a scan would look at every row of their pages.
+const FEW_ROWS: usize = 64;
 /// How many buffers a backend remembers pages of.
 const REMEMBERED: usize = 256;
 /// Pages of which the visibility map has two bits each in eight bytes.
@@ -110,6 +117,8 @@ struct File {
     chunks: Vec<Chunk>,
     /// Log positions of the visibility map's pages when they were read; 0: never.
     maps: Vec<u64>,
+    /// By reader, before which transaction it had consumed everything at the last removal on its behalf.
+    removed: HashMap<i64, u64>,
 }
 
 thread_local! {
@@ -190,6 +199,22 @@ unsafe fn map_positions(relation: pg_sys::Relation, work: &Work) -> Vec<u64> {
     (0..work.count).step_by(MAPPED as usize).map(position).collect()
 }
 
+/// Whether a removal of what everybody has consumed is worth it for this reader, who has consumed rows of transactions before
+/// `end`: such rows have filled some pages since the last one on its behalf. It goes by what was known when the pages were last
+/// looked at. What others have not consumed yet is removed when they have, or by whoever removes something later.
+pub(super) fn is_due(buffer: u32, reader: i64, end: u64) -> bool {
+    FILES.with_borrow(|files| {
+        let Some(file) = files.get(&buffer) else { return true };
+        let begin = file.removed.get(&reader).copied().unwrap_or(0);
+        file.written(begin..end) >= WORTHWHILE
+    })
+}
+
+/// Notes that what can be removed has been, on behalf of this reader.
+pub(super) fn removed(buffer: u32, reader: i64, end: u64) {
+    FILES.with_borrow_mut(|files| files.get_mut(&buffer).map(|file| file.removed.insert(reader, end)));
+}
+
 /// The pages with rows of interest, and those on which there is something to do: a few pages in motion are left alone, unless
 /// `free` asks for room on those that are half full.
 unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free: bool) -> (Vec<Range>, Work) {
@@ -224,7 +249,7 @@ unsafe fn known(files: &mut HashMap<u32, File>, relation: pg_sys::Relation) -> &
     if files.len() >= REMEMBERED && !files.contains_key(&id) {
         files.clear();
     }
-    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new() };
+    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new() };
     let file = files.entry(id).or_insert_with(unknown);
     if file.number != number {
         *file = unknown();
@@ -317,6 +342,14 @@ impl File {
         })
     }
 
+    /// How many pages one of these transactions was the last to write.
+    fn written(&self, by: std::ops::Range<u64>) -> usize {
+        let chunks = self.chunks.iter().zip(self.pages.chunks(CHUNK as usize));
+        let chunks = chunks.filter(|(chunk, _)| chunk.span.newest >= by.start);
+        let pages = chunks.flat_map(|(_, pages)| pages);
+        pages.filter(|page| page.span.oldest <= page.span.newest && by.contains(&page.span.newest)).count()
+    }
+
     fn ranges(&self, wanted: impl Fn(Span) -> bool) -> Vec<Range> {
         let mut ranges: Vec<Range> = Vec::new();
         for (first, chunk) in (0u32..).step_by(CHUNK as usize).zip(&self.chunks) {
@@ -366,22 +399,79 @@ unsafe fn describe(page: pg_sys::Page) -> Page {
         let (free, used) =
             (u32::from(header.pd_upper - header.pd_lower), u32::from(header.pd_special - header.pd_upper));
         found.half_full = free < pg_sys::BLCKSZ / 2;
-        let items = u32::from(pg_sys::PageGetMaxOffsetNumber(page));
-        found.has_room = used > 0 && free * items >= used;
+        let count = u32::from(pg_sys::PageGetMaxOffsetNumber(page));
+        found.has_room = used > 0 && free * count >= used;
         found.deleter = header.pd_prune_xid;
-        for offset in 1..=pg_sys::PageGetMaxOffsetNumber(page) {
-            let item = &*pg_sys::PageGetItemId(page, offset);
-            match item.lp_flags() {
-                pg_sys::LP_DEAD => found.has_dead_pointers = true,
-                pg_sys::LP_NORMAL => {
-                    let row = page.cast::<u8>().add(item.lp_off() as usize);
-                    let start = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
-                    let xid = row.add(start as usize).cast::<u64>().read();
-                    found.span.add(Span { oldest: xid, newest: xid });
-                }
-                _ => {}
+        for (_, row) in items(page) {
+            match row {
+                Item::Dead => found.has_dead_pointers = true,
+                Item::Row(xid) => found.span.add(Span { oldest: xid, newest: xid }),
+                Item::Other => {}
             }
         }
     }
     found
+}
+
+/// What a line pointer points to.
+enum Item {
+    /// A row of this transaction.
+    Row(u64),
+    Dead,
+    Other,
+}
+
+/// The line pointers of a page that is locked and not new.
+unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
+    // SAFETY: a line pointer is a word with an offset in the page, two bits that say what there is, and a length
+    // (`ItemIdData`; bit-fields begin at the low end, or on other machines at the high one). What a row begins with is in `describe`.
+    unsafe {
+        let words = page.cast::<u8>().add(size_of::<pg_sys::PageHeaderData>()).cast::<u32>();
+        (0..pg_sys::PageGetMaxOffsetNumber(page)).map(move |index| {
+            let word = words.add(index.into()).read();
+            let offset = if cfg!(target_endian = "little") { word & 0x7fff } else { word >> 17 };
+            let item = match (word >> 15) & 3 {
+                pg_sys::LP_NORMAL => {
+                    let row = page.cast::<u8>().add(offset as usize);
+                    let start = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
+                    Item::Row(row.add(start as usize).cast::<u64>().read())
+                }
+                pg_sys::LP_DEAD => Item::Dead,
+                _ => Item::Other,
+            };
+            (index + 1, item)
+        })
+    }
+}
+
+/// Where the rows of transaction `from` and of later ones are, if the `ranges` are few pages with few such rows.
+///
+/// # Safety
+/// `relation` is an open buffer that is as long as the ranges say.
+pub(super) unsafe fn rows_since(
+    relation: pg_sys::Relation,
+    ranges: &[Range],
+    from: u64,
+) -> Option<Vec<pg_sys::ItemPointerData>> {
+    let mut found = Vec::new();
+    if ranges.iter().map(|range| range.end - range.start).sum::<u32>() > SMALL {
+        return None;
+    }
+    for block in ranges.iter().cloned().flatten() {
+        // SAFETY: by contract; the page is locked while it is read.
+        unsafe {
+            let buffer = pg_sys::ReadBuffer(relation, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            if !pg_sys::PageIsNew(page) {
+                let rows = items(page).filter(|(_, item)| matches!(item, Item::Row(xid) if *xid >= from));
+                found.extend(rows.map(|(offset, _)| pg_sys::ItemPointerData {
+                    ip_blkid: pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 },
+                    ip_posid: offset,
+                }));
+            }
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+    }
+    (found.len() <= FEW_ROWS).then_some(found)
 }

@@ -222,6 +222,7 @@ fn apply(
         Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
         None => edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect(),
     };
+    let read = changes.is_some();
     let changes = poll::look(table, edges, snapshot, changes)?;
     // What a buffer told of is consumed, also where it made no difference.
     let still = changes.as_ref().is_some_and(Vec::is_empty) && sources.is_empty();
@@ -253,7 +254,10 @@ fn apply(
         initiator,
     })?;
     for source in sources {
-        cdc::collect(source)?;
+        match read {
+            true => cdc::collect_when_due(source, table.id, &target)?,
+            false => cdc::collect(source)?,
+        };
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
 }

@@ -15,15 +15,19 @@ use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
+use crate::pg::rowwise;
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, QuerySettings};
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::{Leaf, Polled, Program, Storage};
+use pgtrickle_engine::delta::{Identity, Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+
+/// The name of a change of the stream table in the statement that applies it.
+pub(super) const CHANGE: &str = "d_change";
 
 /// Stream tables whose statements a backend keeps; a scheduler's working set, at some 100 kB each.
 const CAPACITY: usize = 256;
@@ -35,6 +39,10 @@ pub enum Step {
     Consolidate { source: u32, delta_size: u32 },
     /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
     Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    /// Compute the change of the stream table after those of these leaves.
+    Change { changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    /// Apply such a change.
+    Apply { delta_size: u32, stored_size: u32 },
     /// Fill the stage, which is empty.
     Fill { stage: usize },
     /// Empty the state of an inner stage.
@@ -281,6 +289,16 @@ impl Prepared {
         Named { name: leaf.delta_name(), store, of }
     }
 
+    /// The stream table, open for changes by key, if it can be changed so.
+    pub fn rowwise(&self) -> Option<rowwise::Table<'_>> {
+        match &self.program.identity {
+            Identity::Key(key) if key.iter().all(|column| !self.program.output[*column].nullable) => {
+                rowwise::Table::open(self.relid, &self.program.output_names(), key)
+            }
+            _ => None,
+        }
+    }
+
     /// The polled source with this oid.
     pub fn polled(&self, source: u32) -> Option<&Polled> {
         self.polled.iter().find(|polled| polled.relid == source)
@@ -302,6 +320,11 @@ impl Prepared {
                 .program
                 .maintain(*stage, &self.storage, changed)
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
+            Step::Change { changed, .. } => self
+                .program
+                .change(&self.storage, changed)
+                .unwrap_or_else(|| unreachable!("the stream table changes only when a leaf did")),
+            Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
             Step::Fill { stage } => self.program.fill(*stage, &self.storage),
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
             Step::Look { source, .. } => self.known(*source).difference(),

@@ -1,17 +1,23 @@
 //! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
 //! its state, is the change that its parents read.
 
-use super::prepared::{Prepared, Step, size_class};
+use super::prepared::{CHANGE, Prepared, Step, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
 use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
+use crate::pg::rowwise;
 use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Leaf, Program};
+
+/// The size class of changes after which the stream table is changed row by row.
+const FEW: u32 = 0;
+/// Changed rows of the stream table that are applied one by one.
+const MOST_ROWS: u64 = 32;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
 fn may_cancel(read: &Changes) -> bool {
@@ -49,19 +55,46 @@ pub(super) fn differential(
         }
         let rows = changed.iter().map(|(_, store)| store.rows()).sum();
         let leaves = changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect();
-        let step = Step::Maintain { stage, changed: leaves, consolidated, delta_size: size_class(rows), stored_size };
+        let delta_size = size_class(rows);
+        let rowwise = if stage == last && delta_size == FEW { prepared.rowwise() } else { None };
+        let step = match rowwise {
+            Some(_) => Step::Change { changed: leaves, consolidated, delta_size, stored_size },
+            None => Step::Maintain { stage, changed: leaves, consolidated, delta_size, stored_size },
+        };
         let relations: Vec<Named> = changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect();
         let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
         let statement = prepared.statement_with(step, &parameters, &relations);
         let mut result = statement.result_store();
         let _warm = WarmPages::new();
         statement.execute(Some(snapshot), &parameters, &relations, Sink::Store(&mut result));
+        if let Some(rows) = rowwise {
+            return apply((table, prepared), &rows, &result, (snapshot, stored_size));
+        }
         if stage == last {
             return counts(&result, table);
         }
         applied.push((stage, result));
     }
     Ok((0, 0))
+}
+
+/// Applies the change of the stream table: row by row when it is as small as what it came of, else by a statement.
+fn apply(
+    (table, prepared): (&StreamTable, &Prepared),
+    rows: &rowwise::Table,
+    change: &TupleStore,
+    (snapshot, stored_size): (&Snapshot, u32),
+) -> Result<(i64, i64)> {
+    let done = (change.rows() <= MOST_ROWS).then(|| rows.apply(change, snapshot)).flatten();
+    if let Some(done) = done {
+        return balanced((done.inserted, done.deleted, done.net), table);
+    }
+    let relations = [Named { name: CHANGE.into(), store: change, of: None }];
+    let step = Step::Apply { delta_size: size_class(change.rows()), stored_size };
+    let statement = prepared.statement(step, &relations);
+    let mut result = statement.result_store();
+    statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
+    counts(&result, table)
 }
 
 /// Whether two inputs of the query changed, which a join may pair.
@@ -104,8 +137,11 @@ fn check_rights(program: &Program) -> Result<()> {
 pub(super) fn counts(result: &TupleStore, table: &StreamTable) -> Result<(i64, i64)> {
     let rows = result.read(|row| (row.get::<i64>(0), row.get::<i64>(1), row.get::<i64>(2)));
     match rows.as_slice() {
-        [(Some(inserted), Some(deleted), Some(net))] if inserted - deleted == *net => Ok((*inserted, *deleted)),
-        [(Some(_), Some(_), Some(_))] => Err(Error::Mismatch(table.shown())),
+        [(Some(inserted), Some(deleted), Some(net))] => balanced((*inserted, *deleted, *net), table),
         _ => Err(Error::Internal("the statement that applies a delta returned no counts".into())),
     }
+}
+
+fn balanced((inserted, deleted, net): (i64, i64, i64), table: &StreamTable) -> Result<(i64, i64)> {
+    if inserted - deleted == net { Ok((inserted, deleted)) } else { Err(Error::Mismatch(table.shown())) }
 }

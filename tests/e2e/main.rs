@@ -28,6 +28,7 @@ mod polled;
 mod races;
 mod recovery;
 mod renames;
+mod rowwise;
 mod scheduler;
 mod support_matrix;
 mod traps;
@@ -54,6 +55,7 @@ fn main() {
         changed_functions::TESTS,
         changed_types::TESTS,
         renames::TESTS,
+        rowwise::TESTS,
         untold::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,

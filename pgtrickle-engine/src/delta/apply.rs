@@ -108,12 +108,28 @@ impl Program {
                 let applied = bag(&consolidate(&change, &columns), &names, &storage.states[stage]);
                 format!("{applied} SELECT d.* FROM d")
             }
-            StageKind::Shown(shown) => {
-                let stored = (self.output.as_slice(), &storage.stream_table, self.key_fits);
-                self.apply(&shown.change(&change, &now(body, &context), stored, &context), storage)
-            }
-            StageKind::Output => self.apply(&change, storage),
+            StageKind::Shown(_) | StageKind::Output => self.apply(&self.shown(stage, &change, &context), storage),
         })
+    }
+
+    /// A SELECT of the change of the stream table, `c1 … cn, w`, rows that cancel among them, after the changes of the
+    /// leaves in `changed`; `None` when the last stage reads none of them. To apply it is the caller's.
+    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
+        let last = self.stages.len() - 1;
+        let own = self.own(last, storage);
+        let context = Context { own: own.as_ref(), ..Context::new(storage, changed) };
+        Some(self.shown(last, &delta(&self.stages[last].body, &context)?, &context))
+    }
+
+    /// A SELECT of what becomes of the stream table when the body of the last stage changes by `change`.
+    fn shown(&self, last: usize, change: &str, context: &Context) -> String {
+        match &self.stages[last].kind {
+            StageKind::Shown(shown) => {
+                let stored = (self.output.as_slice(), &context.storage.stream_table, self.key_fits);
+                shown.change(change, &now(&self.stages[last].body, context), stored, context)
+            }
+            _ => change.to_string(),
+        }
     }
 
     /// What holds the rows of the recursion of `stage`: its state, or the stream table.
