@@ -14,7 +14,7 @@ pub use functions::{CalledFunction, callers_of, functions_of, reinitialise, set_
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
     Definition, Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, definition, insert,
-    is_stream_table, lock, program, readers, remove, save_program, save_refresh, set_mode, set_schedule,
+    is_stream_table, lock, lock_seen, program, readers, remove, save_program, save_refresh, set_mode, set_schedule,
     set_state_tables, set_status,
 };
 

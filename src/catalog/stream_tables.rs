@@ -10,7 +10,7 @@ use crate::pg::executor::{Param, Row};
 use crate::pg::object;
 use crate::pg::settings::QuerySettings;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::table::{self, Key, Lookup, Table};
+use crate::pg::table::{self, Key, Locked, Lookup, Table, Version};
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
 use pgtrickle_engine::policy::Costs;
@@ -124,6 +124,8 @@ pub struct StreamTable {
     pub types_version: i32,
     /// What refreshes of an AUTO stream table cost.
     pub costs: Costs,
+    /// Which version of the row this is, if it was read by itself.
+    version: Option<Version>,
 }
 
 impl StreamTable {
@@ -193,6 +195,7 @@ fn read(row: &Row) -> Result<StreamTable> {
         refusal: row.get(14),
         types_version: row.required(15)?,
         costs: json(row, 16)?.unwrap_or_default(),
+        version: row.version(),
     })
 }
 
@@ -266,7 +269,19 @@ pub fn is_stream_table(relid: u32) -> bool {
 /// Locks the row until the transaction ends; `None` when another session holds it or it is gone. The columns are as of
 /// a snapshot taken now, so what is read after this call is not older.
 pub fn lock(id: i64) -> Result<Option<StreamTable>> {
-    table::lock(&ROWS, ID, Key::Id(id), read)?.transpose()
+    match table::lock(&ROWS, ID, (Key::Id(id), None), read)? {
+        Some(Locked::Now(table)) => table.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Likewise, when this transaction has `seen` the row before.
+pub fn lock_seen(seen: &StreamTable) -> Result<Option<StreamTable>> {
+    match table::lock(&ROWS, ID, (Key::Id(seen.id), seen.version), read)? {
+        Some(Locked::AsSeen) => Ok(Some(seen.clone())),
+        Some(Locked::Now(table)) => table.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The compiled query of a stream table as JSON, and its state tables by stage.
@@ -391,7 +406,12 @@ pub fn set_state_tables(id: i64, relids: &[u32]) {
 
 /// After a refresh, by this transaction, which holds the row's lock: the contents equal the query at `frontier`. Without `costs`,
 /// nothing was learned.
-pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str, costs: Option<&Costs>) -> Result<()> {
+pub fn save_refresh(
+    table: &StreamTable,
+    frontier: &Frontier,
+    effective_mode: &str,
+    costs: Option<&Costs>,
+) -> Result<()> {
     static REFRESHED: Table = Table {
         name: "pgt_stream_tables",
         columns: &[
@@ -429,7 +449,7 @@ pub fn save_refresh(id: i64, frontier: &Frontier, effective_mode: &str, costs: O
         values.push((11, Param::jsonb(&serde_json::to_string(costs).map_err(internal)?)));
         values.push((12, Param::of(costs.full_ms)));
     }
-    table::update(&REFRESHED, 0, Key::Id(id), &values)
+    table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)
 }
 
 /// Sets the status; ACTIVE also forgets past errors.

@@ -9,6 +9,7 @@
 use super::estimates::{Known, Origin};
 use super::plans;
 use super::snapshot::Snapshot;
+use super::table::Version;
 use super::tuplestore::TupleStore;
 use crate::error::{Error, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -81,6 +82,12 @@ impl<'a> Row<'a> {
     /// The columns of a row that has been deformed.
     pub(super) fn of(slot: &'a pg_sys::TupleTableSlot, columns: &'a [(i16, Oid)]) -> Row<'a> {
         Row { slot, columns: Some(columns) }
+    }
+
+    /// The version of a row of a table that was found by an index; `None` for one that a statement yields.
+    pub fn version(&self) -> Option<Version> {
+        // SAFETY: rows with chosen columns are rows of tables as they are stored.
+        self.columns.map(|_| unsafe { Version::of(std::ptr::from_ref(self.slot).cast_mut()) })
     }
 
     fn attribute(&self, column: usize) -> usize {

@@ -33,6 +33,43 @@ pub enum Key {
     Oid(u32),
 }
 
+/// A version of a row: where it is, and which transaction made it.
+#[derive(Clone, Copy, Debug)]
+pub struct Version {
+    place: pg_sys::ItemPointerData,
+    writer: pg_sys::TransactionId,
+}
+
+impl Version {
+    /// # Safety
+    /// The slot holds a row of a table as it is stored.
+    pub(super) unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Version {
+        let mut owned = false;
+        // SAFETY: by contract.
+        unsafe {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut owned);
+            Version { place: (*tuple).t_self, writer: (*(*tuple).t_data).t_choice.t_heap.t_xmin }
+        }
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |version: &Version| {
+            let block = version.place.ip_blkid;
+            (block.bi_hi, block.bi_lo, version.place.ip_posid)
+        };
+        place(self) == place(other) && self.writer == other.writer
+    }
+}
+
+/// A row that was locked.
+pub enum Locked<T> {
+    /// The version that the caller has seen is the last one.
+    AsSeen,
+    Now(T),
+}
+
 /// Where the columns of a [`Table`] are: attribute numbers are never used again, and types are compared at every use.
 struct Shape {
     table: Oid,
@@ -72,11 +109,16 @@ impl Open {
         Ok(open)
     }
 
+    fn width(&self) -> usize {
+        // SAFETY: the relation is open.
+        unsafe { (*(*self.relation).rd_att).natts as usize }
+    }
+
     fn attributes(&self) -> impl Iterator<Item = &pg_sys::FormData_pg_attribute> {
         // SAFETY: the relation is open, so its descriptor is valid and complete.
         unsafe {
             let descriptor = (*self.relation).rd_att;
-            (0..(*descriptor).natts).map(move |index| &*pg_sys::TupleDescAttr(descriptor, index))
+            (0..self.width()).map(move |index| attribute(descriptor, index))
         }
     }
 
@@ -87,7 +129,7 @@ impl Open {
             let descriptor = (*self.relation).rd_att;
             shape.columns.iter().all(|(attnum, ty)| {
                 i32::from(*attnum) <= (*descriptor).natts && {
-                    let attribute = &*pg_sys::TupleDescAttr(descriptor, i32::from(*attnum) - 1);
+                    let attribute = attribute(descriptor, usize::from(attnum.unsigned_abs()) - 1);
                     attribute.atttypid == *ty && !attribute.attisdropped
                 }
             })
@@ -127,6 +169,15 @@ impl Drop for Open {
     fn drop(&mut self) {
         // SAFETY: opened once.
         unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
+    }
+}
+
+/// As `TupleDescAttr` in tupdesc.h, inline as there.
+unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: the attributes stand behind the array of compact ones, as many as those.
+    unsafe {
+        let compact = (&raw const (*descriptor).compact_attrs).cast::<pg_sys::CompactAttribute>();
+        &*compact.add((*descriptor).natts as usize).cast::<pg_sys::FormData_pg_attribute>().add(index)
     }
 }
 
@@ -172,7 +223,8 @@ pub struct Lookup {
     /// Given back after the scan, in this order.
     _index: Index,
     open: Open,
-    snapshot: Snapshot,
+    /// Keeps the snapshot that the scan reads by.
+    _snapshot: Snapshot,
 }
 
 impl Lookup {
@@ -191,7 +243,7 @@ impl Lookup {
         unsafe {
             let slot = pg_sys::table_slot_create(open.relation, std::ptr::null_mut());
             let scan = pg_sys::index_beginscan(open.relation, index.0, snapshot.as_ptr(), std::ptr::null_mut(), 1, 0);
-            Ok(Lookup { slot, scan, _index: index, open, snapshot })
+            Ok(Lookup { slot, scan, _index: index, open, _snapshot: snapshot })
         }
     }
 
@@ -255,29 +307,57 @@ fn refuse_read_only(command: &CStr) {
 }
 
 /// Locks the row with this key until the transaction ends, as FOR UPDATE SKIP LOCKED does, and gives the latest version of it to
-/// `read`; `None` when another session holds it or there is none.
+/// `read`, unless that is the one which was `seen`; `None` when another session holds it or there is none.
+///
+/// A version that was seen is where it was: the transaction has had a snapshot ever since, so what was deleted meanwhile is not
+/// taken away.
 ///
 /// # Errors
 /// As [`Lookup::new`]; `ConcurrentUpdate` (40001) in a transaction with one snapshot, when another one has changed the row since.
-pub fn lock<T>(table: &'static Table, column: usize, key: Key, read: impl FnOnce(&Row) -> T) -> Result<Option<T>> {
+pub fn lock<T>(
+    table: &'static Table,
+    column: usize,
+    (key, seen): (Key, Option<Version>),
+    read: impl FnOnce(&Row) -> T,
+) -> Result<Option<Locked<T>>> {
     refuse_read_only(c"SELECT FOR UPDATE");
-    let mut lookup = Lookup::locking(table, column, Snapshot::next(), pg_sys::RowShareLock)?;
-    lookup.seek(key);
-    if !lookup.next() {
-        return Ok(None);
+    if let Some(seen) = seen {
+        let row = Stored::open(table, pg_sys::RowShareLock)?;
+        return lock_at(&row, seen.place, |slot| {
+            // SAFETY: the slot holds a row of the table.
+            unsafe {
+                match Version::of(slot) == seen {
+                    true => Locked::AsSeen,
+                    false => Locked::Now(show(slot, &row.open, read)),
+                }
+            }
+        });
     }
-    // SAFETY: the slot holds the row, and gives up the version that was found for the one that is locked. The steps of
-    // nodeLockRows.c; the key of a row never changes, so a later version of it is the row that was asked for.
+    let row = Stored::find(table, column, key, pg_sys::RowShareLock)?;
+    let Some(row) = row else { return Ok(None) };
+    // SAFETY: the slot holds the row, and gives up the version that was found for the one that is locked.
+    unsafe {
+        let place = (*row.slot).tts_tid;
+        lock_at(&row, place, |slot| Locked::Now(show(slot, &row.open, read)))
+    }
+}
+
+/// The steps of nodeLockRows.c. The key of a row never changes, so a later version of it is the row that was asked for.
+fn lock_at<T>(
+    row: &Stored,
+    mut place: pg_sys::ItemPointerData,
+    read: impl FnOnce(*mut pg_sys::TupleTableSlot) -> T,
+) -> Result<Option<T>> {
+    // SAFETY: the row's slot is one of the table.
     unsafe {
         let one_snapshot = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
         let follow = if one_snapshot { 0 } else { pg_sys::TUPLE_LOCK_FLAG_FIND_LAST_VERSION };
-        let mut place = (*lookup.slot).tts_tid;
         let mut failure = pg_sys::TM_FailureData::default();
         let result = pg_sys::table_tuple_lock(
-            lookup.open.relation,
+            row.open.relation,
             &mut place,
-            lookup.snapshot.as_ptr(),
-            lookup.slot,
+            row.snapshot.as_ptr(),
+            row.slot,
             pg_sys::GetCurrentCommandId(true),
             pg_sys::LockTupleMode::LockTupleExclusive,
             pg_sys::LockWaitPolicy::LockWaitSkip,
@@ -285,7 +365,7 @@ pub fn lock<T>(table: &'static Table, column: usize, key: Key, read: impl FnOnce
             &mut failure,
         );
         match result {
-            pg_sys::TM_Result::TM_Ok => Ok(Some(show(lookup.slot, &lookup.open, read))),
+            pg_sys::TM_Result::TM_Ok => Ok(Some(read(row.slot))),
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted if one_snapshot => {
                 Err(Error::ConcurrentUpdate)
             }
@@ -294,27 +374,78 @@ pub fn lock<T>(table: &'static Table, column: usize, key: Key, read: impl FnOnce
     }
 }
 
-/// Sets columns, by number, of the row with this key, which this transaction has locked or made.
+/// An open table, a snapshot of now, and a slot for a row of it.
+struct Stored {
+    slot: *mut pg_sys::TupleTableSlot,
+    open: Open,
+    snapshot: Snapshot,
+}
+
+impl Stored {
+    fn open(table: &'static Table, lock: u32) -> Result<Stored> {
+        let (open, snapshot) = (Open::table(table, lock)?, Snapshot::next());
+        // SAFETY: the table is open.
+        let slot = unsafe { pg_sys::table_slot_create(open.relation, std::ptr::null_mut()) };
+        Ok(Stored { slot, open, snapshot })
+    }
+
+    /// With the row that has this key, if there is one.
+    fn find(table: &'static Table, column: usize, key: Key, lock: u32) -> Result<Option<Stored>> {
+        let row = Stored::open(table, lock)?;
+        let mut lookup = Lookup::locking(table, column, row.snapshot.clone(), lock)?;
+        lookup.seek(key);
+        // SAFETY: both slots are of the table; the row stays pinned by the one that it is copied to.
+        let found = lookup.next() && unsafe { row.fetch((*lookup.slot).tts_tid) };
+        Ok(found.then_some(row))
+    }
+
+    /// Takes the version at this place, if the snapshot sees it.
+    unsafe fn fetch(&self, mut place: pg_sys::ItemPointerData) -> bool {
+        // SAFETY: there is a row, or was one that the transaction's snapshots may still see.
+        unsafe {
+            pg_sys::table_tuple_fetch_row_version(self.open.relation, &mut place, self.snapshot.as_ptr(), self.slot)
+        }
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        // SAFETY: made with the value.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
+    }
+}
+
+/// Sets columns, by number, of the row with this key, which this transaction has locked or made; `known` is the version of it that
+/// is probably the last.
 ///
 /// # Errors
 /// As [`Lookup::new`]; `Internal` for a value of another type than the column's.
-pub fn update(table: &'static Table, column: usize, key: Key, values: &[(usize, Param)]) -> Result<()> {
+pub fn update(
+    table: &'static Table,
+    column: usize,
+    (key, known): (Key, Option<Version>),
+    values: &[(usize, Param)],
+) -> Result<()> {
     refuse_read_only(c"UPDATE");
-    let mut lookup = Lookup::locking(table, column, Snapshot::next(), pg_sys::RowExclusiveLock)?;
-    lookup.seek(key);
-    if !lookup.next() {
-        return Ok(());
+    let mut row = Some(Stored::open(table, pg_sys::RowExclusiveLock)?);
+    let as_known = row.as_ref().zip(known).is_some_and(|(row, known)| {
+        // SAFETY: the transaction has had a snapshot since it saw the version. What a snapshot of now sees is the last one.
+        unsafe { row.fetch(known.place) && Version::of(row.slot) == known }
+    });
+    if !as_known {
+        row = Stored::find(table, column, key, pg_sys::RowExclusiveLock)?;
     }
-    let new = Values::of(&lookup.open, values)?;
+    let Some(row) = row else { return Ok(()) };
+    let new = Values::of(&row.open, values)?;
     // SAFETY: the arrays have an element for each column. The tuple stays pinned by the slot.
     unsafe {
         let mut owned = false;
-        let old = pg_sys::ExecFetchSlotHeapTuple(lookup.slot, false, &mut owned);
-        let descriptor = (*lookup.open.relation).rd_att;
+        let old = pg_sys::ExecFetchSlotHeapTuple(row.slot, false, &mut owned);
+        let descriptor = (*row.open.relation).rd_att;
         let tuple =
             pg_sys::heap_modify_tuple(old, descriptor, new.values.as_ptr(), new.nulls.as_ptr(), new.set.as_ptr());
         let mut place = (*old).t_self;
-        pg_sys::CatalogTupleUpdate(lookup.open.relation, &mut place, tuple);
+        pg_sys::CatalogTupleUpdate(row.open.relation, &mut place, tuple);
         pg_sys::heap_freetuple(tuple);
         pg_sys::CommandCounterIncrement();
     }
@@ -372,7 +503,7 @@ struct Values {
 
 impl Values {
     fn of(open: &Open, given: &[(usize, Param)]) -> Result<Values> {
-        let count = open.attributes().count();
+        let count = open.width();
         let mut new = Values { values: vec![Datum::null(); count], nulls: vec![true; count], set: vec![false; count] };
         for (column, value) in given {
             let (attnum, ty) = open.shape.columns[*column];

@@ -94,7 +94,7 @@ pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Re
     {
         return Ok(Outcome::Unchanged);
     }
-    let Some(table) = catalog::lock(seen.id)? else { return Ok(Outcome::Busy) };
+    let Some(table) = catalog::lock_seen(seen)? else { return Ok(Outcome::Busy) };
     match pending {
         // The contents are still those that `snapshot` sees: see the module's account of the lock.
         Some(pending) if usable_frontier(&table) == usable_frontier(seen) => {
@@ -241,7 +241,7 @@ fn apply(
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
     let costs = learned(table, method, changes.iter().map(|(_, read)| read.rows).sum(), milliseconds(begun));
-    catalog::save_refresh(table.id, &target, action.as_str(), costs.as_ref())?;
+    catalog::save_refresh(table, &target, action.as_str(), costs.as_ref())?;
     prepared.keep(table)?;
     catalog::record(&HistoryEntry {
         pgt_id: table.id,
