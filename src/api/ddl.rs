@@ -28,6 +28,7 @@ fn _function_changed(function: Oid) -> std::result::Result<(), Report> {
 /// The rows of the relation, or of a composite type, have other columns: the stream tables that read them recompute.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _rows_changed(relation: Oid) -> std::result::Result<(), Report> {
+    cdc::columns_altered(relation.to_u32())?;
     Ok(cdc::rows_changed(relation.to_u32())?)
 }
 

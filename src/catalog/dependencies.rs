@@ -81,13 +81,6 @@ pub fn add_dependency(id: i64, source: u32, kind: SourceType, columns: &[String]
     );
 }
 
-/// The columns of `source` that the query of stream table `id` reads, as they were called when it was created.
-pub fn columns_of(id: i64, source: u32) -> Result<Vec<String>> {
-    let sql = "SELECT columns_used FROM pgtrickle.pgt_dependencies WHERE pgt_id = $1 AND source_relid = $2";
-    let rows = query(sql, &[Param::of(id), Param::oid(source)], |row| Ok(row.get(0).unwrap_or_default()));
-    rows.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
-}
-
 /// The columns of [`Dependency`], in the order in which [`read`] takes them.
 macro_rules! select {
     ($rest:literal) => {

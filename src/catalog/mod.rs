@@ -9,7 +9,7 @@ mod stream_tables;
 mod tracking;
 mod types;
 
-pub use dependencies::{Dependency, SourceType, add_dependency, columns_of, consumers, dependencies, sources_of};
+pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
 pub use functions::{CalledFunction, callers_of, functions_of, reinitialise, set_functions, users_of};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{

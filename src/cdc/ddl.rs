@@ -5,6 +5,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::pg::capture as writer;
 use crate::pg::commit::catalog_changed_at_commit;
+use crate::pg::definition;
 use crate::pg::function;
 use crate::pg::object;
 use crate::pg::relation::{Generated, Relation};
@@ -39,11 +40,6 @@ fn recomputed(change: &Alteration) -> Option<&String> {
     }
 }
 
-/// Rows as values are others.
-fn concerns_rows(change: &Alteration) -> bool {
-    matches!(change, Alteration::Row | Alteration::Dropped(_))
-}
-
 /// The definition of `relation` was altered: refuses what would make its readers wrong without a way to notice. Readers that
 /// take no rows are told of any alteration: they may read whole rows, which get another column.
 ///
@@ -64,7 +60,9 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
         }
     }
     for source in altered_sources(relation, alterations)? {
-        columns_altered(source, alterations)?;
+        if alterations.iter().any(|change| matches!(change, Alteration::Type(_))) {
+            columns_altered(source)?;
+        }
         let Some(tracking) = catalog::tracking(source)? else { continue };
         let readers = catalog::readers(source)?;
         for change in alterations {
@@ -73,7 +71,7 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
             let concerned = |reader: &&StreamTable| *change == Alteration::Unlogged || reader.refusal.is_none();
             let mut consumers = readers.iter().filter(|reader| tracking.consumers.contains(&reader.id));
             let found = match change {
-                change if concerns_rows(change) => first_of_whole_rows(source, consumers)?,
+                Alteration::Row => first_of_whole_rows(source, consumers)?,
                 _ => consumers.find(concerned),
             };
             if let Some(reader) = found {
@@ -85,59 +83,38 @@ pub fn source_altered(relation: u32, alterations: &[Alteration]) -> Result<()> {
             writer::announce(source);
         }
     }
-    if alterations.iter().any(|change| concerns_rows(change) || matches!(change, Alteration::Type(_))) {
+    if alterations.iter().any(|change| matches!(change, Alteration::Row | Alteration::Type(_))) {
         facts::members(relation).into_iter().try_for_each(super::types::rows_changed)?;
     }
     Ok(())
 }
 
-/// A column that a stream table reads may be gone, or of another type, for which nothing that is compiled or stored is made.
+/// Columns of the relation, or attributes of the type that it describes, are gone or have other types. For the stream tables that
+/// read them nothing that is compiled or stored is made.
 ///
 /// # Errors
 /// `SourceInUse` (0A000) while `pg_trickle.block_source_ddl` is on; else the stream table's next refresh fails.
-fn columns_altered(source: u32, alterations: &[Alteration]) -> Result<()> {
-    if !alterations.iter().any(|change| matches!(change, Alteration::Dropped(_) | Alteration::Type(_))) {
-        return Ok(());
-    }
+pub fn columns_altered(relation: u32) -> Result<()> {
+    let mut readers = catalog::readers_now(relation)?;
+    readers.extend(super::types::readers_of_rows(relation)?);
+    readers.sort_unstable();
+    readers.dedup();
     let mut unfit = Vec::new();
-    for reader in catalog::readers(source)? {
-        let Some(reason) = misfit(source, &reader, alterations)? else { continue };
+    for reader in readers {
+        let Some(what) = definition::misfit(&catalog::definition(reader)?.analysed)? else { continue };
+        let table = catalog::by_id(reader)?;
         if config::block_source_ddl() {
-            let source_name = object::name(source).map_or_else(String::new, |name| name.to_string());
-            return Err(Error::SourceInUse { source_name, reader: reader.shown(), reason });
+            let source_name = object::name(relation).map_or_else(String::new, |name| name.to_string());
+            let reader = table.map_or_else(String::new, |table| table.shown());
+            return Err(Error::SourceInUse { source_name, reader, reason: format!("The stream table reads {what}.") });
         }
-        unfit.push(reader.id);
+        unfit.push(reader);
     }
     if !unfit.is_empty() {
         catalog::retype(&unfit);
         catalog_changed_at_commit();
     }
     Ok(())
-}
-
-/// What the reader misses now in the source, if anything. One without a delta takes columns of other types as PostgreSQL does.
-fn misfit(source: u32, reader: &StreamTable, alterations: &[Alteration]) -> Result<Option<String>> {
-    if reader.refusal.is_some() {
-        let read = catalog::columns_of(reader.id, source)?;
-        let dropped = alterations.iter().find_map(|change| match change {
-            Alteration::Dropped(name) if read.contains(name) => Some(name),
-            _ => None,
-        });
-        return Ok(dropped.map(|name| format!("The stream table reads column \"{name}\".")));
-    }
-    let program = program_of(reader)?;
-    let scans = program.stages.iter().flat_map(|stage| stage.body.scans()).filter(|scan| scan.relid == source);
-    let unfit = scans.flat_map(|scan| &scan.columns).find_map(|scanned| {
-        let (name, ty) = (&scanned.column.name, &scanned.column.ty);
-        match object::column(source, scanned.attnum) {
-            None => Some(format!("The stream table reads column \"{name}\".")),
-            Some(now) if (now.ty, now.typmod, now.collation) != (ty.oid, ty.typmod, ty.collation) => {
-                Some(format!("The stream table reads column \"{name}\" as {}.", ty.sql))
-            }
-            Some(_) => None,
-        }
-    });
-    Ok(unfit)
 }
 
 /// The `action` would give `relation` other columns, or other rows than a refresh writes.
@@ -192,7 +169,7 @@ pub fn names_changed() -> Result<()> {
 /// The relation and its descendants; for what concerns the rows of one relation, also those that it descends from.
 fn altered_sources(relation: u32, alterations: &[Alteration]) -> Result<Vec<u32>> {
     let mut sources = facts::members(relation);
-    if alterations.iter().any(|change| concerns_rows(change) || matches!(change, Alteration::Type(_))) {
+    if alterations.iter().any(|change| matches!(change, Alteration::Row | Alteration::Type(_))) {
         sources.extend(catalog::tables_of_type(relation)?);
     }
     if alterations.contains(&Alteration::Unlogged) {
@@ -214,7 +191,7 @@ fn objection(source: u32, change: &Alteration) -> Option<String> {
                 .any(|column| column.name == *name && column.generated == Generated::Virtual);
             is_virtual.then(|| format!("The compiled query contains what column \"{name}\" is computed from."))
         }
-        Alteration::Row | Alteration::Dropped(_) => {
+        Alteration::Row => {
             Some("The stream table reads whole rows, which would have other columns or another name.".into())
         }
         // Those that are captures are refused by name.

@@ -45,6 +45,14 @@ pub fn rows_changed(relation: u32) -> Result<()> {
     Ok(())
 }
 
+/// The stream tables that read rows of the relation as values, or values that hold such rows.
+pub(super) fn readers_of_rows(relation: u32) -> Result<Vec<i64>> {
+    match used_type::of_rows(relation) {
+        Some(ty) => Ok(affected(ty)?.1),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// The type may have another name, or be in another schema: the queries that read its values may say so.
 ///
 /// # Errors

@@ -12,9 +12,11 @@
 
 use super::analyze::{self, printed};
 use super::named;
+use super::object;
 use super::nodes::{items, text};
 use super::rows::{self, palloc_string};
 use super::settings::PinnedSettings;
+use super::types;
 use crate::error::{Error, Result};
 use pgrx::{PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -61,6 +63,71 @@ pub fn check_rights(definition: &str) -> Result<()> {
     with_tree(definition, |tree| unsafe { analyze::check_rights(analyze::rewrite(tree)) })
 }
 
+/// What the query reads and is not as it was when the query was analysed: a column of a relation, or an attribute of a composite
+/// type, that is gone or has another type.
+///
+/// # Errors
+/// As [`sql`].
+pub fn misfit(definition: &str) -> Result<Option<String>> {
+    with_tree(definition, |tree| {
+        let mut fit = Fit { queries: Vec::new(), misfit: None };
+        // SAFETY: an analysed query; the context is what `visit_read` takes it for.
+        unsafe { visit_read(tree.cast(), (&raw mut fit).cast()) };
+        Ok(fit.misfit)
+    })
+}
+
+struct Fit {
+    queries: Vec<*mut pg_sys::Query>,
+    misfit: Option<String>,
+}
+
+/// A tree walker: true where something does not fit.
+#[pg_guard]
+unsafe extern "C-unwind" fn visit_read(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: `misfit` passes Fit, and the walkers call back with valid nodes; the tag tells the type, and a column's entry is in
+    // the range table of the query that it belongs to.
+    unsafe {
+        let fit = &mut *context.cast::<Fit>();
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Query => {
+                fit.queries.push(node.cast());
+                let found = pg_sys::query_tree_walker_impl(node.cast(), Some(visit_read), context, 0);
+                fit.queries.pop();
+                return found;
+            }
+            pg_sys::NodeTag::T_Var => {
+                let var = &*node.cast::<pg_sys::Var>();
+                let query = fit.queries[fit.queries.len() - 1 - var.varlevelsup as usize];
+                let entry = items::<pg_sys::RangeTblEntry>((*query).rtable)[var.varno as usize - 1];
+                if entry.rtekind == pg_sys::RTEKind::RTE_RELATION && var.varattno > 0 {
+                    let known = items::<pg_sys::String>((*entry.eref).colnames);
+                    let name = known.get(var.varattno as usize - 1).map(|name| text(name.sval)).unwrap_or_default();
+                    let was = (var.vartype.to_u32(), var.vartypmod, var.varcollid.to_u32());
+                    let now = object::column(entry.relid.to_u32(), var.varattno);
+                    if now.as_ref().is_none_or(|now| (now.ty, now.typmod, now.collation) != was) {
+                        fit.misfit = Some(format!("column \"{}\"", now.map_or(name, |now| now.name)));
+                    }
+                }
+            }
+            pg_sys::NodeTag::T_FieldSelect => {
+                let field = &*node.cast::<pg_sys::FieldSelect>();
+                let rows = pg_sys::get_typ_typrelid(pg_sys::getBaseType(pg_sys::exprType(field.arg.cast())));
+                let now = object::column(rows.to_u32(), field.fieldnum);
+                if rows != pg_sys::InvalidOid && now.as_ref().is_none_or(|now| now.ty != field.resulttype.to_u32()) {
+                    let name = now.map_or_else(|| field.fieldnum.to_string(), |now| format!("\"{}\"", now.name));
+                    fit.misfit = Some(format!("attribute {name} of a composite value"));
+                }
+            }
+            _ => {}
+        }
+        fit.misfit.is_some() || pg_sys::expression_tree_walker_impl(node, Some(visit_read), context)
+    }
+}
+
 /// Hands the query to `read`, its relations locked as for reading them; it is gone when `read` returns.
 fn with_tree<T>(definition: &str, read: impl FnOnce(*mut pg_sys::Query) -> Result<T>) -> Result<T> {
     let broken = || Error::Internal("a stored definition is no query".into());
@@ -91,6 +158,11 @@ unsafe extern "C-unwind" fn number_relations(node: *mut pg_sys::Node, context: *
     unsafe {
         if is_a(node, pg_sys::NodeTag::T_Var) {
             let var = &mut *node.cast::<pg_sys::Var>();
+            if var.varattno == 0 {
+                // A row is made as a value of its type, whose name the query itself need not say.
+                let ty = types::data_type(var.vartype, var.vartypmod, var.varcollid).sql;
+                (*context.cast::<Vec<String>>()).push(ty);
+            }
             var.varattno = var.varattno.max(0);
             var.varattnosyn = var.varattnosyn.max(0);
         }

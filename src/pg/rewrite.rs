@@ -31,8 +31,6 @@ pub enum Alteration {
     Unlogged,
     /// Rows as values have other columns, or another name.
     Row,
-    /// Likewise, and this column is gone.
-    Dropped(String),
     /// The trigger of this name fires no more, or is called otherwise.
     Trigger(String),
     /// The columns of the table, the rows that they may hold, or what becomes of these are another; the action's name. Comes
@@ -210,8 +208,7 @@ unsafe fn alteration(command: &pg_sys::AlterTableCmd) -> Option<Alteration> {
         Kind::AT_AlterColumnType => Some(Alteration::Type(name())),
         Kind::AT_SetExpression => Some(Alteration::Expression(name())),
         Kind::AT_SetUnLogged => Some(Alteration::Unlogged),
-        Kind::AT_AddColumn => Some(Alteration::Row),
-        Kind::AT_DropColumn => Some(Alteration::Dropped(name())),
+        Kind::AT_AddColumn | Kind::AT_DropColumn => Some(Alteration::Row),
         Kind::AT_DisableTrig => Some(Alteration::Trigger(name())),
         _ => None,
     }

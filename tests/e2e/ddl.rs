@@ -24,6 +24,7 @@ tests![
     the_extension_can_be_dropped_and_created,
     the_stream_table_is_dropped_as_a_table,
     the_stream_table_is_renamed,
+    what_is_read_of_a_source_stays,
 ];
 
 pub(crate) fn source(db: &mut Database) {
@@ -344,4 +345,33 @@ fn a_source_gets_children(db: &mut Database) {
         assert!(!failure.hint.is_empty(), "{failure:?}");
     }
     db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+/// Whatever statement drops it, and whatever it is called by then.
+fn what_is_read_of_a_source_stays(db: &mut Database) {
+    db.run("CREATE TYPE ct AS (a int, b int, unread int); CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'");
+    db.run("CREATE TABLE g (id int PRIMARY KEY, a int, w int GENERATED ALWAYS AS (a + 1) VIRTUAL, s int GENERATED ALWAYS AS (twice(a)) STORED, c ct, cs ct[], v int, z int)");
+    db.run("INSERT INTO g (id, a, c, cs, v) SELECT i, i, ROW(i, i, i), ARRAY[ROW(i, i, i)::ct], i FROM generate_series(1, 5) AS i");
+    db.run("CREATE TABLE h (id int PRIMARY KEY, r g)");
+    db.stream("virtual", "SELECT id, w FROM g");
+    db.stream("stored", "SELECT id, s FROM g WHERE s > 2");
+    db.stream("fields", "SELECT id, (c).b AS b, (cs[1]).a AS a FROM g");
+    db.stream("rows", "SELECT id, (r).z AS z FROM h");
+    let recomputed = "SELECT id, v, current_database() AS d FROM g";
+    db.stream_with("recomputed", recomputed, "schedule => '1h', refresh_mode => 'FULL'");
+    db.run("ALTER TABLE g RENAME v TO old; ALTER TABLE g RENAME z TO v; ALTER TABLE g ADD COLUMN unread int");
+    for change in [
+        "ALTER TABLE g DROP COLUMN w",
+        "DROP FUNCTION twice CASCADE",
+        "ALTER TYPE ct DROP ATTRIBUTE b",
+        "ALTER TYPE ct DROP ATTRIBUTE a",
+        "ALTER TABLE g DROP COLUMN v",
+        "ALTER TABLE g DROP COLUMN old",
+        "ALTER TABLE g ALTER COLUMN old TYPE bigint",
+    ] {
+        let failure = db.fails(change);
+        assert!(failure.sqlstate == "0A000" && failure.detail.contains("reads "), "{change}: {failure:?}");
+    }
+    db.run("ALTER TYPE ct DROP ATTRIBUTE unread; ALTER TABLE g DROP COLUMN unread");
+    db.cycle_in_full(&["INSERT INTO g (id, a, c, old) VALUES (9, 9, ROW(1, 2), 9); INSERT INTO h SELECT id, g FROM g"]);
 }

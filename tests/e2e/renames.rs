@@ -164,6 +164,10 @@ fn sources_are_renamed(db: &mut Database) {
         "fields_of_joins",
         "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (id)) AS j WHERE (j).id > 0",
     );
+    db.run("CREATE VIEW shown AS SELECT id, a FROM named; CREATE SCHEMA elsewhere");
+    stream(db, "rows_of_views", "SELECT to_jsonb(w) AS j FROM shown AS w");
+    db.run("ALTER VIEW shown RENAME TO seen; ALTER VIEW seen SET SCHEMA elsewhere");
+    reworded(db, "rows_of_views", "SELECT to_jsonb(w) AS j FROM elsewhere.seen AS w");
     db.run("ALTER TABLE named RENAME COLUMN a TO b; ALTER TABLE named RENAME COLUMN id TO key");
     reworded(
         db,

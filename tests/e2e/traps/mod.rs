@@ -23,6 +23,7 @@ mod settings;
 mod shapes;
 mod stored_rows;
 mod sub_selects;
+mod substituted;
 mod values;
 mod windows;
 mod writes;
@@ -49,6 +50,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     shapes::TESTS,
     stored_rows::TESTS,
     sub_selects::TESTS,
+    substituted::TESTS,
     values::TESTS,
     windows::TESTS,
     writes::TESTS,

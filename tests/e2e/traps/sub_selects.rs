@@ -31,7 +31,6 @@ tests![
     correlation_with_null_values,
     keys_with_many_matches,
     many_keys_at_once,
-    subscripts_of_constants,
 ];
 
 fn tables(db: &mut Database) {
@@ -499,15 +498,4 @@ fn many_keys_at_once(db: &mut Database) {
     db.cycle(&["UPDATE b SET k = k + 1; UPDATE t SET k = k - 1 WHERE k > 10"]);
     db.cycle(&["DELETE FROM b; INSERT INTO t VALUES (500, 1, 1)"]);
     db.cycle(&["INSERT INTO b SELECT i % 20, 4 FROM generate_series(1, 40) AS i; UPDATE t SET k = k + 2"]);
-}
-
-/// Of a column that a sub-select gives a constant value.
-fn subscripts_of_constants(db: &mut Database) {
-    db.run("CREATE TABLE t (id int PRIMARY KEY, a int[]); CREATE TABLE u (k int)");
-    db.run("INSERT INTO t VALUES (1, '{2}'), (2, '{2,3}'), (3, NULL); INSERT INTO u VALUES (1), (1), (2)");
-    db.stream("made", "SELECT id, n FROM t, LATERAL (SELECT x[2:] AS n FROM (SELECT ARRAY[1, 2] AS x FROM u WHERE k = t.id) AS q) AS r");
-    db.stream("read", "SELECT id, n FROM t LEFT JOIN LATERAL (SELECT x[2:] AS n, x FROM (SELECT '{1,2}'::int[] AS x FROM u WHERE k = t.id) AS q) AS r ON n[1] = x[2] AND n = a");
-    db.stream("computed", "SELECT id, n FROM t, LATERAL (SELECT x[1] AS n FROM (SELECT ARRAY[k, t.id] AS x FROM u WHERE k = t.id) AS q) AS r");
-    db.cycle(&["INSERT INTO u VALUES (3), (1)", "UPDATE t SET a = '{2}' WHERE id = 3"]);
-    db.cycle(&["DELETE FROM u WHERE k = 1", "INSERT INTO t VALUES (4, '{}')"]);
 }

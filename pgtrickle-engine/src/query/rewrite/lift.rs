@@ -235,15 +235,38 @@ fn aggregate(below: Lifted, keys: Vec<(String, Scalar)>, calls: Vec<(String, Agg
 /// The value of an aggregate call over no rows.
 pub(super) fn over_no_rows(call: &AggregateCall, columns: &[Column]) -> Scalar {
     use AggregateFunction as F;
-    let text = match call.function {
-        F::CountStar | F::Count => "0::pg_catalog.int8".to_string(),
-        F::Recompute => {
-            let null = |place: usize| format!("NULL::{}", columns[place].ty.sql);
-            format!("(SELECT {} WHERE false)", call.call.render(null))
-        }
-        _ => format!("NULL::{}", call.call.ty.sql),
+    let fragments = match call.function {
+        F::CountStar | F::Count => vec![Fragment::Text("0::pg_catalog.int8".into())],
+        F::Recompute => computed_over_no_rows(&call.call, columns),
+        _ => vec![Fragment::Text(format!("NULL::{}", call.call.ty.sql))],
     };
-    Scalar { fragments: vec![Fragment::Text(text)], nullable: true, fixed_scale: false, ..call.call.clone() }
+    Scalar { fragments, nullable: true, fixed_scale: false, ..call.call.clone() }
+}
+
+/// `(SELECT call WHERE false)`. What it reads of outer rows are columns of a row of its own: a call over nothing but columns of an
+/// outer query would be a call of that query.
+fn computed_over_no_rows(call: &Scalar, columns: &[Column]) -> Vec<Fragment> {
+    let text = |text: String| Fragment::Text(text);
+    let mut outer = Vec::new();
+    let mut fragments = vec![text("(SELECT ".into())];
+    fragments.extend(call.fragments.iter().map(|fragment| match fragment {
+        Fragment::Column(place) => text(format!("NULL::{}", columns[*place].ty.sql)),
+        Fragment::Outer { .. } => {
+            outer.push(fragment.clone());
+            text(format!("outer_row.c{}", outer.len()))
+        }
+        other => other.clone(),
+    }));
+    if !outer.is_empty() {
+        for (number, column) in (1..).zip(outer) {
+            fragments.push(text(if number == 1 { " FROM (SELECT " } else { ", " }.into()));
+            fragments.push(column);
+            fragments.push(text(format!(" AS c{number}")));
+        }
+        fragments.push(text(") AS outer_row".into()));
+    }
+    fragments.push(text(" WHERE false)".into()));
+    fragments
 }
 
 impl Predicate {
