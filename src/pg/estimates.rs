@@ -166,13 +166,15 @@ unsafe fn of_branches(
     unsafe {
         let Some(parent) = place(root, rte) else { return false };
         let list = (*root).append_rel_list;
-        (0..pg_sys::list_length(list)).any(|index| {
-            let branch = pg_sys::list_nth(list, index).cast::<pg_sys::AppendRelInfo>();
-            let columns = (*branch).translated_vars;
-            (*branch).parent_relid as usize == parent
-                && i32::from(attnum) <= pg_sys::list_length(columns)
-                && below(root, pg_sys::list_nth(columns, i32::from(attnum) - 1).cast(), about)
-        })
+        let branches =
+            (0..pg_sys::list_length(list)).map(|i| pg_sys::list_nth(list, i).cast::<pg_sys::AppendRelInfo>());
+        // Only one is asked: unions of unions would be asked in all combinations.
+        let Some(first) = branches.into_iter().find(|branch| (**branch).parent_relid as usize == parent) else {
+            return false;
+        };
+        let columns = (*first).translated_vars;
+        i32::from(attnum) <= pg_sys::list_length(columns)
+            && below(root, pg_sys::list_nth(columns, i32::from(attnum) - 1).cast(), about)
     }
 }
 
