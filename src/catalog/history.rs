@@ -4,6 +4,7 @@ use super::execute;
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::executor::Param;
+use crate::pg::sequence;
 use crate::pg::table::{self, Table};
 use pgrx::datum::TimestampWithTimeZone;
 
@@ -78,7 +79,7 @@ pub fn record(entry: &HistoryEntry) -> Result<()> {
         ],
     };
     let values = [
-        (0, Param::of(table::next_number("pgt_refresh_history_refresh_id_seq")?)),
+        (0, Param::of(sequence::next_number("pgt_refresh_history_refresh_id_seq")?)),
         (1, Param::of(entry.pgt_id)),
         (2, Param::of(entry.started)),
         (3, Param::of(entry.started)),

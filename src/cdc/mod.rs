@@ -20,7 +20,8 @@ mod types;
 pub use buffer::{Changes, Pending, Wanted};
 pub use collect::{collect, collect_when_due};
 pub use ddl::{
-    columns_altered, function_changed, names_changed, refuse_redefinition, source_altered, source_rewritten, view_altered,
+    columns_altered, function_changed, names_changed, refuse_redefinition, source_altered, source_rewritten,
+    view_altered,
 };
 pub use family::{capture_again, family_changed};
 pub use pgtrickle_engine::frontier::Frontier;

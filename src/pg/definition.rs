@@ -12,8 +12,8 @@
 
 use super::analyze::{self, printed};
 use super::named;
-use super::object;
 use super::nodes::{items, text};
+use super::object;
 use super::rows::{self, palloc_string};
 use super::settings::PinnedSettings;
 use super::types;

@@ -39,6 +39,7 @@ pub mod rowwise;
 pub mod scalar;
 mod search;
 pub mod security;
+pub mod sequence;
 pub mod settings;
 pub mod shmem;
 pub mod slots;

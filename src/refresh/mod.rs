@@ -254,7 +254,8 @@ fn apply(
         initiator,
     })?;
     for source in sources {
-        match read {
+        // Next to a recomputation it costs nothing.
+        match read && method == Method::Differential {
             true => cdc::collect_when_due(source, table.id, &target)?,
             false => cdc::collect(source)?,
         };

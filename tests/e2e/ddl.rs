@@ -351,7 +351,7 @@ fn a_source_gets_children(db: &mut Database) {
 fn what_is_read_of_a_source_stays(db: &mut Database) {
     db.run("CREATE TYPE ct AS (a int, b int, unread int); CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'");
     db.run("CREATE TABLE g (id int PRIMARY KEY, a int, w int GENERATED ALWAYS AS (a + 1) VIRTUAL, s int GENERATED ALWAYS AS (twice(a)) STORED, c ct, cs ct[], v int, z int)");
-    db.run("INSERT INTO g (id, a, c, cs, v) SELECT i, i, ROW(i, i, i), ARRAY[ROW(i, i, i)::ct], i FROM generate_series(1, 5) AS i");
+    db.run("INSERT INTO g (id, a, c, cs, v) SELECT i, i, ROW(i, i, i)::ct, ARRAY[ROW(i, i, i)::ct], i FROM generate_series(1, 5) AS i");
     db.run("CREATE TABLE h (id int PRIMARY KEY, r g)");
     db.stream("virtual", "SELECT id, w FROM g");
     db.stream("stored", "SELECT id, s FROM g WHERE s > 2");
@@ -360,6 +360,8 @@ fn what_is_read_of_a_source_stays(db: &mut Database) {
     let recomputed = "SELECT id, v, current_database() AS d FROM g";
     db.stream_with("recomputed", recomputed, "schedule => '1h', refresh_mode => 'FULL'");
     db.run("ALTER TABLE g RENAME v TO old; ALTER TABLE g RENAME z TO v; ALTER TABLE g ADD COLUMN unread int");
+    db.untrack("rows");
+    db.track("rows", "SELECT id, (r).v AS z FROM h");
     for change in [
         "ALTER TABLE g DROP COLUMN w",
         "DROP FUNCTION twice CASCADE",
@@ -367,7 +369,6 @@ fn what_is_read_of_a_source_stays(db: &mut Database) {
         "ALTER TYPE ct DROP ATTRIBUTE a",
         "ALTER TABLE g DROP COLUMN v",
         "ALTER TABLE g DROP COLUMN old",
-        "ALTER TABLE g ALTER COLUMN old TYPE bigint",
     ] {
         let failure = db.fails(change);
         assert!(failure.sqlstate == "0A000" && failure.detail.contains("reads "), "{change}: {failure:?}");

@@ -162,7 +162,7 @@ fn sources_are_renamed(db: &mut Database) {
     stream(
         db,
         "fields_of_joins",
-        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (id)) AS j WHERE (j).id > 0",
+        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (id, a)) AS j WHERE (j).id > 0",
     );
     db.run("CREATE VIEW shown AS SELECT id, a FROM named; CREATE SCHEMA elsewhere");
     stream(db, "rows_of_views", "SELECT to_jsonb(w) AS j FROM shown AS w");
@@ -172,7 +172,7 @@ fn sources_are_renamed(db: &mut Database) {
     reworded(
         db,
         "fields_of_joins",
-        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (key)) AS j(id, a, a_1) WHERE j.id > 0",
+        "SELECT row_to_json(j)::text AS j FROM (named AS x JOIN named AS y USING (key, b)) AS j(id, a) WHERE j.id > 0",
     );
     let joined = |t: &str, m: &str, id: &str, a: &str| {
         format!("SELECT {t}.{id} AS id, {t}.{a} AS a, m.a AS old FROM s.{t} JOIN s.{m} AS m(id, a) ON {t}.{id} = m.id")

@@ -331,11 +331,10 @@ fn multi_column_in(db: &mut Database) {
 
 fn sub_selects_that_are_sorted_or_grouped_by(db: &mut Database) {
     tables(db);
-    db.run("CREATE TABLE f (flag bool, x int); INSERT INTO f VALUES (true, 1), (false, 2), (NULL, 3)");
+    db.run("CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TABLE f (flag bool, x int); INSERT INTO f VALUES (true, 1), (false, 2), (NULL, 3)");
     db.stream("once", "SELECT DISTINCT (true, 1) IN (SELECT flag, x FROM f) AS q, (false, 2) NOT IN (SELECT flag, x FROM f) AS z FROM t");
     db.stream("grouped", "SELECT (true, 1 + 1) <> ALL (SELECT flag, x FROM f) AS q, count(*) AS n FROM t GROUP BY 1");
     db.stream("sorted", "SELECT id FROM t ORDER BY (NULL::bool, 1) = ANY (SELECT flag, x FROM f), true IN (SELECT flag FROM f), id LIMIT 5");
-    db.run("CREATE TYPE mood AS ENUM ('sad', 'happy')");
     db.stream(
         "constants",
         "SELECT DISTINCT (ARRAY['sad', 'happy'])[2]::mood AS m, ('2024-01-01'::text)::timestamptz AS at FROM f",

@@ -24,9 +24,17 @@ fn calls_over_outer_columns(db: &mut Database) {
     db.stream("counts", "SELECT b.id, (SELECT count(*) + sum(a.n::float8 * b.id) FROM a WHERE a.g = b.g) AS x, (SELECT jsonb_agg(a.id + b.id ORDER BY a.id) FROM a) AS j FROM b");
     db.stream("nested", "SELECT b.id, (SELECT array_agg(c.id + (SELECT sum((a.id + b.id + c.id)::float8) FROM a WHERE a.g = c.g) ORDER BY c.id) FROM b AS c WHERE c.g > b.g) AS x FROM b");
     db.stream("sorted", "SELECT b.id, l.x FROM b, LATERAL (SELECT array_agg(t || b.t) AS x FROM (SELECT t FROM a WHERE g = b.g ORDER BY id) AS q) AS l");
-    db.stream("found", "SELECT b.id FROM b WHERE EXISTS (SELECT FROM a WHERE a.g = b.g HAVING array_agg(a.n + b.n) IS NULL)");
+    db.stream(
+        "found",
+        "SELECT b.id FROM b WHERE EXISTS (SELECT FROM a WHERE a.g = b.g HAVING array_agg(a.n + b.n) IS NULL)",
+    );
     db.stream("median", "SELECT b.id, (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY (a.n * b.n)::float8) FROM a WHERE a.g = b.g) AS x FROM b");
-    db.cycle(&["UPDATE a SET g = 4 WHERE id < 3; INSERT INTO b VALUES (9, 2, NULL, NULL), (10, 77, 1, 'x')", "DELETE FROM a WHERE g = 1"]);
-    db.cycle(&["UPDATE b SET n = n + 1, t = NULL WHERE g = 2; INSERT INTO a VALUES (20, 77, NULL, NULL), (21, 1, 1, 'z')"]);
+    db.cycle(&[
+        "UPDATE a SET g = 4 WHERE id < 3; INSERT INTO b VALUES (9, 2, NULL, NULL), (10, 77, 1, 'x')",
+        "DELETE FROM a WHERE g = 1",
+    ]);
+    db.cycle(&[
+        "UPDATE b SET n = n + 1, t = NULL WHERE g = 2; INSERT INTO a VALUES (20, 77, NULL, NULL), (21, 1, 1, 'z')",
+    ]);
     db.cycle(&["DELETE FROM a"]);
 }

@@ -154,8 +154,7 @@ impl Domain {
 
     fn aggregate(&self, input: Rel, keys: Vec<(String, Scalar)>, calls: Vec<(String, AggregateCall)>) -> Result<Rel> {
         let columns = input.columns();
-        let absent: Vec<Scalar> =
-            calls.iter().map(|(_, call)| self.moved(&over_no_rows(call, &columns))).collect();
+        let absent: Vec<Scalar> = calls.iter().map(|(_, call)| self.moved(&over_no_rows(call, &columns))).collect();
         let global = keys.is_empty();
         let width = self.width();
         let moved = keys.iter().map(|(name, key)| (name.clone(), self.moved(key)));
