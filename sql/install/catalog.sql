@@ -65,6 +65,8 @@ CREATE TABLE pgtrickle.pgt_stream_tables (
     downstream_publication_name text,
     freshness_deadline_ms   bigint,
     st_partition_key        text,
+    -- Of the session that created it: its values are computed by them.
+    settings                jsonb NOT NULL DEFAULT '{}',
     created_at              timestamptz NOT NULL DEFAULT now(),
     updated_at              timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
@@ -73,13 +75,11 @@ CREATE INDEX idx_pgt_status ON pgtrickle.pgt_stream_tables (status);
 
 -- What a backend needs to refresh a stream table without parsing its query again: the compiled stages, and the state
 -- tables that belong to it. The query itself is kept as PostgreSQL analysed it, so that it goes on meaning what it meant when
--- something is renamed; the wording is what the stages say in names. The settings are those of the session that created the
--- stream table, by which its values are computed.
+-- something is renamed; the wording is what the stages say in names.
 CREATE TABLE pgtrickle.pgt_programs (
     pgt_id                  bigint PRIMARY KEY REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
     definition              text NOT NULL,
     wording                 text NOT NULL,
-    settings                jsonb NOT NULL,
     program                 text NOT NULL,
     state_relids            oid[] NOT NULL DEFAULT '{}'
 );

@@ -310,7 +310,7 @@ pub struct Definition {
 
 /// The query of the stream table `id`.
 pub fn definition(id: i64) -> Result<Definition> {
-    let sql = "SELECT p.definition, p.wording, s.defining_query, p.settings::text \
+    let sql = "SELECT p.definition, p.wording, s.defining_query, s.settings::text \
                FROM pgtrickle.pgt_programs p JOIN pgtrickle.pgt_stream_tables s USING (pgt_id) WHERE p.pgt_id = $1";
     let rows = query(sql, &[Param::of(id)], |row| {
         Ok(Definition {
@@ -358,8 +358,8 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
     let stored_mode = new.mode.stored(new.refusal.is_some());
     let ids = query(
         "INSERT INTO pgtrickle.pgt_stream_tables (pgt_relid, pgt_name, pgt_schema, defining_query, original_query, schedule, \
-         refresh_mode, requested_mode, refusal, has_keyless_source) \
-         VALUES ($1, $2, $3, $4, NULLIF($5, $4), $6, $7, $8, $9, $10) RETURNING pgt_id",
+         refresh_mode, requested_mode, refusal, has_keyless_source, settings) \
+         VALUES ($1, $2, $3, $4, NULLIF($5, $4), $6, $7, $8, $9, $10, $11::jsonb) RETURNING pgt_id",
         &[
             Param::oid(new.relid),
             Param::of(new.name.name.0.as_str()),
@@ -371,21 +371,15 @@ pub fn insert(new: &NewStreamTable) -> Result<i64> {
             Param::of(new.mode.as_str()),
             Param::of(new.refusal.map(String::from)),
             Param::of(new.has_keyless_source),
+            Param::of(new.settings.stored()),
         ],
         |row| row.required::<i64>(0),
     );
     let missing = || Err(Error::Internal("no pgt_id was returned".into()));
     let id = ids.into_iter().next().unwrap_or_else(missing)?;
     execute(
-        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, definition, wording, settings) \
-         VALUES ($1, $2, $3, $4, $5::jsonb) RETURNING 1",
-        &[
-            Param::of(id),
-            Param::of(new.program),
-            Param::of(new.definition),
-            Param::of(new.wording),
-            Param::of(new.settings.stored()),
-        ],
+        "INSERT INTO pgtrickle.pgt_programs (pgt_id, program, definition, wording) VALUES ($1, $2, $3, $4) RETURNING 1",
+        &[Param::of(id), Param::of(new.program), Param::of(new.definition), Param::of(new.wording)],
     );
     Ok(id)
 }
