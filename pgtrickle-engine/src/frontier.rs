@@ -120,6 +120,17 @@ impl Frontier {
         }
     }
 
+    /// Whether some change of the transactions from `oldest` to `newest` may be outside. Where an old transaction is still
+    /// running, this tells what is its own from what others wrote since and is inside.
+    pub fn lacks_some(&self, oldest: u64, newest: u64) -> bool {
+        let within = |xid: u64| oldest <= xid && xid <= newest;
+        let running = &self.snapshot.running;
+        oldest <= newest
+            && (newest >= self.snapshot.xmax
+                || running.get(running.partition_point(|&xid| xid < oldest)).is_some_and(|&xid| within(xid))
+                || self.own.is_some_and(|own| within(own.xid)))
+    }
+
     /// Every change of a transaction below this one is inside.
     pub fn begin(&self) -> u64 {
         self.own.map_or(self.snapshot.xmin, |own| self.snapshot.xmin.min(own.xid))
@@ -234,6 +245,10 @@ mod tests {
             prop_assert_eq!(a.covers(&b), included);
             prop_assert!((0..a.begin()).all(|xid| a.contains(xid, u32::MAX)));
             prop_assert!((a.end()..20).all(|xid| !a.contains(xid, 0)));
+            for (oldest, newest) in (0..20).flat_map(|oldest| (0..20).map(move |newest| (oldest, newest))) {
+                let lacks = (oldest..=newest).any(|xid| !a.contains(xid, u32::MAX));
+                prop_assert_eq!(a.lacks_some(oldest, newest), lacks);
+            }
         }
     }
 }

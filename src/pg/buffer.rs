@@ -193,10 +193,9 @@ impl Scan {
     fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Option<Self> {
         // SAFETY: the relation is open for as long as the value lives.
         unsafe {
-            let (relation, ranges) = Self::open(buffer, pg_sys::AccessShareLock, |relation| {
-                pages::written_since(relation, frontier.begin())
-            })?;
-            let rest = match pages::rows_since(relation, &ranges, frontier.begin()) {
+            let (relation, ranges) =
+                Self::open(buffer, pg_sys::AccessShareLock, |relation| pages::written_since(relation, frontier))?;
+            let rest = match pages::rows_since(relation, &ranges, frontier) {
                 Some(rows) => Rest::Rows(snapshot.as_ptr(), rows.into_iter()),
                 None => Self::pages(relation, snapshot, ranges),
             };

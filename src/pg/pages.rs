@@ -23,6 +23,9 @@
 //! Where clearing a bit moves the position, each writer that takes a sealed page has everything looked at. So a page that has rows and room for more, where the
 //! next writer goes on, is left in motion until it has been quiet from one reading to the next.
 //!
+//! A page is read when a transaction that the reader's frontier does not hold can have rows on it: one that was running then, or
+//! a later one. So what others wrote beside a long transaction is read once, and not again until that one ends.
+//!
 //! A buffer is emptied of what everybody has consumed only now and then ([`is_due`]): the rows that wait for it lie on pages
 //! that are looked at and not read, and to remove them costs as much for one as for a page.
 //!
@@ -34,6 +37,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
+use pgtrickle_engine::frontier::Frontier;
 
 use super::room::{self, Work};
 
@@ -128,14 +132,14 @@ thread_local! {
 /// Consecutive pages.
 pub(super) type Range = std::ops::Range<u32>;
 
-/// The pages that may hold a row of transaction `from` or a later one. When too many are in motion, they are put to rest.
+/// The pages that may hold a row outside `frontier`. When too many are in motion, they are put to rest.
 ///
 /// # Safety
 /// `relation` is an open buffer.
-pub(super) unsafe fn written_since(relation: pg_sys::Relation, from: u64) -> Vec<Range> {
+pub(super) unsafe fn written_since(relation: pg_sys::Relation, frontier: &Frontier) -> Vec<Range> {
     // SAFETY: by contract. The lock is given back when the pages are tidy; nobody waits for it.
     unsafe {
-        let (ranges, work) = survey(relation, |span| span.newest >= from, false);
+        let (ranges, work) = survey(relation, |span| frontier.lacks_some(span.oldest, span.newest), false);
         let lock = pg_sys::ShareUpdateExclusiveLock as i32;
         if !work.pages.is_empty() && pg_sys::ConditionalLockRelation(relation, lock) {
             tidy(relation, &work);
@@ -418,6 +422,7 @@ enum Item {
     /// A row of this transaction.
     Row(u64),
     Dead,
+    /// Nothing that a snapshot could see: also a row whose writer was found to have rolled back.
     Other,
 }
 
@@ -433,8 +438,11 @@ unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
             let item = match (word >> 15) & 3 {
                 pg_sys::LP_NORMAL => {
                     let row = page.cast::<u8>().add(offset as usize);
-                    let start = (*row.cast::<pg_sys::HeapTupleHeaderData>()).t_hoff;
-                    Item::Row(row.add(start as usize).cast::<u64>().read())
+                    let header = &*row.cast::<pg_sys::HeapTupleHeaderData>();
+                    match u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN {
+                        pg_sys::HEAP_XMIN_INVALID => Item::Other,
+                        _ => Item::Row(row.add(header.t_hoff as usize).cast::<u64>().read()),
+                    }
                 }
                 pg_sys::LP_DEAD => Item::Dead,
                 _ => Item::Other,
@@ -444,14 +452,14 @@ unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
     }
 }
 
-/// Where the rows of transaction `from` and of later ones are, if the `ranges` are few pages with few such rows.
+/// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.
 ///
 /// # Safety
 /// `relation` is an open buffer that is as long as the ranges say.
 pub(super) unsafe fn rows_since(
     relation: pg_sys::Relation,
     ranges: &[Range],
-    from: u64,
+    frontier: &Frontier,
 ) -> Option<Vec<pg_sys::ItemPointerData>> {
     let mut found = Vec::new();
     if ranges.iter().map(|range| range.end - range.start).sum::<u32>() > SMALL {
@@ -464,7 +472,8 @@ pub(super) unsafe fn rows_since(
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             let page = pg_sys::BufferGetPage(buffer);
             if !pg_sys::PageIsNew(page) {
-                let rows = items(page).filter(|(_, item)| matches!(item, Item::Row(xid) if *xid >= from));
+                let rows =
+                    items(page).filter(|(_, item)| matches!(item, Item::Row(xid) if frontier.lacks_some(*xid, *xid)));
                 found.extend(rows.map(|(offset, _)| pg_sys::ItemPointerData {
                     ip_blkid: pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 },
                     ip_posid: offset,
