@@ -1,15 +1,17 @@
-//! What capture costs the writers: the same inserts into a bare table and into the source of a stream table, in
-//! alternating blocks so that both see the same state of the machine; both grow alike.
+//! What capture costs the writers: the same inserts into a bare table and into the source of a stream table. One writer takes one of the two
+//! by chance in each transaction; several writers, who wait for each other, and bulk inserts take turns in blocks. So both tables see
+//! the same state of the machine, and both grow alike.
 
 use crate::change::Effort;
 use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
-use pgtrickle_workload::server::{PgBench, Server};
+use pgtrickle_workload::pgbench::PgBench;
+use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::{median, middle};
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// How long pgbench inserts single rows into one table before it is the other's turn.
+/// How long pgbench inserts single rows in one block.
 const SECONDS: u32 = 1;
 const BULK_ROWS: i64 = 50_000;
 /// Integer columns that a wide table has besides the usual ones.
@@ -128,7 +130,7 @@ impl Pair {
 /// What each kind of insert costs.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    /// The time that one transaction takes of all writers together.
+    /// The time that a transaction takes: of one writer its own, of several the time between the ends of two.
     pub(crate) singles: Vec<(Singles, Pair)>,
     /// An INSERT of [`BULK_ROWS`] rows, per row.
     pub(crate) bulks: Vec<(Table, Pair)>,
@@ -144,33 +146,32 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Capture> {
     }
     let mut capture = Capture { singles: Vec::new(), bulks: Vec::new() };
     for singles in Singles::ALL {
-        let samples =
-            blocks(&mut client, singles.table, effort, |_, captured, _| single_inserts(server, singles, captured))?;
+        let samples = blocks(&mut client, singles.table, effort, |_, block| match singles.writers {
+            1 => singles.mixed(server),
+            _ => turns(block, |captured| singles.apart(server, captured)),
+        })?;
         capture.singles.push((singles, Pair::of(&samples)?));
     }
     for table in Table::ALL {
-        let samples =
-            blocks(&mut client, table, effort, |client, captured, block| bulk_insert(client, table, captured, block))?;
+        let samples = blocks(&mut client, table, effort, |client, block| {
+            turns(block, |captured| bulk_insert(client, table, captured, block))
+        })?;
         capture.bulks.push((table, Pair::of(&samples)?));
     }
     Table::ALL.into_iter().try_for_each(|table| table.check(&mut client))?;
     Ok(capture)
 }
 
-/// What `sample` gives for the bare and for the captured table, which take turns at being first. It is told which of them
-/// it is and the number of the block. The first block is warm-up.
+/// What `sample` gives for the bare and for the captured table, block by block. It is told the number of the block; the first one is warm-up.
 fn blocks(
     client: &mut Client,
     table: Table,
     effort: Effort,
-    sample: impl Fn(&mut Client, bool, usize) -> Result<Duration>,
+    mut sample: impl FnMut(&mut Client, usize) -> Result<[Duration; 2]>,
 ) -> Result<Vec<[Duration; 2]>> {
     let mut samples = Vec::new();
     for block in 0..=effort.some {
-        let mut pair = [Duration::ZERO; 2];
-        for place in if block % 2 == 0 { [0, 1] } else { [1, 0] } {
-            pair[place] = sample(client, place == 1, block)?;
-        }
+        let pair = sample(client, block)?;
         if block > 0 {
             samples.push(pair);
         }
@@ -179,15 +180,38 @@ fn blocks(
     Ok(samples)
 }
 
-fn single_inserts(server: &Server, singles: Singles, captured: bool) -> Result<Duration> {
-    let Singles { table, writers, durable } = singles;
-    server.pgbench(&PgBench {
-        database: "capture",
-        script: &format!("INSERT INTO {} VALUES ({});", table.name(captured), table.row("nextval('ids')")),
-        clients: writers,
-        seconds: SECONDS,
-        options: if durable { "-c synchronous_commit=on" } else { "" },
-    })
+/// The bare and the captured table, which take turns at being first.
+fn turns(block: usize, mut sample: impl FnMut(bool) -> Result<Duration>) -> Result<[Duration; 2]> {
+    let mut pair = [Duration::ZERO; 2];
+    for place in if block.is_multiple_of(2) { [0, 1] } else { [1, 0] } {
+        pair[place] = sample(place == 1)?;
+    }
+    Ok(pair)
+}
+
+impl Singles {
+    fn bench(self) -> PgBench<'static> {
+        PgBench {
+            database: "capture",
+            clients: self.writers,
+            seconds: SECONDS,
+            options: if self.durable { "-c synchronous_commit=on" } else { "" },
+        }
+    }
+
+    fn script(self, captured: bool) -> String {
+        format!("INSERT INTO {} VALUES ({});", self.table.name(captured), self.table.row("nextval('ids')"))
+    }
+
+    /// Each transaction writes one of the two tables by chance.
+    fn mixed(self, server: &Server) -> Result<[Duration; 2]> {
+        self.bench().alternating(server, [false, true].map(|captured| self.script(captured)).each_ref().map(|s| &**s))
+    }
+
+    /// All transactions write one of them.
+    fn apart(self, server: &Server, captured: bool) -> Result<Duration> {
+        self.bench().throughput(server, &self.script(captured))
+    }
 }
 
 /// The time of one insert of many rows, divided by their number.

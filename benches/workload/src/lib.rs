@@ -5,6 +5,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`server`] | a PostgreSQL cluster in a temporary directory, gone when its value is dropped |
+//! | [`pgbench`] | transactions one after another, and what they take |
 //! | [`tpch`] | the eight TPC-H tables, filled by `tpchgen` through COPY, their queries, changes of them |
 //! | [`queries`] | files of queries |
 //! | [`writer`] | connections that commit a mix of orders, price changes and deletions at a rate |
@@ -15,6 +16,7 @@
 
 pub mod oracle;
 pub mod page;
+pub mod pgbench;
 pub mod probe;
 pub mod queries;
 pub mod server;

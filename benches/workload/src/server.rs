@@ -70,24 +70,12 @@ impl Options {
     }
 }
 
-/// A pgbench run with prepared statements.
-#[derive(Debug, Clone, Copy)]
-pub struct PgBench<'a> {
-    pub database: &'a str,
-    /// One transaction.
-    pub script: &'a str,
-    pub clients: u32,
-    pub seconds: u32,
-    /// Settings of the sessions, as in `PGOPTIONS`.
-    pub options: &'a str,
-}
-
 /// A running cluster; dropping it stops the server and deletes the data.
 #[derive(Debug)]
 pub struct Server {
     supervisor: Child,
-    directory: TempDir,
-    bin_dir: PathBuf,
+    pub(crate) directory: TempDir,
+    pub(crate) bin_dir: PathBuf,
 }
 
 impl Server {
@@ -159,29 +147,6 @@ impl Server {
     pub fn psql(&self, database: &str) -> String {
         let psql = self.bin_dir.join("psql");
         format!("{} -h {} -U postgres {database}", psql.display(), self.directory.path().display())
-    }
-
-    /// The mean time between the ends of two transactions of a pgbench run.
-    pub fn pgbench(&self, bench: &PgBench<'_>) -> Result<Duration> {
-        let file = tempfile::NamedTempFile::new()?;
-        fs::write(file.path(), bench.script)?;
-        let threads = std::thread::available_parallelism()?.get().min(bench.clients as usize);
-        let output = Command::new(self.bin_dir.join("pgbench"))
-            .env("PGOPTIONS", bench.options)
-            .args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--host"])
-            .arg(self.directory.path())
-            .arg(format!("--client={}", bench.clients))
-            .arg(format!("--jobs={threads}"))
-            .arg(format!("--time={}", bench.seconds))
-            .arg(format!("--file={}", file.path().display()))
-            .arg(bench.database)
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
-        match rate {
-            Some(rate) if output.status.success() => Ok(Duration::from_secs_f64(1.0 / rate)),
-            _ => bail!("pgbench failed: {text}{}", String::from_utf8_lossy(&output.stderr)),
-        }
     }
 
     /// What the server has written to its log so far.

@@ -18,6 +18,14 @@ pub fn middle(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.get(numbers.len() / 2).copied()
 }
 
+/// The mean of the middle half: steadier than a median where the clock is coarse, and deaf to the tails. `None` for fewer than four.
+pub fn interquartile_mean(mut numbers: Vec<u64>) -> Option<f64> {
+    numbers.sort_unstable();
+    let quarter = numbers.len() / 4;
+    let middle = &numbers[quarter..numbers.len() - quarter];
+    (quarter > 0).then(|| middle.iter().sum::<u64>() as f64 / middle.len() as f64)
+}
+
 /// What is kept of the samples of one thing.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Spread {
@@ -100,6 +108,12 @@ pub fn milliseconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_middle_half_is_deaf_to_the_tails() {
+        assert_eq!(interquartile_mean(vec![1, 2, 3]), None);
+        assert_eq!(interquartile_mean(vec![1000, 4, 1, 5, 6, 0, 7, 900]), Some(5.5));
+    }
 
     #[test]
     fn the_median_of_an_even_number_is_between_the_middle_two() {
