@@ -9,6 +9,7 @@ mod expected;
 mod figures;
 mod fixture;
 mod floor;
+mod growth;
 mod instructions;
 mod plots;
 mod refresh;
@@ -18,7 +19,7 @@ mod way;
 
 use anyhow::{Context, Result, ensure};
 use change::Effort;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use expected::Expected;
 use figures::{Figures, PART};
 use pgtrickle_workload::page::{self, Origin};
@@ -46,6 +47,9 @@ struct Arguments {
     /// Only these shapes
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<String>,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
+    parts: Vec<Part>,
     /// Fewer samples, for a first look
     #[arg(long)]
     quick: bool,
@@ -61,6 +65,23 @@ struct Arguments {
     /// What the instruction counts of the engine printed, to be compared or written with the ratios
     #[arg(long)]
     instructions: Option<PathBuf>,
+}
+
+/// What there is to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Every shape at every size
+    Shapes,
+    /// One changed row at the smallest and the largest size in turns
+    Growth,
+    /// What the writers pay
+    Capture,
+    /// From commit to visible
+    Visible,
+}
+
+impl Part {
+    const ALL: [Part; 4] = [Part::Shapes, Part::Growth, Part::Capture, Part::Visible];
 }
 
 /// What is measured besides this extension and REFRESH MATERIALIZED VIEW.
@@ -93,16 +114,25 @@ fn main() -> Result<()> {
     let mut origin = Origin::of_this_machine(&mut server.connect("postgres")?)?;
     origin.pg_ivm_from(origin_of(&arguments).as_deref());
     let mut figures = Figures::new(origin);
-    for &size in &arguments.sizes {
+    let has = |part| arguments.parts.contains(&part);
+    for &size in arguments.sizes.iter().filter(|_| has(Part::Shapes)) {
         figures.shapes.extend(refreshes(&server, &shapes, size, effort, scope)?);
     }
-    eprintln!("measuring capture");
-    figures.capture = Some(capture::measure(&server, effort)?);
+    if has(Part::Capture) {
+        eprintln!("measuring capture");
+        figures.capture = Some(capture::measure(&server, effort)?);
+    }
     if compares {
         return compare(&arguments, &figures);
     }
-    eprintln!("measuring how soon a commit shows");
-    figures.visible = Some(visible::measure(&server, effort)?);
+    if has(Part::Visible) {
+        eprintln!("measuring how soon a commit shows");
+        figures.visible = Some(visible::measure(&server, effort)?);
+    }
+    let ends = [arguments.sizes.iter().min(), arguments.sizes.iter().max()].map(|size| size.copied().unwrap_or(0));
+    if has(Part::Growth) && ends[0] < ends[1] {
+        figures.growth = Some((ends, growth::measure(&server, &shapes, ends, effort)?));
+    }
     let text = figures.to_string();
     println!("{text}");
     let Some(file) = arguments.page else { return Ok(()) };
