@@ -217,10 +217,14 @@ impl Cron {
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let pattern = parser.parse(text).map_err(|error| failure(error.to_string()))?;
-        Ok(Cron { text: text.to_owned(), pattern: Box::new(pattern) })
+        let cron = Cron { text: text.to_owned(), pattern: Box::new(pattern) };
+        match cron.next(0) {
+            Some(_) => Ok(cron),
+            None => Err(failure("such a time never comes".to_owned())),
+        }
     }
 
-    /// The first occurrence after `after`; None when there is none within reach, as for 30 February.
+    /// The first occurrence after `after`, both in milliseconds since 1970; None when there is none within reach.
     pub fn next(&self, after: i64) -> Option<i64> {
         let start = DateTime::<Utc>::from_timestamp_millis(after)?;
         self.pattern.find_next_occurrence(&start, false).ok().map(|at| at.timestamp_millis())
@@ -271,6 +275,9 @@ mod tests {
         assert!(matches!("61 * * * *".parse::<Schedule>(), Err(ScheduleError::Cron { .. })));
         assert!(matches!("@sometimes".parse::<Schedule>(), Err(ScheduleError::Cron { .. })));
         assert!(matches!("0 0 0 1 1 * 2030".parse::<Schedule>(), Err(ScheduleError::Cron { .. })));
+        let never = "0 0 30 2 *".parse::<Schedule>().unwrap_err();
+        assert_eq!(never.to_string(), "invalid cron expression \"0 0 30 2 *\": such a time never comes");
+        assert!("0 0 29 2 *".parse::<Schedule>().is_ok());
     }
 
     #[test]
