@@ -441,7 +441,7 @@ pub fn save_refresh(
     ];
     if let Some(costs) = costs {
         values.push((11, Param::jsonb(&serde_json::to_string(costs).map_err(internal)?)));
-        values.push((12, Param::of(costs.full_ms)));
+        values.push((12, Param::of(costs.full_ms())));
     }
     table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)
 }

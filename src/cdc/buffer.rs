@@ -16,13 +16,13 @@ pub struct Pending<'a> {
     sources: IntoIter<(u32, Wanted)>,
     frontier: &'a Frontier,
     snapshot: &'a Snapshot,
-    /// A source with changes, read up to the first of them.
-    begun: Option<(u32, Reading<'a>)>,
+    /// The sources with changes that were looked at, read up to the first of them.
+    begun: Vec<(u32, Reading<'a>)>,
 }
 
 impl<'a> Pending<'a> {
     pub fn new(sources: Vec<(u32, Wanted)>, frontier: &'a Frontier, snapshot: &'a Snapshot) -> Self {
-        Pending { sources: sources.into_iter(), frontier, snapshot, begun: None }
+        Pending { sources: sources.into_iter(), frontier, snapshot, begun: Vec::new() }
     }
 
     /// Whether any source has changed.
@@ -30,16 +30,18 @@ impl<'a> Pending<'a> {
     /// # Errors
     /// `SourceDropped` (42P01) when one has no buffer, `SourceBusy` (55006) inside a statement that changes it.
     pub fn any(&mut self) -> Result<bool> {
-        while self.begun.is_none()
-            && let Some((source, wanted)) = self.sources.next()
-        {
-            if let Some(mut reading) = self.begin(source, wanted)?
-                && reading.any()
-            {
-                self.begun = Some((source, reading));
-            }
-        }
-        Ok(self.begun.is_some())
+        while self.begun.is_empty() && self.look()? {}
+        Ok(!self.begun.is_empty())
+    }
+
+    /// The sources that changed, each with the number of its changed rows, which are not read. Rows of transactions that rolled back may
+    /// count as well.
+    ///
+    /// # Errors
+    /// As [`Pending::any`].
+    pub fn count(&mut self) -> Result<Vec<(u32, u64)>> {
+        while self.look()? {}
+        Ok(self.begun.iter().map(|(source, reading)| (*source, reading.count())).collect())
     }
 
     /// The sources that changed, each with its changes.
@@ -47,11 +49,19 @@ impl<'a> Pending<'a> {
     /// # Errors
     /// As [`Pending::any`].
     pub fn read(mut self) -> Result<Vec<(u32, Changes)>> {
-        let mut changes: Vec<(u32, Changes)> = Vec::new();
-        while self.any()? {
-            changes.extend(self.begun.take().map(|(source, reading)| (source, reading.finish())));
+        while self.look()? {}
+        Ok(self.begun.into_iter().map(|(source, reading)| (source, reading.finish())).collect())
+    }
+
+    /// Looks at the next source; false when there is none.
+    fn look(&mut self) -> Result<bool> {
+        let Some((source, wanted)) = self.sources.next() else { return Ok(false) };
+        if let Some(mut reading) = self.begin(source, wanted)?
+            && reading.any()
+        {
+            self.begun.push((source, reading));
         }
-        Ok(changes)
+        Ok(true)
     }
 
     fn begin(&self, source: u32, wanted: Wanted) -> Result<Option<Reading<'a>>> {

@@ -4,7 +4,6 @@
 //! consumed buffer must cost next to nothing.
 
 use std::ffi::CString;
-use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
@@ -73,7 +72,7 @@ pub struct Reading<'a> {
     /// The first row's transaction and command.
     writer: Option<(u64, u32)>,
     /// The scan reads by it.
-    snapshot: PhantomData<&'a Snapshot>,
+    snapshot: &'a Snapshot,
 }
 
 impl<'a> Reading<'a> {
@@ -88,13 +87,27 @@ impl<'a> Reading<'a> {
             one_command: true,
             truncated: false,
         };
-        Some(Reading { scan, frontier, changes, wanted, writer: None, snapshot: PhantomData })
+        Some(Reading { scan, frontier, changes, wanted, writer: None, snapshot })
     }
 
     /// Whether there is anything; reads up to the first row.
     pub fn any(&mut self) -> bool {
         while self.changes.is_empty() && self.step() {}
         !self.changes.is_empty()
+    }
+
+    /// How many rows there are in all, those of transactions that rolled back perhaps among them. Does not read them.
+    pub fn count(&self) -> u64 {
+        let read = self.changes.rows;
+        match &self.scan.rest {
+            Rest::Rows(_, rows) => read + rows.len() as u64,
+            Rest::Pages(..) => {
+                let target = self.snapshot.frontier();
+                let wanted = |xid, cid| target.contains(xid, cid) && !self.frontier.contains(xid, cid);
+                // SAFETY: the relation is open.
+                unsafe { pages::count(self.scan.relation, &self.scan.ranges, wanted) }
+            }
+        }
     }
 
     /// Reads what is left.
@@ -175,6 +188,8 @@ pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: &[Frontier]) -> u64 {
 /// A scan of the pages that matter, if there are any. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
 struct Scan {
     relation: pg_sys::Relation,
+    /// The pages that it is about.
+    ranges: Vec<pages::Range>,
     slot: *mut pg_sys::TupleTableSlot,
     rest: Rest,
     lock: pg_sys::LOCKMODE,
@@ -197,9 +212,9 @@ impl Scan {
                 Self::open(buffer, pg_sys::AccessShareLock, |relation| pages::written_since(relation, frontier))?;
             let rest = match pages::rows_since(relation, &ranges, frontier) {
                 Some(rows) => Rest::Rows(snapshot.as_ptr(), rows.into_iter()),
-                None => Self::pages(relation, snapshot, ranges),
+                None => Self::pages(relation, snapshot, ranges.clone()),
             };
-            Some(Self::new(relation, rest, pg_sys::AccessShareLock))
+            Some(Self::new((relation, ranges), rest, pg_sys::AccessShareLock))
         }
     }
 
@@ -209,7 +224,8 @@ impl Scan {
         unsafe {
             let (relation, ranges) =
                 Self::open(buffer, pg_sys::RowExclusiveLock, |relation| pages::reclaim(relation, end))?;
-            Some(Self::new(relation, Self::pages(relation, snapshot, ranges), pg_sys::RowExclusiveLock))
+            let rest = Self::pages(relation, snapshot, ranges.clone());
+            Some(Self::new((relation, ranges), rest, pg_sys::RowExclusiveLock))
         }
     }
 
@@ -231,10 +247,10 @@ impl Scan {
         }
     }
 
-    unsafe fn new(relation: pg_sys::Relation, rest: Rest, lock: u32) -> Self {
+    unsafe fn new((relation, ranges): (pg_sys::Relation, Vec<pages::Range>), rest: Rest, lock: u32) -> Self {
         // SAFETY: by the callers' contract.
         let slot = unsafe { pg_sys::table_slot_create(relation, std::ptr::null_mut()) };
-        Scan { relation, slot, rest, lock: lock as i32 }
+        Scan { relation, ranges, slot, rest, lock: lock as i32 }
     }
 
     /// A scan of pages, of which there are some.

@@ -394,7 +394,7 @@ impl Page {
 /// Reads a page that is locked.
 unsafe fn describe(page: pg_sys::Page) -> Page {
     let mut found = Page::UNKNOWN;
-    // SAFETY: a buffer's rows begin with `xid`, NOT NULL and eight bytes wide, so it stands right behind the row's header.
+    // SAFETY: a buffer's rows begin with `xid` and `cid`, NOT NULL and of fixed width, so they stand right behind the row's header.
     unsafe {
         if pg_sys::PageIsNew(page) {
             return found;
@@ -409,7 +409,7 @@ unsafe fn describe(page: pg_sys::Page) -> Page {
         for (_, row) in items(page) {
             match row {
                 Item::Dead => found.has_dead_pointers = true,
-                Item::Row(xid) => found.span.add(Span { oldest: xid, newest: xid }),
+                Item::Row(xid, _) => found.span.add(Span { oldest: xid, newest: xid }),
                 Item::Other => {}
             }
         }
@@ -419,8 +419,8 @@ unsafe fn describe(page: pg_sys::Page) -> Page {
 
 /// What a line pointer points to.
 enum Item {
-    /// A row of this transaction.
-    Row(u64),
+    /// A row of this transaction and command.
+    Row(u64, u32),
     Dead,
     /// Nothing that a snapshot could see: also a row whose writer was found to have rolled back.
     Other,
@@ -441,7 +441,10 @@ unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
                     let header = &*row.cast::<pg_sys::HeapTupleHeaderData>();
                     match u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN {
                         pg_sys::HEAP_XMIN_INVALID => Item::Other,
-                        _ => Item::Row(row.add(header.t_hoff as usize).cast::<u64>().read()),
+                        _ => {
+                            let values = row.add(header.t_hoff as usize);
+                            Item::Row(values.cast::<u64>().read(), values.add(size_of::<u64>()).cast::<u32>().read())
+                        }
                     }
                 }
                 pg_sys::LP_DEAD => Item::Dead,
@@ -450,6 +453,28 @@ unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
             (index + 1, item)
         })
     }
+}
+
+/// How many rows of the `wanted` transactions and commands there are on the pages.
+///
+/// # Safety
+/// `relation` is an open buffer that is as long as the ranges say.
+pub(super) unsafe fn count(relation: pg_sys::Relation, ranges: &[Range], wanted: impl Fn(u64, u32) -> bool) -> u64 {
+    let mut found = 0;
+    for block in ranges.iter().cloned().flatten() {
+        pgrx::check_for_interrupts!();
+        // SAFETY: by contract; the page is locked while it is read.
+        unsafe {
+            let buffer = pg_sys::ReadBuffer(relation, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let page = pg_sys::BufferGetPage(buffer);
+            if !pg_sys::PageIsNew(page) {
+                found += items(page).filter(|(_, item)| matches!(item, Item::Row(xid, cid) if wanted(*xid, *cid))).count();
+            }
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+    }
+    found as u64
 }
 
 /// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.
@@ -473,7 +498,7 @@ pub(super) unsafe fn rows_since(
             let page = pg_sys::BufferGetPage(buffer);
             if !pg_sys::PageIsNew(page) {
                 let rows =
-                    items(page).filter(|(_, item)| matches!(item, Item::Row(xid) if frontier.lacks_some(*xid, *xid)));
+                    items(page).filter(|(_, item)| matches!(item, Item::Row(xid, _) if frontier.lacks_some(*xid, *xid)));
                 found.extend(rows.map(|(offset, _)| pg_sys::ItemPointerData {
                     ip_blkid: pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 },
                     ip_posid: offset,

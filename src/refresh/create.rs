@@ -232,7 +232,7 @@ fn fill(id: i64) -> Result<()> {
     poll::analyze(&prepared);
     frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
-    let costs = (table.mode == Mode::Auto).then(|| Costs::default().after_full(0, milliseconds(begun)));
+    let costs = (table.mode == Mode::Auto).then(|| Costs::filled(milliseconds(begun)));
     catalog::save_refresh(&table, &frontier, Action::Full.as_str(), costs.as_ref())?;
     let entry = HistoryEntry {
         pgt_id: id,

@@ -4,7 +4,8 @@
 //!    transaction itself wrote.
 //! 2. Look into each source's buffer for a row that the old frontier does not contain. None: nothing is written or locked.
 //! 3. Lock the catalog row; another session that holds it is refreshing, and that is reported, not waited for. Read on.
-//!    Sources that nothing captures are compared with what they were ([`poll`]). 4. Choose differential or full. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
+//!    Sources that nothing captures are compared with what they were ([`poll`]). 4. Choose differential or full; in AUTO mode by
+//!    the number of changed rows, which are read only if they are to be applied. 5. Run the stages, bottom-up. 6. The new frontier is S, saved in the same
 //!    transaction as the rows. 7. History; and buffer rows that every reader has seen are removed.
 //!
 //! **Why S may be older than the lock.** Contents and frontier change together, in a transaction that holds the row's lock,
@@ -99,8 +100,7 @@ pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Re
         // The contents are still those that `snapshot` sees: see the module's account of the lock.
         Some(pending) if usable_frontier(&table) == usable_frontier(seen) => {
             may_refresh(&table)?;
-            let changes = pending.read()?;
-            apply((&table, &edges), &snapshot, Some(changes), (started, initiator))
+            apply((&table, &edges), &snapshot, Some(pending), (started, initiator))
         }
         _ => refresh_at(&table, &Snapshot::take(), initiator),
     }
@@ -175,6 +175,11 @@ fn asks(edges: &[Dependency]) -> bool {
     edges.iter().any(|edge| edge.snapshot.is_some() && !edge.captured)
 }
 
+/// Some source is compared with what it was.
+fn has_polled(edges: &[Dependency]) -> bool {
+    edges.iter().any(|edge| edge.snapshot.is_some())
+}
+
 /// The captured sources and what is wanted of their buffers, if these, and looking at the other sources, tell whenever the
 /// result of the query may have changed. A query without a delta has no use for rows; a polled source has none.
 fn watched(table: &StreamTable, edges: &[Dependency]) -> Option<Vec<(u32, Wanted)>> {
@@ -202,15 +207,64 @@ fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) ->
     let started = clock::now();
     let snapshot = &snapshot.advanced();
     let edges = catalog::sources_of(table.id)?;
-    let changes = pending(table, &edges, snapshot).map(Pending::read).transpose()?;
-    apply((table, &edges), snapshot, changes, (started, initiator))
+    apply((table, &edges), snapshot, pending(table, &edges, snapshot), (started, initiator))
 }
 
-/// Brings the stream table to `snapshot`, given all changes since its frontier; `None` recomputes, whatever they are.
+/// How a refresh is to be done, and what it is to apply.
+struct Plan {
+    method: Method,
+    /// What is applied; empty for a recomputation.
+    changes: Vec<(u32, Changes)>,
+    /// How many rows changed, of each source; what was not read is estimated.
+    rows: Vec<(u32, u64)>,
+    /// Whose buffers the refresh consumes.
+    sources: Vec<u32>,
+    /// Nothing has changed.
+    still: bool,
+}
+
+/// Chooses differential or full. Rows are not read before, only counted, where that is all that the choice takes.
+fn plan(
+    (table, edges): (&StreamTable, &[Dependency]),
+    snapshot: &Snapshot,
+    mut pending: Option<Pending>,
+) -> Result<Plan> {
+    let mut chosen = None;
+    if let Some(pending) = pending.as_mut().filter(|_| may_choose(table) && !has_polled(edges)) {
+        let rows = pending.count()?;
+        let method = choose((table, edges), &rows);
+        if method == Method::Full && !rows.is_empty() {
+            let sources = rows.iter().map(|(source, _)| *source).collect();
+            return Ok(Plan { method, changes: Vec::new(), rows, sources, still: false });
+        }
+        chosen = Some(Method::Differential);
+    }
+    let read = pending.map(Pending::read).transpose()?;
+    let sources: Vec<u32> = match &read {
+        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
+        None => edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect(),
+    };
+    let changes = poll::look(table, edges, snapshot, read)?;
+    // What a buffer told of is consumed, also where it made no difference.
+    let still = changes.as_ref().is_some_and(Vec::is_empty) && sources.is_empty();
+    let changes = changes.unwrap_or_default();
+    let rows: Vec<(u32, u64)> = changes.iter().map(|(source, read)| (*source, read.rows)).collect();
+    let truncated = changes.iter().any(|(_, read)| read.truncated);
+    let method = match usable_frontier(table) {
+        // There is no old content to start from, no program, or the rows do not tell.
+        None => Method::Full,
+        Some(_) if truncated || table.refusal.is_some() || table.mode == Mode::Full => Method::Full,
+        Some(_) if may_choose(table) => chosen.unwrap_or_else(|| choose((table, edges), &rows)),
+        Some(_) => Method::Differential,
+    };
+    Ok(Plan { method, changes, rows, sources, still })
+}
+
+/// Brings the stream table to `snapshot`, given what its buffers hold since its frontier; `None` recomputes, whatever that is.
 fn apply(
     (table, edges): (&StreamTable, &[Dependency]),
     snapshot: &Snapshot,
-    changes: Option<Vec<(u32, Changes)>>,
+    pending: Option<Pending>,
     (started, initiator): (TimestampWithTimeZone, Initiator),
 ) -> std::result::Result<Outcome, Caught> {
     let mut target = snapshot.frontier();
@@ -218,29 +272,20 @@ fn apply(
     if old.is_some_and(|old| !target.covers(old)) {
         return Ok(Outcome::Newer);
     }
-    let sources: Vec<u32> = match &changes {
-        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
-        None => edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect(),
-    };
-    let read = changes.is_some();
-    let changes = poll::look(table, edges, snapshot, changes)?;
-    // What a buffer told of is consumed, also where it made no difference.
-    let still = changes.as_ref().is_some_and(Vec::is_empty) && sources.is_empty();
-    if still && !moves_by_itself(table) {
+    let begun = Instant::now();
+    let plan = plan((table, edges), snapshot, pending)?;
+    if plan.still && !moves_by_itself(table) {
         return Ok(Outcome::Unchanged);
     }
-    let changes = changes.unwrap_or_default();
-    let wanted = choose((table, edges), old.is_some(), &changes);
     let prepared = load(table)?;
-    let begun = Instant::now();
-    let (method, (inserted, deleted)) = attempt((table, &prepared), &changes, snapshot, wanted)?;
-    if still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
+    let (method, (inserted, deleted)) = attempt((table, &prepared), &plan.changes, snapshot, plan.method)?;
+    if plan.still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
         // The contents are right at both clocks.
         return Ok(Outcome::Unchanged);
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
-    let costs = learned(table, method, changes.iter().map(|(_, read)| read.rows).sum(), milliseconds(begun));
+    let costs = learned((table, edges), method, &plan.rows, milliseconds(begun));
     catalog::save_refresh(table, &target, action.as_str(), costs.as_ref())?;
     prepared.keep(table)?;
     catalog::record(&HistoryEntry {
@@ -249,27 +294,27 @@ fn apply(
         action,
         inserted,
         deleted,
-        changes: changes.iter().map(|(_, read)| read.rows as i64).sum(),
+        changes: plan.rows.iter().map(|(_, rows)| *rows as i64).sum(),
         fell_back: method == Method::Full && table.mode == Mode::Differential && old.is_some(),
         initiator,
     })?;
-    for source in sources {
+    for source in plan.sources {
         // Next to a recomputation it costs nothing.
-        match read && method == Method::Differential {
-            true => cdc::collect_when_due(source, table.id, &target)?,
-            false => cdc::collect(source)?,
+        match method {
+            Method::Differential => cdc::collect_when_due(source, table.id, &target)?,
+            Method::Full => cdc::collect(source)?,
         };
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })
 }
 
 /// What is known of the costs of an AUTO stream table after a refresh with so many changed rows.
-fn learned(table: &StreamTable, method: Method, rows: u64, ms: f64) -> Option<Costs> {
-    let costs = match method {
-        Method::Full => table.costs.after_full(rows, ms),
-        Method::Differential => table.costs.after_differential(rows, ms),
-    };
-    (table.mode == Mode::Auto && table.refusal.is_none()).then_some(costs)
+fn learned(of: (&StreamTable, &[Dependency]), method: Method, rows: &[(u32, u64)], ms: f64) -> Option<Costs> {
+    let change = || facts(of, rows).change(config::differential_max_change_ratio());
+    may_choose(of.0).then(|| match method {
+        Method::Full => of.0.costs.after_full(change(), ms),
+        Method::Differential => of.0.costs.after_differential(change(), ms),
+    })
 }
 
 fn milliseconds(begun: Instant) -> f64 {
@@ -319,28 +364,28 @@ fn run(
     }
 }
 
-/// Full when there is no old content to start from, no program, or a TRUNCATE among the changes; in AUTO as the policy
-/// decides.
-fn choose((table, edges): (&StreamTable, &[Dependency]), has_frontier: bool, changes: &[(u32, Changes)]) -> Method {
-    let truncated = changes.iter().any(|(_, read)| read.truncated);
-    if !has_frontier || truncated || table.refusal.is_some() || table.mode == Mode::Full {
-        return Method::Full;
-    }
-    if table.mode != Mode::Auto {
-        return Method::Differential;
-    }
+/// Either way leads to the contents, and it is for the policy to say which.
+fn may_choose(table: &StreamTable) -> bool {
+    table.mode == Mode::Auto && table.refusal.is_none()
+}
+
+/// What the policy is to know of a change of so many rows of each source.
+fn facts((table, edges): (&StreamTable, &[Dependency]), rows: &[(u32, u64)]) -> Facts {
     let stored =
         |source: u32| edges.iter().find(|edge| edge.source == source).and_then(|edge| edge.snapshot).unwrap_or(source);
-    let facts = Facts {
-        changed_rows: changes.iter().map(|(_, read)| read.rows).sum(),
-        source_rows: changes.iter().map(|(source, _)| object::estimated_rows(stored(*source))).sum(),
-        truncated,
+    Facts {
+        changed_rows: rows.iter().map(|(_, rows)| rows).sum(),
+        source_rows: rows.iter().map(|(source, _)| object::estimated_rows(stored(*source))).sum(),
         costs: table.costs,
-    };
+    }
+}
+
+/// What the policy says.
+fn choose(of: (&StreamTable, &[Dependency]), rows: &[(u32, u64)]) -> Method {
     let strategy = match config::refresh_strategy() {
         RefreshStrategy::Auto => Strategy::Auto,
         RefreshStrategy::Differential => Strategy::Differential,
         RefreshStrategy::Full => Strategy::Full,
     };
-    policy::choose(strategy, facts, config::differential_max_change_ratio()).method
+    policy::choose(strategy, facts(of, rows), config::differential_max_change_ratio()).method
 }

@@ -4,6 +4,6 @@ mod costs;
 mod refresh;
 mod retry;
 
-pub use costs::Costs;
+pub use costs::{Change, Costs};
 pub use refresh::{Choice, Facts, Method, Strategy, choose};
 pub use retry::{Failure, Verdict, backoff_ms, classify, verdict};

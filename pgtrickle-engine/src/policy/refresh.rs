@@ -3,7 +3,7 @@
 //! A delta costs per changed row, a recomputation per source row; with nothing measured yet, the ratio of the two
 //! counts stands in for the ratio of the costs.
 
-use super::Costs;
+use super::{Change, Costs};
 
 /// How a refresh brings the contents up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,19 @@ pub struct Facts {
     pub changed_rows: u64,
     /// Estimated rows of those sources together.
     pub source_rows: f64,
-    /// A source was truncated: there is no delta to apply.
-    pub truncated: bool,
     /// What earlier refreshes took.
     pub costs: Costs,
+}
+
+impl Facts {
+    /// The change, where more than `max_change_ratio` of the source rows are to be recomputed unless more is known.
+    pub fn change(&self, max_change_ratio: f64) -> Change {
+        Change { rows: self.changed_rows, share: self.ratio() / max_change_ratio }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.changed_rows as f64 / self.source_rows.max(1.0)
+    }
 }
 
 /// The method and the reason, a sentence for `explain_refresh_mode`.
@@ -51,26 +60,23 @@ const WORTH_MS: f64 = 0.5;
 pub fn choose(strategy: Strategy, facts: Facts, max_change_ratio: f64) -> Choice {
     let full = |reason: String| Choice { method: Method::Full, reason };
     let differential = |reason: String| Choice { method: Method::Differential, reason };
-    if facts.truncated {
-        return full("a source was truncated".to_owned());
-    }
     match strategy {
         Strategy::Full => return full("pg_trickle.refresh_strategy is full".to_owned()),
         Strategy::Differential => return differential("pg_trickle.refresh_strategy is differential".to_owned()),
         Strategy::Auto => {}
     }
     let changed = facts.changed_rows;
-    if max_change_ratio > 0.0
-        && let Some((delta, whole)) = facts.costs.compared(changed)
-    {
-        let figures =
-            format!("{changed} changed rows are expected to take {delta:.1} ms, a recomputation {whole:.1} ms");
-        return if delta > whole + WORTH_MS { full(figures) } else { differential(figures) };
+    if max_change_ratio > 0.0 {
+        let few = changed <= FEW_ROWS && !facts.costs.knows_deltas(changed);
+        if few {
+            return differential(format!("{changed} changed rows"));
+        }
+        if let Some((delta, whole)) = facts.costs.compared(facts.change(max_change_ratio)) {
+            let figures = format!("{changed} changed rows count for {delta:.1} ms, a recomputation for {whole:.1} ms");
+            return if delta > whole + WORTH_MS { full(figures) } else { differential(figures) };
+        }
     }
-    if changed <= FEW_ROWS && max_change_ratio > 0.0 {
-        return differential(format!("{changed} changed rows"));
-    }
-    let ratio = changed as f64 / facts.source_rows.max(1.0);
+    let ratio = facts.ratio();
     let figures = format!("{changed} changed rows of about {:.0}, ratio {ratio:.3}", facts.source_rows.max(0.0));
     if ratio > max_change_ratio {
         full(format!("{figures}, is above pg_trickle.differential_max_change_ratio {max_change_ratio}"))
@@ -84,7 +90,7 @@ mod tests {
     use super::*;
 
     fn method(strategy: Strategy, changed_rows: u64, source_rows: f64) -> Method {
-        choose(strategy, Facts { changed_rows, source_rows, truncated: false, costs: Costs::default() }, 0.15).method
+        choose(strategy, Facts { changed_rows, source_rows, costs: Costs::default() }, 0.15).method
     }
 
     #[test]
@@ -97,23 +103,28 @@ mod tests {
 
     #[test]
     fn what_was_measured_decides_before_the_ratio() {
-        let costs = Costs { full_ms: Some(10.0), fixed_ms: Some(0.5), row_ms: Some(0.001), samples: 3, discount: 1.0 };
-        let method = |changed_rows, ratio| {
-            choose(Strategy::Auto, Facts { changed_rows, source_rows: 1e5, truncated: false, costs }, ratio).method
+        let change = |rows| Facts { changed_rows: rows, source_rows: 1e5, costs: Costs::default() }.change(0.15);
+        let known = |fixed: f64, row: f64| {
+            let mut costs = Costs::filled(10.0);
+            for _ in 0..5 {
+                costs = costs.after_differential(change(1), fixed).after_full(change(10_000), 10.0);
+                costs = costs.after_differential(change(10_000), fixed + 10_000.0 * row);
+            }
+            costs
         };
-        assert_eq!(method(9_000, 0.15), Method::Differential);
-        assert_eq!(method(11_000, 0.15), Method::Full);
-        assert_eq!(method(1, 0.0), Method::Full, "a limit of 0 asks for recomputation");
-        let slow = Costs { fixed_ms: Some(2_700.0), ..costs };
-        let facts = Facts { changed_rows: 1, source_rows: 1e5, truncated: false, costs: slow };
-        assert_eq!(choose(Strategy::Auto, facts, 0.15).method, Method::Full, "few rows can take long");
+        let method = |costs, changed_rows, ratio| {
+            choose(Strategy::Auto, Facts { changed_rows, source_rows: 1e5, costs }, ratio).method
+        };
+        let costs = known(0.5, 0.001);
+        assert_eq!(method(costs, 9_000, 0.15), Method::Differential);
+        assert_eq!(method(costs, 12_000, 0.15), Method::Full);
+        assert_eq!(method(costs, 1, 0.0), Method::Full, "a limit of 0 asks for recomputation");
+        assert_eq!(method(known(2_700.0, 0.0), 1, 0.15), Method::Full, "few rows can take long");
     }
 
     #[test]
-    fn strategy_overrides_but_a_truncated_source_has_no_delta() {
+    fn the_strategy_overrides() {
         assert_eq!(method(Strategy::Differential, 1_000_000, 1.0), Method::Differential);
         assert_eq!(method(Strategy::Full, 1, 1e9), Method::Full);
-        let truncated = Facts { changed_rows: 1, source_rows: 1e9, truncated: true, costs: Costs::default() };
-        assert_eq!(choose(Strategy::Differential, truncated, 0.15).method, Method::Full);
     }
 }
