@@ -8,8 +8,11 @@
 //! locked the source until its creation commits, so X wrote either before N had the lock, and then had ended when N took
 //! the snapshot that filled it, which sees r; or after N committed. In that case G, which sees X, sees N as well.
 //!
-//! A frontier that this transaction has just moved counts: frontier and removal commit together or not at all. Removal
-//! inserts nothing and waits for nobody, and writers only insert, so neither ever waits for the other.
+//! Only frontiers that have committed count, not one that this transaction has just moved: rows are taken off their pages for good
+//! (`pg::consumed`), so what this refresh has consumed is removed by a later one. G sees nothing of this
+//! transaction's, and is one of the frontiers that a row has to be inside of.
+//!
+//! Removal inserts nothing and waits for nobody, and writers only insert, so neither ever waits for the other.
 
 use crate::catalog;
 use crate::error::Result;
@@ -17,37 +20,40 @@ use crate::pg::buffer;
 use crate::pg::snapshot::Snapshot;
 use pgtrickle_engine::frontier::Frontier;
 
-/// Removes the rows of the buffer of `source` that every reader has consumed, once there are pages of them. `frontier` is that of
-/// the stream table `reader`, which has just read the buffer.
+/// Removes the rows of the buffer of `source` that every reader has consumed, once there are pages of them. `frontier` is that
+/// from which the stream table `reader` has just read the buffer.
 ///
 /// # Errors
 /// As [`collect`].
 pub fn collect_when_due(source: u32, reader: i64, frontier: &Frontier) -> Result<u64> {
-    let Some(buffer) = buffer::find(source).filter(|buffer| buffer::is_removal_due(*buffer, reader, frontier)) else {
-        return Ok(0);
-    };
-    let removed = collect(source)?;
-    buffer::note_removal(buffer, reader, frontier);
-    Ok(removed)
+    match buffer::find(source).is_some_and(|buffer| buffer::is_removal_due(buffer, reader, frontier)) {
+        true => collect(source, reader, Some(frontier)),
+        false => Ok(0),
+    }
 }
 
 /// Removes the rows of the buffer of `source` that every reader has consumed; returns how many. Does nothing while
-/// another session does the same, or when the buffer is empty.
+/// another session does the same, or when the buffer is empty. `frontier` is that of the stream table `reader` before
+/// this refresh, if it had one.
 ///
 /// # Errors
 /// `Internal` when a stored frontier does not parse.
-pub fn collect(source: u32) -> Result<u64> {
+pub fn collect(source: u32, reader: i64, frontier: Option<&Frontier>) -> Result<u64> {
     let Some(buffer) = buffer::find(source) else { return Ok(0) };
     if buffer::is_empty(buffer) {
         return Ok(0);
     }
-    let snapshot = Snapshot::latest().advanced();
-    let mut frontiers = Vec::new();
+    let snapshot = Snapshot::of_others();
+    let mut frontiers = vec![snapshot.frontier()];
     for frontier in catalog::consumer_frontiers(source, &snapshot)? {
         match frontier {
             Some(frontier) => frontiers.push(frontier),
             None => return Ok(0),
         }
     }
-    Ok(buffer::remove(buffer, &snapshot, &frontiers))
+    let removed = buffer::remove(buffer, &frontiers);
+    if let Some(frontier) = frontier {
+        buffer::note_removal(buffer, reader, frontier);
+    }
+    Ok(removed)
 }

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
 use super::capture::{ANNOUNCEMENT, MARKER};
-use super::pages;
+use super::{page, pages};
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
 use crate::names;
@@ -105,7 +105,7 @@ impl<'a> Reading<'a> {
                 let target = self.snapshot.frontier();
                 let wanted = |xid, cid| target.contains(xid, cid) && !self.frontier.contains(xid, cid);
                 // SAFETY: the relation is open.
-                unsafe { pages::count(self.scan.relation, &self.scan.ranges, wanted) }
+                unsafe { page::count(self.scan.relation, &self.scan.ranges, wanted) }
             }
         }
     }
@@ -158,41 +158,57 @@ pub fn note_removal(buffer: u32, reader: i64, frontier: &Frontier) {
     pages::removed(buffer, reader, frontier.begin());
 }
 
-/// Deletes the rows that `snapshot` sees and that are inside all of `consumed`; returns how many. Rows deleted earlier give
-/// back their room first. A row that another transaction is
-/// deleting is left to it. One session at a time removes rows of a buffer, and VACUUM is not disturbed: when either is at
-/// work, nothing is done.
-pub fn remove(buffer: u32, snapshot: &Snapshot, consumed: &[Frontier]) -> u64 {
+/// Removes the rows that are inside all of `consumed`, frontiers that have committed, one of them of the snapshot that shows the others; returns how
+/// many. One session at a time removes rows of a buffer, and VACUUM is not disturbed: when either is at work, nothing is
+/// done.
+pub fn remove(buffer: u32, consumed: &[Frontier]) -> u64 {
     let lock = pg_sys::ShareUpdateExclusiveLock as i32;
-    // SAFETY: the lock is given back when the rows are marked; the marks protect themselves.
+    // SAFETY: the lock is given back when the rows are gone or marked; the marks protect themselves.
     unsafe {
         if !pg_sys::ConditionalLockRelationOid(buffer.into(), lock) {
             return 0;
         }
+        let relation = pg_sys::table_open(buffer.into(), pg_sys::RowExclusiveLock as i32);
+        // A crash now would take a buffer that this transaction has made away, whatever its log says.
+        let (mut removed, left) = match is_settled(relation) {
+            true => pages::clear(relation, consumed),
+            false => (0, Vec::new()),
+        };
+        removed += left.into_iter().map(|place| u64::from(delete(relation, place))).sum::<u64>();
+        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
+        pg_sys::UnlockRelationOid(buffer.into(), lock);
+        removed
     }
-    let end = consumed.iter().map(Frontier::end).min().unwrap_or(u64::MAX);
-    let mut removed = 0;
-    if let Some(mut scan) = Scan::older(buffer, snapshot, end) {
-        while let Some((xid, cid, _)) = scan.next() {
-            // SAFETY: the slot holds the row that the scan stands on.
-            if consumed.iter().all(|frontier| frontier.contains(xid, cid)) && unsafe { scan.delete() } {
-                removed += 1;
-            }
-        }
-    }
-    // SAFETY: taken above.
-    unsafe { pg_sys::UnlockRelationOid(buffer.into(), lock) };
-    removed
 }
 
-/// A scan of the pages that matter, if there are any. Its lock goes with it: what was read is in memory by then, what was deleted is marked.
+/// Whether the current transaction has neither made the relation nor given it another file.
+unsafe fn is_settled(relation: pg_sys::Relation) -> bool {
+    // SAFETY: by the callers' contract it is open.
+    unsafe { (*relation).rd_createSubid == 0 && (*relation).rd_firstRelfilelocatorSubid == 0 }
+}
+
+/// Deletes a committed row, with its out-of-line values; false when another transaction does.
+unsafe fn delete(relation: pg_sys::Relation, mut place: pg_sys::ItemPointerData) -> bool {
+    let mut failure = pg_sys::TM_FailureData::default();
+    // SAFETY: the relation is locked for writing. Without waiting, a concurrent deletion is reported and left alone.
+    unsafe {
+        let command = pg_sys::GetCurrentCommandId(true);
+        let nobody = std::ptr::null_mut();
+        let result = pg_sys::heap_delete(relation, &mut place, command, nobody, false, &mut failure, false);
+        result == pg_sys::TM_Result::TM_Ok
+    }
+}
+
+/// Of a scan.
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+/// A scan of the pages that matter, if there are any. Its lock goes with it: what was read is in memory by then.
 struct Scan {
     relation: pg_sys::Relation,
     /// The pages that it is about.
     ranges: Vec<pages::Range>,
     slot: *mut pg_sys::TupleTableSlot,
     rest: Rest,
-    lock: pg_sys::LOCKMODE,
 }
 
 /// What is to be read.
@@ -204,53 +220,23 @@ enum Rest {
 }
 
 impl Scan {
-    /// Over the pages that may hold rows outside `frontier`.
+    /// Over the pages that may hold rows outside `frontier`, if there are any.
     fn newer(buffer: u32, snapshot: &Snapshot, frontier: &Frontier) -> Option<Self> {
         // SAFETY: the relation is open for as long as the value lives.
         unsafe {
-            let (relation, ranges) =
-                Self::open(buffer, pg_sys::AccessShareLock, |relation| pages::written_since(relation, frontier))?;
-            let rest = match pages::rows_since(relation, &ranges, frontier) {
+            let relation = pg_sys::table_open(buffer.into(), LOCK);
+            let ranges = pages::written_since(relation, frontier);
+            if ranges.is_empty() {
+                pg_sys::table_close(relation, LOCK);
+                return None;
+            }
+            let rest = match page::places(relation, &ranges, frontier) {
                 Some(rows) => Rest::Rows(snapshot.as_ptr(), rows.into_iter()),
                 None => Self::pages(relation, snapshot, ranges.clone()),
             };
-            Some(Self::new((relation, ranges), rest, pg_sys::AccessShareLock))
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            Some(Scan { relation, ranges, slot, rest })
         }
-    }
-
-    /// Over the pages that may hold rows of transactions before `end`, with room made on them.
-    fn older(buffer: u32, snapshot: &Snapshot, end: u64) -> Option<Self> {
-        // SAFETY: as above, and the caller has locked VACUUM out.
-        unsafe {
-            let (relation, ranges) =
-                Self::open(buffer, pg_sys::RowExclusiveLock, |relation| pages::reclaim(relation, end))?;
-            let rest = Self::pages(relation, snapshot, ranges.clone());
-            Some(Self::new((relation, ranges), rest, pg_sys::RowExclusiveLock))
-        }
-    }
-
-    /// Opens the buffer, if there is something on its pages.
-    unsafe fn open(
-        buffer: u32,
-        lock: u32,
-        ranges: impl FnOnce(pg_sys::Relation) -> Vec<pages::Range>,
-    ) -> Option<(pg_sys::Relation, Vec<pages::Range>)> {
-        // SAFETY: opened and closed, or given to the caller.
-        unsafe {
-            let relation = pg_sys::table_open(buffer.into(), lock as i32);
-            let ranges = ranges(relation);
-            if ranges.is_empty() {
-                pg_sys::table_close(relation, lock as i32);
-                return None;
-            }
-            Some((relation, ranges))
-        }
-    }
-
-    unsafe fn new((relation, ranges): (pg_sys::Relation, Vec<pages::Range>), rest: Rest, lock: u32) -> Self {
-        // SAFETY: by the callers' contract.
-        let slot = unsafe { pg_sys::table_slot_create(relation, std::ptr::null_mut()) };
-        Scan { relation, ranges, slot, rest, lock: lock as i32 }
     }
 
     /// A scan of pages, of which there are some.
@@ -288,24 +274,6 @@ impl Scan {
         }
     }
 
-    /// Deletes the row that the scan stands on; false when another transaction does.
-    unsafe fn delete(&self) -> bool {
-        let mut failure = pg_sys::TM_FailureData::default();
-        // SAFETY: the relation is locked for writing. Without waiting, a concurrent deletion is reported and left alone.
-        unsafe {
-            let result = pg_sys::heap_delete(
-                self.relation,
-                &mut (*self.slot).tts_tid,
-                pg_sys::GetCurrentCommandId(true),
-                std::ptr::null_mut(),
-                false,
-                &mut failure,
-                false,
-            );
-            result == pg_sys::TM_Result::TM_Ok
-        }
-    }
-
     /// Transaction, command and weight of the next row.
     fn next(&mut self) -> Option<(u64, u32, i32)> {
         // SAFETY: the first three columns of every buffer are xid8, int4 and int4, all NOT NULL.
@@ -322,13 +290,13 @@ impl Scan {
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        // SAFETY: opened by `begin`, closed once.
+        // SAFETY: opened by `newer`, closed once.
         unsafe {
             if let Rest::Pages(scan, _) = self.rest {
                 pg_sys::table_endscan(scan);
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            pg_sys::table_close(self.relation, self.lock);
+            pg_sys::table_close(self.relation, LOCK);
         }
     }
 }

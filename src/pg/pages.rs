@@ -39,14 +39,14 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
+use super::consumed;
+use super::page::{Item, items};
 use super::room::{self, Work};
 
 /// So many pages may be in motion without anything being done about it.
 const SMALL: u32 = 8;
 /// So many more pages of consumed rows are worth a removal.
 const WORTHWHILE: usize = 2;
-/// So many rows are fetched one by one, where a scan would look at every row of their pages.
-const FEW_ROWS: usize = 64;
 /// How many buffers a backend remembers pages of.
 const REMEMBERED: usize = 256;
 /// Pages of which the visibility map has two bits each in eight bytes.
@@ -123,6 +123,8 @@ struct File {
     maps: Vec<u64>,
     /// By reader, before which transaction it had consumed everything at the last removal on its behalf.
     removed: HashMap<i64, u64>,
+    /// The highest of these: what is left of earlier transactions waits for some reader.
+    tried: u64,
 }
 
 thread_local! {
@@ -149,18 +151,35 @@ pub(super) unsafe fn written_since(relation: pg_sys::Relation, frontier: &Fronti
     }
 }
 
-/// The pages that may hold a row of a transaction before `end`. What no snapshot can see any more is freed on pages that
+/// Takes the rows that are inside all of `consumed` off their pages, see [`consumed`](super::consumed); returns how many, and
+/// where there are others that are to be deleted. What was deleted and no snapshot can see any more is freed on pages that
 /// are at least half full, and writers learn of the room.
 ///
 /// # Safety
-/// `relation` is an open buffer, locked against VACUUM and the creation of indexes.
-pub(super) unsafe fn reclaim(relation: pg_sys::Relation, end: u64) -> Vec<Range> {
+/// As [`consumed::clear`].
+pub(super) unsafe fn clear(
+    relation: pg_sys::Relation,
+    consumed: &[Frontier],
+) -> (u64, Vec<pg_sys::ItemPointerData>) {
+    let end = consumed.iter().map(Frontier::end).min().unwrap_or(0);
+    let (mut removed, mut left) = (0, Vec::new());
     // SAFETY: by contract.
     unsafe {
         let (ranges, work) = survey(relation, |span| span.oldest < end, true);
+        for block in ranges.iter().cloned().flatten() {
+            pgrx::check_for_interrupts!();
+            let inside = |xid, cid| consumed.iter().all(|frontier| frontier.contains(xid, cid));
+            let Some(cleared) = consumed::clear(relation, block, inside) else { continue };
+            removed += cleared.removed;
+            left.extend(cleared.left);
+            FILES.with_borrow_mut(|files| known(files, relation).note(block, cleared.page));
+        }
+        if let (Some(first), Some(last), true) = (ranges.first(), ranges.last(), removed > 0) {
+            pg_sys::FreeSpaceMapVacuumRange(relation, first.start, last.end);
+        }
         tidy(relation, &work);
-        ranges
     }
+    (removed, left)
 }
 
 /// Does the work, and follows the log positions of the map's pages as far as nobody else has moved them. Under the lock that is
@@ -216,7 +235,12 @@ pub(super) fn is_due(buffer: u32, reader: i64, end: u64) -> bool {
 
 /// Notes that what can be removed has been, on behalf of this reader.
 pub(super) fn removed(buffer: u32, reader: i64, end: u64) {
-    FILES.with_borrow_mut(|files| files.get_mut(&buffer).map(|file| file.removed.insert(reader, end)));
+    FILES.with_borrow_mut(|files| {
+        if let Some(file) = files.get_mut(&buffer) {
+            file.removed.insert(reader, end);
+            file.tried = file.tried.max(end);
+        }
+    });
 }
 
 /// The pages with rows of interest, and those on which there is something to do: a few pages in motion are left alone, unless
@@ -238,7 +262,7 @@ unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free
                 let visibility = pg_sys::GlobalVisTestFor(relation);
                 work.pages.extend(
                     file.in_motion()
-                        .filter(|(_, page)| room::can_do(page, visibility, work.seal))
+                        .filter(|(_, page)| room::can_do(page, visibility, (work.seal, file.tried)))
                         .map(|(block, _)| block),
                 );
             }
@@ -253,7 +277,7 @@ unsafe fn known(files: &mut HashMap<u32, File>, relation: pg_sys::Relation) -> &
     if files.len() >= REMEMBERED && !files.contains_key(&id) {
         files.clear();
     }
-    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new() };
+    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new(), tried: 0 };
     let file = files.entry(id).or_insert_with(unknown);
     if file.number != number {
         *file = unknown();
@@ -346,6 +370,17 @@ impl File {
         })
     }
 
+    /// Takes in what a page is like now, under the lock of which it was looked at.
+    fn note(&mut self, block: u32, page: Page) {
+        let first = block / CHUNK * CHUNK;
+        if let Some(known) = self.pages.get_mut(block as usize) {
+            *known = page;
+            let span = &mut self.chunks[(block / CHUNK) as usize].span;
+            *span = Span::EMPTY;
+            self.pages[first as usize..].iter().take(CHUNK as usize).for_each(|page| span.add(page.span));
+        }
+    }
+
     /// How many pages one of these transactions was the last to write.
     fn written(&self, by: std::ops::Range<u64>) -> usize {
         let chunks = self.chunks.iter().zip(self.pages.chunks(CHUNK as usize));
@@ -373,6 +408,17 @@ impl File {
 }
 
 impl Page {
+    /// What there is to know about a page that is locked.
+    ///
+    /// # Safety
+    /// It is one of a buffer.
+    pub(super) unsafe fn of(buffer: pg_sys::Buffer) -> Page {
+        // SAFETY: by contract.
+        unsafe {
+            Page { lsn: pg_sys::BufferGetLSNAtomic(buffer), ..describe(pg_sys::BufferGetPage(buffer)) }
+        }
+    }
+
     /// Brings what is known about the page up to date.
     unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool, begins: bool) {
         // SAFETY: by the callers' contract; the page is locked while it is read.
@@ -381,8 +427,7 @@ impl Page {
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             let lsn = pg_sys::BufferGetLSNAtomic(buffer);
             if lsn == 0 || lsn != self.lsn || !logged {
-                *self = describe(pg_sys::BufferGetPage(buffer));
-                self.lsn = lsn;
+                *self = Page::of(buffer);
             } else if begins {
                 self.is_quiet = true;
             }
@@ -410,102 +455,9 @@ unsafe fn describe(page: pg_sys::Page) -> Page {
             match row {
                 Item::Dead => found.has_dead_pointers = true,
                 Item::Row(xid, _) => found.span.add(Span { oldest: xid, newest: xid }),
-                Item::Other => {}
+                Item::RolledBack | Item::Other => {}
             }
         }
     }
     found
-}
-
-/// What a line pointer points to.
-enum Item {
-    /// A row of this transaction and command.
-    Row(u64, u32),
-    Dead,
-    /// Nothing that a snapshot could see: also a row whose writer was found to have rolled back.
-    Other,
-}
-
-/// The line pointers of a page that is locked and not new.
-unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Item)> {
-    // SAFETY: a line pointer is a word with an offset in the page, two bits that say what there is, and a length
-    // (`ItemIdData`; bit-fields begin at the low end, or on other machines at the high one). What a row begins with is in `describe`.
-    unsafe {
-        let words = page.cast::<u8>().add(size_of::<pg_sys::PageHeaderData>()).cast::<u32>();
-        (0..pg_sys::PageGetMaxOffsetNumber(page)).map(move |index| {
-            let word = words.add(index.into()).read();
-            let offset = if cfg!(target_endian = "little") { word & 0x7fff } else { word >> 17 };
-            let item = match (word >> 15) & 3 {
-                pg_sys::LP_NORMAL => {
-                    let row = page.cast::<u8>().add(offset as usize);
-                    let header = &*row.cast::<pg_sys::HeapTupleHeaderData>();
-                    match u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN {
-                        pg_sys::HEAP_XMIN_INVALID => Item::Other,
-                        _ => {
-                            let values = row.add(header.t_hoff as usize);
-                            Item::Row(values.cast::<u64>().read(), values.add(size_of::<u64>()).cast::<u32>().read())
-                        }
-                    }
-                }
-                pg_sys::LP_DEAD => Item::Dead,
-                _ => Item::Other,
-            };
-            (index + 1, item)
-        })
-    }
-}
-
-/// How many rows of the `wanted` transactions and commands there are on the pages.
-///
-/// # Safety
-/// `relation` is an open buffer that is as long as the ranges say.
-pub(super) unsafe fn count(relation: pg_sys::Relation, ranges: &[Range], wanted: impl Fn(u64, u32) -> bool) -> u64 {
-    let mut found = 0;
-    for block in ranges.iter().cloned().flatten() {
-        pgrx::check_for_interrupts!();
-        // SAFETY: by contract; the page is locked while it is read.
-        unsafe {
-            let buffer = pg_sys::ReadBuffer(relation, block);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let page = pg_sys::BufferGetPage(buffer);
-            if !pg_sys::PageIsNew(page) {
-                found += items(page).filter(|(_, item)| matches!(item, Item::Row(xid, cid) if wanted(*xid, *cid))).count();
-            }
-            pg_sys::UnlockReleaseBuffer(buffer);
-        }
-    }
-    found as u64
-}
-
-/// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.
-///
-/// # Safety
-/// `relation` is an open buffer that is as long as the ranges say.
-pub(super) unsafe fn rows_since(
-    relation: pg_sys::Relation,
-    ranges: &[Range],
-    frontier: &Frontier,
-) -> Option<Vec<pg_sys::ItemPointerData>> {
-    let mut found = Vec::new();
-    if ranges.iter().map(|range| range.end - range.start).sum::<u32>() > SMALL {
-        return None;
-    }
-    for block in ranges.iter().cloned().flatten() {
-        // SAFETY: by contract; the page is locked while it is read.
-        unsafe {
-            let buffer = pg_sys::ReadBuffer(relation, block);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let page = pg_sys::BufferGetPage(buffer);
-            if !pg_sys::PageIsNew(page) {
-                let rows =
-                    items(page).filter(|(_, item)| matches!(item, Item::Row(xid, _) if frontier.lacks_some(*xid, *xid)));
-                found.extend(rows.map(|(offset, _)| pg_sys::ItemPointerData {
-                    ip_blkid: pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 },
-                    ip_posid: offset,
-                }));
-            }
-            pg_sys::UnlockReleaseBuffer(buffer);
-        }
-    }
-    (found.len() <= FEW_ROWS).then_some(found)
 }

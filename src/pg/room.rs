@@ -20,11 +20,12 @@ pub(super) struct Work {
     pub(super) count: u32,
 }
 
-/// Whether something can be done about the page: without `seal` only freeing, on pages that are half full.
+/// Whether something can be done about the page: without `seal` only freeing, on pages that are half full. Rows of transactions
+/// from `tried` on may yet be removed, which is less work before the page is sealed.
 ///
 /// # Safety
 /// `visibility` is that of the buffer.
-pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState, seal: bool) -> bool {
+pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState, (seal, tried): (bool, u64)) -> bool {
     // SAFETY: by contract. The transactions have run, or are running.
     unsafe {
         let deleted = page.deleter != pg_sys::InvalidTransactionId;
@@ -35,7 +36,8 @@ pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState
         let sealable = || {
             seal && rests
                 && !deleted
-                && (newest.value == 0 || pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest))
+                && (newest.value == 0
+                    || (newest.value < tried && pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest)))
         };
         (freeable && (seal || page.half_full)) || sealable()
     }
@@ -134,6 +136,34 @@ unsafe fn seal(
     }
 }
 
+/// What the line pointer of a page points to, if to a row.
+///
+/// # Safety
+/// The page is one of the relation, and is locked for as long as the result is used.
+pub(super) unsafe fn row_at(relation: pg_sys::Relation, page: pg_sys::Page, offset: u16) -> pg_sys::HeapTupleData {
+    // SAFETY: by contract.
+    unsafe {
+        let item = &*pg_sys::PageGetItemId(page, offset);
+        pg_sys::HeapTupleData {
+            t_len: item.lp_len(),
+            t_tableOid: (*relation).rd_id,
+            t_data: page.cast::<u8>().add(item.lp_off() as usize).cast(),
+            ..Default::default()
+        }
+    }
+}
+
+/// Whether the row was committed and is not deleted.
+///
+/// # Safety
+/// It is a row of the page in `buffer`, which is locked.
+pub(super) unsafe fn visible(mut row: pg_sys::HeapTupleData, buffer: pg_sys::Buffer) -> bool {
+    let mut dead_after = pg_sys::InvalidTransactionId;
+    // SAFETY: by contract.
+    let state = unsafe { pg_sys::HeapTupleSatisfiesVacuumHorizon(&mut row, buffer, &mut dead_after) };
+    state == pg_sys::HTSV_Result::HEAPTUPLE_LIVE
+}
+
 /// If every snapshot sees all rows of a page that is locked: the latest transaction that wrote one, if any did.
 unsafe fn visible_to_all(
     relation: pg_sys::Relation,
@@ -151,16 +181,8 @@ unsafe fn visible_to_all(
                 pg_sys::LP_NORMAL => {}
                 _ => return None,
             }
-            let mut row = pg_sys::HeapTupleData {
-                t_len: item.lp_len(),
-                t_tableOid: (*relation).rd_id,
-                t_data: page.cast::<u8>().add(item.lp_off() as usize).cast(),
-                ..Default::default()
-            };
-            let mut dead_after = pg_sys::InvalidTransactionId;
-            if pg_sys::HeapTupleSatisfiesVacuumHorizon(&mut row, buffer, &mut dead_after)
-                != pg_sys::HTSV_Result::HEAPTUPLE_LIVE
-            {
+            let row = row_at(relation, page, offset);
+            if !visible(row, buffer) {
                 return None;
             }
             if u32::from((*row.t_data).t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN {

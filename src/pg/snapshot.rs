@@ -37,6 +37,18 @@ impl Snapshot {
         unsafe { Self::copy(pg_sys::GetLatestSnapshot(), None) }
     }
 
+    /// A new snapshot that sees nothing of this transaction's.
+    pub fn of_others() -> Self {
+        // SAFETY: as `take`. No row of this transaction was written before its first command.
+        unsafe { Self::copy(pg_sys::GetLatestSnapshot(), Some(0)) }
+    }
+
+    /// Whether the transaction has one snapshot from its begin to its end.
+    pub fn is_the_only_one() -> bool {
+        // SAFETY: reads the current transaction's state.
+        unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+    }
+
     /// The snapshot of the query that is running; [`Snapshot::take`] when there is none.
     pub fn active() -> Self {
         // SAFETY: the active snapshot is valid until it is popped, and it is copied here.

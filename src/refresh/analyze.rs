@@ -1,6 +1,6 @@
 //! What the next refresh would do and cost, found out by doing it and undoing it.
 
-use super::{attempt, choose, load, may_refresh, moves_by_itself, pending, poll, usable_frontier};
+use super::{attempt, load, may_refresh, moves_by_itself, pending, plan};
 use crate::catalog::{self, StreamTable};
 use crate::error::{Error, Result};
 use crate::pg::definition;
@@ -29,15 +29,13 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
     let prepared = load(&table)?;
     let snapshot = Snapshot::take().advanced();
     let edges = catalog::sources_of(table.id)?;
-    let changes = pending(&table, &edges, &snapshot).map(crate::cdc::Pending::read).transpose()?;
+    let pending = pending(&table, &edges, &snapshot);
     let (outcome, plans) = plans::collect(|| {
-        let changes = poll::look(&table, &edges, &snapshot, changes)?;
-        if changes.as_ref().is_some_and(Vec::is_empty) && !moves_by_itself(&table) {
+        let plan = plan((&table, &edges), &snapshot, pending)?;
+        if plan.still && !moves_by_itself(&table) {
             return Ok(());
         }
-        let changes = changes.unwrap_or_default();
-        let wanted = choose((&table, &edges), usable_frontier(&table).is_some(), &changes);
-        attempt((&table, &prepared), &changes, &snapshot, wanted).map(|_| ())
+        attempt((&table, &prepared), &plan.changes, &snapshot, plan.method).map(|_| ())
     });
     outcome.map(|()| plans)
 }

@@ -13,6 +13,10 @@
 //! that was read; if the locked row still has that frontier, nobody has changed them since, and nobody can until this
 //! transaction ends. If it has another one, what was read is dropped, and the refresh begins again under the lock.
 //!
+//! **Why the look without the lock tells.** Rows outside the frontier that was read are missing only if a refresh that has committed
+//! consumed them. So has the next statement of this transaction the contents with them, unless all of its statements have one snapshot: then
+//! the look decides nothing, and to lock a row that has changed fails.
+//!
 //! Statements run as the stream table's owner, in a security-restricted operation, with pinned settings, as REFRESH
 //! MATERIALIZED VIEW does.
 
@@ -92,7 +96,9 @@ pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Re
         && !moves_by_itself(seen)
         && !asks(&edges)
         && !pending.any()?
+        && !Snapshot::is_the_only_one()
     {
+        clear(seen, &edges)?;
         return Ok(Outcome::Unchanged);
     }
     let Some(table) = catalog::lock_seen(seen)? else { return Ok(Outcome::Busy) };
@@ -104,6 +110,15 @@ pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Re
         }
         _ => refresh_at(&table, &Snapshot::take(), initiator),
     }
+}
+
+/// Removes what the stream table, which has nothing to read, and all others have consumed.
+fn clear(table: &StreamTable, edges: &[Dependency]) -> Result<()> {
+    let Some(frontier) = usable_frontier(table) else { return Ok(()) };
+    for edge in edges.iter().filter(|edge| edge.captured) {
+        cdc::collect_when_due(edge.source, table.id, frontier)?;
+    }
+    Ok(())
 }
 
 /// A member of a group, by its `pgt_id`, and what became of it.
@@ -299,10 +314,10 @@ fn apply(
         initiator,
     })?;
     for source in plan.sources {
-        // Next to a recomputation it costs nothing.
-        match method {
-            Method::Differential => cdc::collect_when_due(source, table.id, &target)?,
-            Method::Full => cdc::collect(source)?,
+        match (method, old) {
+            (Method::Differential, Some(old)) => cdc::collect_when_due(source, table.id, old)?,
+            // What the buffer holds was not looked at.
+            _ => cdc::collect(source, table.id, old)?,
         };
     }
     Ok(Outcome::Refreshed { action, inserted, deleted })

@@ -111,8 +111,9 @@ fn auto_takes_what_is_expected_to_take_less(db: &mut Database) {
     assert_eq!(db.text(&format!("SELECT {known} FROM pgtrickle.pgt_stream_tables")), "t", "it was filled");
     let expect = |full: f64, fixed: f64| {
         format!(
-            "UPDATE pgtrickle.pgt_stream_tables SET costs = '{{\"full_ms\": {full}, \"fixed_ms\": {fixed}, \"row_ms\": null, \
-             \"samples\": 3, \"discount\": 1}}'"
+            "UPDATE pgtrickle.pgt_stream_tables SET costs = '{{\"full\": {{\"rows\": 1, \"ms\": {full}, \"each\": null, \
+             \"samples\": 3}}, \"fixed_ms\": {fixed}, \"many\": null, \"samples\": 3, \
+             \"delta_discount\": 1, \"full_discount\": 1}}'"
         )
     };
     let did = "SELECT effective_refresh_mode FROM pgtrickle.pgt_stream_tables";

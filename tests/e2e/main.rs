@@ -18,6 +18,7 @@ mod frontier;
 mod full;
 mod guard;
 mod inspection;
+mod large_changes;
 mod lifecycle;
 mod long_buffers;
 mod long_refreshes;
@@ -47,6 +48,7 @@ fn main() {
         chains::TESTS,
         frontier::TESTS,
         long_buffers::TESTS,
+        large_changes::TESTS,
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,
