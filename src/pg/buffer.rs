@@ -9,9 +9,9 @@ use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
 use super::capture::{ANNOUNCEMENT, MARKER};
-use super::{page, pages};
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
+use super::{page, pages};
 use crate::names;
 
 /// What a source's buffer holds between a frontier and a snapshot.

@@ -83,7 +83,9 @@ pub(super) unsafe fn count(relation: pg_sys::Relation, ranges: &[Range], wanted:
     let mut found = 0;
     // SAFETY: by contract.
     unsafe {
-        read(relation, ranges, |_, _, item| found += u64::from(matches!(item, Item::Row(xid, cid) if wanted(xid, cid))));
+        read(relation, ranges, |_, _, item| {
+            found += u64::from(matches!(item, Item::Row(xid, cid) if wanted(xid, cid)))
+        });
     }
     found
 }

@@ -157,10 +157,7 @@ pub(super) unsafe fn written_since(relation: pg_sys::Relation, frontier: &Fronti
 ///
 /// # Safety
 /// As [`consumed::clear`].
-pub(super) unsafe fn clear(
-    relation: pg_sys::Relation,
-    consumed: &[Frontier],
-) -> (u64, Vec<pg_sys::ItemPointerData>) {
+pub(super) unsafe fn clear(relation: pg_sys::Relation, consumed: &[Frontier]) -> (u64, Vec<pg_sys::ItemPointerData>) {
     let end = consumed.iter().map(Frontier::end).min().unwrap_or(0);
     let (mut removed, mut left) = (0, Vec::new());
     // SAFETY: by contract.
@@ -277,7 +274,8 @@ unsafe fn known(files: &mut HashMap<u32, File>, relation: pg_sys::Relation) -> &
     if files.len() >= REMEMBERED && !files.contains_key(&id) {
         files.clear();
     }
-    let unknown = || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new(), tried: 0 };
+    let unknown =
+        || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new(), tried: 0 };
     let file = files.entry(id).or_insert_with(unknown);
     if file.number != number {
         *file = unknown();
@@ -414,9 +412,7 @@ impl Page {
     /// It is one of a buffer.
     pub(super) unsafe fn of(buffer: pg_sys::Buffer) -> Page {
         // SAFETY: by contract.
-        unsafe {
-            Page { lsn: pg_sys::BufferGetLSNAtomic(buffer), ..describe(pg_sys::BufferGetPage(buffer)) }
-        }
+        unsafe { Page { lsn: pg_sys::BufferGetLSNAtomic(buffer), ..describe(pg_sys::BufferGetPage(buffer)) } }
     }
 
     /// Brings what is known about the page up to date.

@@ -294,7 +294,11 @@ fn apply(
     }
     let prepared = load(table)?;
     let (method, (inserted, deleted)) = attempt((table, &prepared), &plan.changes, snapshot, plan.method)?;
-    if plan.still && method == Method::Differential && (inserted, deleted) == (0, 0) && prepared.program.stages.len() == 1 {
+    if plan.still
+        && method == Method::Differential
+        && (inserted, deleted) == (0, 0)
+        && prepared.program.stages.len() == 1
+    {
         // The contents are right at both clocks.
         return Ok(Outcome::Unchanged);
     }

@@ -218,9 +218,40 @@ impl Program {
 
     /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
     /// `(inserted int8, deleted int8, net int8)`.
+    ///
+    /// Where rows are found by a key without NULLs, old and new ones are paired by it, each once, and nothing else is done with those that stay as
+    /// they are. That the key is one is left to its unique index. Otherwise the difference is computed as a Z-set.
     pub fn recompute(&self, storage: &Storage) -> String {
         let new = self.content(self.stages.len() - 1, storage);
-        self.apply(&difference(&new, &storage.stream_table.to_string(), &self.output), storage)
+        match &self.identity {
+            Identity::Key(key) if pairs(&self.key_columns(key), self.key_fits) => {
+                self.replace_by_key(&new, key, &storage.stream_table)
+            }
+            _ => self.apply(&difference(&new, &storage.stream_table.to_string(), &self.output), storage),
+        }
+    }
+
+    fn replace_by_key(&self, new: &str, key: &[usize], table: &QualifiedName) -> String {
+        let names: Vec<Ident> = self.output.iter().map(|column| Ident::new(&column.name)).collect();
+        let renamed = names.iter().enumerate().map(|(i, name)| format!("n.{} AS {name}", column(i)));
+        let sets = list(names.iter().map(|name| format!("{name} = q.{name}")));
+        let others = self.output.iter().enumerate().filter(|(i, c)| !key.contains(i) || !is_plain(c));
+        let update = match differs(others.map(|(_, column)| column)) {
+            Some(differs) => format!(" WHEN MATCHED AND ({differs}) THEN UPDATE SET {sets}"),
+            None => String::new(),
+        };
+        format!(
+            "WITH m AS (MERGE INTO {table} AS s USING (SELECT {} FROM ({new}) AS n) AS q ON {}{update} \
+             WHEN NOT MATCHED BY TARGET THEN INSERT ({}) VALUES ({}) \
+             WHEN NOT MATCHED BY SOURCE THEN DELETE RETURNING merge_action() AS act), \
+             c AS (SELECT pg_catalog.count(*) FILTER (WHERE m.act = 'INSERT') AS i, \
+             pg_catalog.count(*) FILTER (WHERE m.act = 'DELETE') AS d, pg_catalog.count(*) AS n FROM m) \
+             SELECT c.n - c.d AS inserted, c.n - c.i AS deleted, c.i - c.d AS net FROM c",
+            list(renamed),
+            same_key(&self.key_columns(key), "s", "q", self.key_fits),
+            list(&names),
+            list(names.iter().map(|name| format!("q.{name}"))),
+        )
     }
 
     /// The statement that applies the Z-set `zset` (a SELECT of `c1 … cn, w`) to the stream table.
@@ -288,6 +319,41 @@ impl Program {
         }
         name
     }
+}
+
+/// Whether all rows of two relations can be paired by the key `columns`: a FULL JOIN takes operators that hash or sort, which those of the
+/// server's own types do.
+fn pairs(columns: &[Column], fits: bool) -> bool {
+    let paired = key_index(columns, fits).is_some_and(|(_, unique)| unique);
+    paired && columns.iter().all(|column| column.ty.oid < FIRST_USER_OID)
+}
+
+/// Object ids from here on are not the server's own.
+const FIRST_USER_OID: u32 = 16384;
+
+/// Values that are equal are the same, by the `=` of the server's own types, and there is always one.
+fn is_plain(column: &Column) -> bool {
+    column.ty.equality == Equality::Image && !column.nullable && column.ty.oid < FIRST_USER_OID
+}
+
+/// The predicate that rows `s` and `q` differ in one of the columns, if there are any: those of images that need no look at more than
+/// the values first.
+fn differs<'a>(columns: impl Iterator<Item = &'a Column>) -> Option<String> {
+    let (plain, others): (Vec<&Column>, Vec<&Column>) = columns.partition(|column| is_plain(column));
+    let named = |alias: &str, columns: &[&Column]| {
+        list(columns.iter().map(|column| format!("{alias}.{}", Ident::new(&column.name))))
+    };
+    let plain = plain.iter().map(|column| {
+        let name = Ident::new(&column.name);
+        format!("s.{name} OPERATOR(pg_catalog.<>) q.{name}")
+    });
+    // Of rows as such: two row constructors would be compared column by column.
+    let images = (!others.is_empty()).then(|| {
+        let [stored, new] = ["s", "q"].map(|alias| format!("ROW({})::pg_catalog.record", named(alias, &others)));
+        format!("({stored}) OPERATOR(pg_catalog.*<>) ({new})")
+    });
+    let differences: Vec<String> = plain.chain(images).collect();
+    (!differences.is_empty()).then(|| differences.join(" OR "))
 }
 
 /// The predicates of `scan` over the row `z` of its change.

@@ -349,7 +349,8 @@ mod tests {
     #[test]
     fn costs_that_grow_with_the_change_are_learned() {
         let (mut all, mut worse) = (0, Vec::new());
-        for sizes in [[1, 20_000], [20, 5_000], [2_000, 20_000], [10_000, 50_000], [20_000, 100_000], [60_000, 70_000]] {
+        for sizes in [[1, 20_000], [20, 5_000], [2_000, 20_000], [10_000, 50_000], [20_000, 100_000], [60_000, 70_000]]
+        {
             for (delta_fixed, delta_row) in [(0.3, 0.001), (0.3, 0.004), (3.0, 0.01)] {
                 for (full_fixed, full_row) in [(5.0, 0.0), (5.0, 0.004), (40.0, 0.002), (200.0, 0.0), (200.0, 0.005)] {
                     let delta = |rows: u64| delta_fixed + delta_row * rows as f64;
