@@ -21,7 +21,8 @@
 //!
 //! A reader that sets bits itself follows the position: it does so for pages that it has seen in motion, and looks at each of them once more.
 //! Where clearing a bit moves the position, each writer that takes a sealed page has everything looked at. So a page that has rows and room for more, where the
-//! next writer goes on, is left in motion until it has been quiet from one reading to the next.
+//! next writer goes on, is left in motion until it has been quiet from one reading to the next. So is a page whose rows the reader has consumed, until a
+//! removal on its behalf has left them there.
 //!
 //! A page is read when a transaction that the reader's frontier does not hold can have rows on it: one that was running then, or
 //! a later one. So what others wrote beside a long transaction is read once, and not again until that one ends.
@@ -141,7 +142,8 @@ pub(super) type Range = std::ops::Range<u32>;
 pub(super) unsafe fn written_since(relation: pg_sys::Relation, frontier: &Frontier) -> Vec<Range> {
     // SAFETY: by contract. The lock is given back when the pages are tidy; nobody waits for it.
     unsafe {
-        let (ranges, work) = survey(relation, |span| frontier.lacks_some(span.oldest, span.newest), false);
+        let (ranges, work) =
+            survey(relation, |span| frontier.lacks_some(span.oldest, span.newest), Some(frontier.begin()));
         let lock = pg_sys::ShareUpdateExclusiveLock as i32;
         if !work.pages.is_empty() && pg_sys::ConditionalLockRelation(relation, lock) {
             tidy(relation, &work);
@@ -162,7 +164,7 @@ pub(super) unsafe fn clear(relation: pg_sys::Relation, consumed: &[Frontier]) ->
     let (mut removed, mut left) = (0, Vec::new());
     // SAFETY: by contract.
     unsafe {
-        let (ranges, work) = survey(relation, |span| span.oldest < end, true);
+        let (ranges, work) = survey(relation, |span| span.oldest < end, None);
         for block in ranges.iter().cloned().flatten() {
             pgrx::check_for_interrupts!();
             let inside = |xid, cid| consumed.iter().all(|frontier| frontier.contains(xid, cid));
@@ -241,8 +243,13 @@ pub(super) fn removed(buffer: u32, reader: i64, end: u64) {
 }
 
 /// The pages with rows of interest, and those on which there is something to do: a few pages in motion are left alone, unless
-/// `free` asks for room on those that are half full.
-unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free: bool) -> (Vec<Range>, Work) {
+/// it is about a removal, which frees what there is on those that are half full. A `reading` passes over transactions before the
+/// given one.
+unsafe fn survey(
+    relation: pg_sys::Relation,
+    wanted: impl Fn(Span) -> bool,
+    reading: Option<u64>,
+) -> (Vec<Range>, Work) {
     // SAFETY: by the callers' contract.
     unsafe {
         let count = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
@@ -253,15 +260,20 @@ unsafe fn survey(relation: pg_sys::Relation, wanted: impl Fn(Span) -> bool, free
         FILES.with_borrow_mut(|files| {
             let file = known(files, relation);
             let logged = is_logged(relation);
-            let moving = file.look(relation, count, logged, !free);
+            let moving = file.look(relation, count, logged, reading.is_some());
             work.seal = logged && moving > SMALL;
-            if free || work.seal {
+            if reading.is_none() || work.seal {
                 let visibility = pg_sys::GlobalVisTestFor(relation);
-                work.pages.extend(
-                    file.in_motion()
-                        .filter(|(_, page)| room::can_do(page, visibility, (work.seal, file.tried)))
-                        .map(|(block, _)| block),
-                );
+                // For a slower reader, or for none: they are outside all frontiers, and have been read.
+                let waits = |page: &Page| {
+                    let newest = page.span.newest;
+                    newest < file.tried || (page.is_quiet && reading.is_some_and(|from| newest >= from))
+                };
+                let pages = file
+                    .in_motion()
+                    .filter(|(_, page)| room::can_do(page, visibility, (work.seal, waits(page))))
+                    .map(|(block, _)| block);
+                work.pages.extend(pages);
             }
             (file.ranges(wanted), work)
         })

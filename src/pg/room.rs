@@ -20,12 +20,12 @@ pub(super) struct Work {
     pub(super) count: u32,
 }
 
-/// Whether something can be done about the page: without `seal` only freeing, on pages that are half full. Rows of transactions
-/// from `tried` on may yet be removed, which is less work before the page is sealed.
+/// Whether something can be done about the page: without `seal` only freeing, on pages that are half full. A page with rows is
+/// sealed if it `waits`: as long as they may be removed soon, sealing it would be in vain.
 ///
 /// # Safety
 /// `visibility` is that of the buffer.
-pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState, (seal, tried): (bool, u64)) -> bool {
+pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState, (seal, waits): (bool, bool)) -> bool {
     // SAFETY: by contract. The transactions have run, or are running.
     unsafe {
         let deleted = page.deleter != pg_sys::InvalidTransactionId;
@@ -36,8 +36,7 @@ pub(super) unsafe fn can_do(page: &Page, visibility: *mut pg_sys::GlobalVisState
         let sealable = || {
             seal && rests
                 && !deleted
-                && (newest.value == 0
-                    || (newest.value < tried && pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest)))
+                && (newest.value == 0 || (waits && pg_sys::GlobalVisTestIsRemovableFullXid(visibility, newest)))
         };
         (freeable && (seal || page.half_full)) || sealable()
     }
