@@ -1,9 +1,11 @@
-//! UNION, INTERSECT and EXCEPT, their arms cast to the types that PostgreSQL resolved: UNION ALL is an n-ary union, UNION
-//! its different rows, the others count the rows of both sides.
+//! UNION, INTERSECT and EXCEPT, their arms cast to the types and collations that PostgreSQL resolved: UNION ALL is an n-ary union, UNION
+//! its different rows, the others count the rows of both sides. A delta may have the rows of one arm alone, whose own collation would decide
+//! what is made of them.
 
 use super::select::{Importer, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
+use crate::pg::computed::collation;
 use crate::pg::nodes::{Entry, SetNode};
 use crate::pg::types::is_steady_cast;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
@@ -53,7 +55,13 @@ fn leaf(importer: &Importer, level: &Level<'_, '_>, index: usize) -> Result<Rel>
 }
 
 fn same_types(columns: &[Column], types: &[DataType]) -> bool {
-    columns.iter().map(|column| column.ty.oid).eq(types.iter().map(|ty| ty.oid))
+    columns.len() == types.len()
+        && columns.iter().zip(types).all(|(column, ty)| column.ty.oid == ty.oid && !is_collated_anew(&column.ty, ty))
+}
+
+/// Arms whose collations differ leave the result of UNION ALL without one, which nothing can then ask for.
+fn is_collated_anew(from: &DataType, to: &DataType) -> bool {
+    to.collation != 0 && from.collation != to.collation
 }
 
 fn columns(inputs: &[Rel], names: &[String], types: &[DataType]) -> Vec<Column> {
@@ -67,34 +75,39 @@ fn columns(inputs: &[Rel], names: &[String], types: &[DataType]) -> Vec<Column> 
     types.iter().enumerate().map(column).collect()
 }
 
-/// `rel` with each column cast where its type is another one; type modifiers differ freely, for the union's column
-/// then has none.
+/// `rel` with each column cast where its type or its collation is another one; type modifiers differ freely, for the union's
+/// column then has none.
 pub(super) fn cast(rel: Rel, types: &[DataType]) -> Result<Rel> {
     let columns = rel.columns();
     if same_types(&columns, types) {
         return Ok(rel);
     }
     let output = |(position, (column, ty)): (usize, (&Column, &DataType))| {
-        let mut scalar = Scalar::column(position, column.ty.clone(), false);
-        if column.ty.oid != ty.oid {
-            if !is_steady_cast(&column.ty, ty) {
-                let construct = format!("a set operation on {} and {}", column.ty.sql, ty.sql);
-                return Err(unsupported(construct, "The cast between them depends on more than the value."));
-            }
-            scalar = Scalar {
-                fragments: vec![
-                    Fragment::Text("CAST(".into()),
-                    Fragment::Column(position),
-                    Fragment::Text(format!(" AS {})", ty.sql)),
-                ],
-                ty: ty.clone(),
-                volatility: Volatility::Immutable,
-                nullable: true,
-                fixed_scale: false,
-            };
-        }
-        Ok((column.name.clone(), scalar))
+        Ok((column.name.clone(), converted(position, column, ty)?))
     };
     let outputs = columns.iter().zip(types).enumerate().map(output).collect::<Result<_>>()?;
     Ok(Rel::Project { input: Box::new(rel), outputs })
+}
+
+/// The column as a value of the type, under its collation.
+fn converted(position: usize, column: &Column, ty: &DataType) -> Result<Scalar> {
+    let (recast, collated) = (column.ty.oid != ty.oid, is_collated_anew(&column.ty, ty));
+    if recast && !is_steady_cast(&column.ty, ty) {
+        let construct = format!("a set operation on {} and {}", column.ty.sql, ty.sql);
+        return Err(unsupported(construct, "The cast between them depends on more than the value."));
+    }
+    if !recast && !collated {
+        return Ok(Scalar::column(position, column.ty.clone(), column.nullable));
+    }
+    let mut fragments = vec![Fragment::Text("(".into()), Fragment::Column(position)];
+    if recast {
+        fragments = vec![
+            Fragment::Text("(CAST(".into()),
+            Fragment::Column(position),
+            Fragment::Text(format!(" AS {})", ty.sql)),
+        ];
+    }
+    let collate = if collated { format!(" COLLATE {})", collation(ty)) } else { ")".into() };
+    fragments.push(Fragment::Text(collate));
+    Ok(Scalar { fragments, ty: ty.clone(), volatility: Volatility::Immutable, nullable: true, fixed_scale: false })
 }

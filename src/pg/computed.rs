@@ -128,6 +128,11 @@ pub fn collate_clause(ty: &DataType) -> String {
     if ty.collation == 0 || ty.collation == types::default_collation(ty) {
         return String::new();
     }
+    format!(" COLLATE {}", collation(ty))
+}
+
+/// The name of a type's collation, of which it has one.
+pub fn collation(ty: &DataType) -> String {
     // SAFETY: a syscache lookup of a collation that an analysed query names.
-    format!(" COLLATE {}", unsafe { text(pg_sys::generate_collation_name(pg_sys::Oid::from(ty.collation))) })
+    unsafe { text(pg_sys::generate_collation_name(pg_sys::Oid::from(ty.collation))) }
 }

@@ -11,6 +11,7 @@ mod groups;
 mod images;
 mod joins;
 mod keys;
+mod laterals;
 mod leading;
 mod limits;
 mod names;
@@ -38,6 +39,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     images::TESTS,
     joins::TESTS,
     keys::TESTS,
+    laterals::TESTS,
     leading::TESTS,
     limits::TESTS,
     names::TESTS,

@@ -11,6 +11,8 @@ tests![
     set_operations_of_one_table_with_itself,
     set_operations_on_values_equal_but_not_identical,
     set_operations_of_different_types,
+    arms_of_different_collations,
+    arms_of_a_nondeterministic_collation,
 ];
 
 fn two_tables(db: &mut Database) {
@@ -126,4 +128,42 @@ fn set_operations_of_different_types(db: &mut Database) {
     db.stream_by_value("nothing_known", "SELECT x, NULL AS s FROM a EXCEPT ALL SELECT x, s FROM c");
     db.cycle(&["UPDATE a SET x = 3 WHERE x = 1; INSERT INTO b VALUES (3.00, 'a'); UPDATE c SET s = NULL WHERE x = 1"]);
     db.cycle(&["DELETE FROM b WHERE s = 'a'; INSERT INTO a VALUES (NULL, NULL); INSERT INTO c VALUES (NULL, NULL)"]);
+}
+
+/// What is made of the rows goes by the collation of the operation, also where only the rows of one arm changed.
+fn arms_of_different_collations(db: &mut Database) {
+    db.run(
+        "CREATE TABLE x (id int PRIMARY KEY, b text COLLATE \"en-x-icu\"); CREATE TABLE y (id int PRIMARY KEY, b text)",
+    );
+    db.run("INSERT INTO x VALUES (1, 'a'), (2, 'Z'), (3, NULL); INSERT INTO y VALUES (1, 'b'), (2, 'Z')");
+    db.run("CREATE VIEW both_of_them AS SELECT b FROM x UNION ALL SELECT b FROM y");
+    db.stream("filtered", "SELECT b FROM (SELECT b FROM x UNION ALL SELECT b FROM y) AS z WHERE b < 'c'");
+    db.stream("compared", "SELECT b, b < 'c' AS c, b BETWEEN 'A' AND 'c' AS d FROM both_of_them");
+    db.stream("extremes", "SELECT max(b) AS m, min(b) AS n, count(*) FILTER (WHERE b < 'c') AS c FROM both_of_them");
+    db.stream("joined", "SELECT z.b, y.id FROM both_of_them AS z JOIN y ON z.b < y.b");
+    db.stream("of_all", "SELECT y.id FROM y WHERE 'b' < ALL (SELECT b FROM both_of_them WHERE b IS NOT NULL)");
+    db.stream("distinct_ones", "SELECT b, b > 'c' AS c FROM (SELECT b FROM x UNION SELECT b FROM y) AS z");
+    db.stream("common", "SELECT b, b > 'c' AS c FROM (SELECT b FROM x INTERSECT SELECT b FROM y) AS z");
+    db.stream("stated", "SELECT b FROM (SELECT b || '' AS b FROM y UNION ALL SELECT id::text COLLATE \"en-x-icu\" FROM y) AS z WHERE b > 'A'");
+    db.stream("explicit", "SELECT b FROM (SELECT b FROM x UNION ALL SELECT b FROM y) AS z WHERE b < 'c' COLLATE \"C\"");
+    db.cycle(&["INSERT INTO y VALUES (3, 'Y'), (4, 'c'), (5, NULL)"]);
+    db.cycle(&["INSERT INTO x VALUES (4, 'Y'), (5, 'c')", "UPDATE y SET b = 'Q' WHERE id = 1"]);
+    db.cycle(&["DELETE FROM x WHERE id = 2", "UPDATE y SET b = 'B' WHERE b = 'Z'"]);
+    db.cycle(&["DELETE FROM y", "UPDATE x SET b = 'X' WHERE id < 3"]);
+}
+
+fn arms_of_a_nondeterministic_collation(db: &mut Database) {
+    db.run("CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false)");
+    db.run("CREATE TABLE x (id int PRIMARY KEY, b text COLLATE folded); CREATE TABLE y (id int PRIMARY KEY, b text)");
+    db.run("INSERT INTO x VALUES (1, 'a'), (2, 'b'), (3, NULL); INSERT INTO y VALUES (1, 'B')");
+    // Which of the equal spellings represents them is left to PostgreSQL.
+    for (name, operation) in
+        [("u", "UNION"), ("i", "INTERSECT"), ("e", "EXCEPT"), ("ia", "INTERSECT ALL"), ("ea", "EXCEPT ALL")]
+    {
+        db.stream(name, &format!("SELECT lower(b) AS b FROM (SELECT b FROM x {operation} SELECT b FROM y) AS z"));
+    }
+    db.cycle(&["INSERT INTO y VALUES (2, 'A'), (3, 'C')"]);
+    db.cycle(&["INSERT INTO x VALUES (4, 'A'), (5, 'c')", "INSERT INTO y VALUES (4, 'a'), (5, NULL)"]);
+    db.cycle(&["DELETE FROM y WHERE id = 2", "UPDATE x SET b = 'B' WHERE id = 1"]);
+    db.cycle(&["DELETE FROM y"]);
 }

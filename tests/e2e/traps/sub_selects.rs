@@ -16,7 +16,6 @@ tests![
     sub_selects_in_sub_selects,
     sub_selects_around_grouping,
     sub_selects_in_join_conditions,
-    lateral_sub_selects,
     sub_selects_over_joins_and_unions,
     multi_column_in,
     sub_selects_that_are_sorted_or_grouped_by,
@@ -61,7 +60,7 @@ fn all_changes(db: &mut Database) {
     db.cycle(&["INSERT INTO b VALUES (NULL, 7), (2, NULL)"]);
 }
 
-fn over_all_changes(db: &mut Database, queries: &[&str]) {
+pub(super) fn over_all_changes(db: &mut Database, queries: &[&str]) {
     tables(db);
     for (number, query) in queries.iter().enumerate() {
         db.stream(&format!("st{number}"), query);
@@ -249,23 +248,6 @@ fn sub_selects_in_join_conditions(db: &mut Database) {
             "SELECT t.id, u.id AS uid FROM t JOIN u ON u.k = t.k AND u.w > (SELECT min(x) FROM b WHERE b.k = t.k)",
             "SELECT t.id, u.id AS uid FROM t JOIN u ON u.k = t.k AND EXISTS (SELECT FROM b WHERE b.k = u.k)",
             "SELECT t.id, s.id AS uid FROM t LEFT JOIN (SELECT * FROM u WHERE EXISTS (SELECT FROM b WHERE b.k = u.k)) AS s ON s.k = t.k",
-        ],
-    );
-}
-
-fn lateral_sub_selects(db: &mut Database) {
-    over_all_changes(
-        db,
-        &[
-            "SELECT t.id, x.w FROM t, LATERAL (SELECT w FROM u WHERE u.k = t.k) AS x",
-            "SELECT t.id, x.w FROM t LEFT JOIN LATERAL (SELECT w + t.v AS w FROM u WHERE u.k = t.k) AS x ON true",
-            "SELECT t.id, x.n, x.s FROM t CROSS JOIN LATERAL (SELECT count(*) AS n, sum(w) AS s FROM u WHERE u.k = t.k) AS x",
-            "SELECT t.id, x.n FROM t LEFT JOIN LATERAL (SELECT k, count(*) AS n FROM u WHERE u.k > t.k GROUP BY k) AS x ON x.k = t.v",
-            "SELECT t.id, x.y, z.n FROM t, LATERAL (SELECT t.v * 2 AS y) AS x, LATERAL (SELECT count(*) AS n FROM b WHERE b.x < x.y) AS z",
-            "SELECT t.id, u.w, x.m FROM t, u, LATERAL (SELECT max(b.x) AS m FROM b WHERE b.k = t.k) AS x WHERE u.k = x.m",
-            "SELECT t.id, u.id AS other, v.y FROM u, t JOIN LATERAL (VALUES (t.k)) AS v(y) ON true WHERE u.k = v.y AND u.w IN (SELECT w FROM u WHERE k > 1)",
-            "SELECT u.id, t.id AS other, x.s, y.d FROM u, t, LATERAL (SELECT t.v + u.w AS s) AS x, b, LATERAL (SELECT b.k - x.s AS d) AS y WHERE t.k = u.k AND b.x = t.k",
-            "SELECT t.id, x.m FROM t JOIN LATERAL (SELECT max(w) AS m FROM u WHERE u.k = t.k) AS x ON true WHERE x.m > 3",
         ],
     );
 }

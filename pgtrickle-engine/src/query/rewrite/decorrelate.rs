@@ -141,10 +141,9 @@ fn lateral(left: Rel, mut lifted: Lifted, predicates: &[Scalar], outer: bool) ->
     let width = below.len();
     let padded = outer || lifted.absent.is_some();
     if lifted.absent.is_some() && !predicates.is_empty() {
-        return Err(Correlated {
-            construct: "LATERAL with a condition on an aggregate without GROUP BY",
-            reason: "The row of an empty group would have to meet the condition, too.",
-        });
+        // Each left row has one right row, whatever there is to aggregate, so the condition is a matter of these two.
+        let all = lateral(left, lifted, &[], outer)?;
+        return Ok(if outer { unless_padded(all, width, predicates) } else { filtered(all, predicates) });
     }
     let columns_only = lifted.columns.iter().all(|scalar| scalar.as_column().is_some());
     let plain = !padded || (columns_only && lifted.absent.is_none());
@@ -158,6 +157,27 @@ fn lateral(left: Rel, mut lifted: Lifted, predicates: &[Scalar], outer: bool) ->
     };
     let outputs = kept(&below).chain(names.into_iter().zip(values)).collect();
     Ok(Rel::Project { input: Box::new(rel), outputs })
+}
+
+fn filtered(input: Rel, predicates: &[Scalar]) -> Rel {
+    Rel::Filter { input: Box::new(input), predicates: predicates.to_vec() }
+}
+
+/// The columns from `width` on NULL where not all of `predicates` are met.
+fn unless_padded(input: Rel, width: usize, predicates: &[Scalar]) -> Rel {
+    let columns = input.columns();
+    let text = |text: &str| Fragment::Text(text.into());
+    let met = predicates.iter().enumerate().flat_map(|(i, predicate)| {
+        let before = text(if i == 0 { "CASE WHEN (" } else { ") AND (" });
+        [before].into_iter().chain(predicate.fragments.iter().cloned())
+    });
+    let met: Vec<Fragment> = met.chain([text(") THEN ")]).collect();
+    let padded = columns.iter().enumerate().skip(width).map(|(i, column)| {
+        let fragments = met.iter().cloned().chain([Fragment::Column(i), text(" END")]).collect();
+        (column.name.clone(), Scalar { fragments, ..Scalar::column(i, column.ty.clone(), true) })
+    });
+    let outputs = kept(&columns).take(width).chain(padded).collect();
+    Rel::Project { input: Box::new(input), outputs }
 }
 
 fn scalar(left: Rel, mut lifted: Lifted, name: String) -> Result<Rel> {
