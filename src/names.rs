@@ -9,6 +9,9 @@ pub const CHANGES_SCHEMA: &str = "pgtrickle_changes";
 /// Schema of the state tables of inner stages.
 pub const STATE_SCHEMA: &str = "pgtrickle_state";
 
+/// The function on which indexes of rows without a key are.
+pub const ROW_HASH: &str = "row_hash";
+
 /// The change buffer of a source: columns `xid xid8`, `cid int4`, `w int4`, then `c<attnum>` for each captured column.
 pub fn buffer(source: u32) -> QualifiedName {
     QualifiedName::new(CHANGES_SCHEMA, format!("changes_{source}"))

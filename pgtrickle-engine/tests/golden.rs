@@ -333,13 +333,26 @@ fn output(input: &str) -> String {
         writeln!(text, "\nwhen {} changed", names.join(", ")).expect("a String grows");
         let mut changed: BTreeSet<Leaf> = names.iter().map(|name| leaf(name)).collect();
         for stage in 0..program.stages.len() {
+            let before = changed.clone();
             if let Some(sql) = program.maintain(stage, &storage, &changed) {
                 changed.insert(Leaf::Stage(stage));
                 writeln!(text, "stage {stage}:\n{}", broken(&sql)).expect("a String grows");
+                if let Some(sql) = of_few(&program, stage, &storage, &before) {
+                    writeln!(text, "stage {stage}, few rows:\n{}", broken(&sql)).expect("a String grows");
+                }
             }
         }
     }
     text
+}
+
+/// What finds the changes of the stage when there are few, where that is more than a part of the statement.
+fn of_few(program: &Program, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
+    if stage + 1 < program.stages.len() {
+        return program.find(stage, storage, changed, true);
+    }
+    let [few, many] = [true, false].map(|few| program.change(storage, changed, few));
+    few.filter(|few| many.as_ref() != Some(few))
 }
 
 /// Line breaks before the words that begin a part, for the reader's sake.

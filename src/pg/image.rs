@@ -50,6 +50,25 @@ pub(super) unsafe fn equal(left: Datum, right: Datum, storage: Storage) -> bool 
     }
 }
 
+/// A number that values with one image agree in. Long values are not read.
+///
+/// # Safety
+/// As [`equal`].
+pub(super) unsafe fn digest(value: Datum, storage: Storage) -> u64 {
+    /// Longer values may be stored out of line.
+    const LONGEST: usize = 256;
+    // SAFETY: by contract.
+    unsafe {
+        if !storage.by_value && storage.length == -1 {
+            let size = pg_sys::toast_raw_datum_size(value);
+            if size > LONGEST {
+                return size as u64;
+            }
+        }
+        with_bytes(value, storage, xxh3_64)
+    }
+}
+
 /// Whether two varlenas are the same pointer to one out-of-line value, as they are when an UPDATE leaves it alone.
 unsafe fn same_pointer(left: Datum, right: Datum) -> bool {
     /// Header of two bytes and `varatt_external`.

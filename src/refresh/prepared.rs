@@ -15,7 +15,7 @@ use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
 use crate::pg::object;
-use crate::pg::rowwise;
+use crate::pg::rowwise::{self, Told};
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, QuerySettings};
 use crate::pg::tuplestore::TupleStore;
@@ -39,6 +39,8 @@ pub enum Step {
     Consolidate { source: u32, delta_size: u32 },
     /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
     Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    /// Find out what the changes of these leaves change in the state of an inner stage.
+    Find { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Compute the change of the stream table after those of these leaves.
     Change { changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Apply such a change.
@@ -289,14 +291,23 @@ impl Prepared {
         Named { name: leaf.delta_name(), store, of }
     }
 
-    /// The stream table, open for changes by key, if it can be changed so.
-    pub fn rowwise(&self) -> Option<rowwise::Table<'_>> {
+    /// The stream table, open for changes row by row, if it can be changed so.
+    pub fn rowwise(&self) -> Option<rowwise::Table> {
+        rowwise::Table::open(self.relid, &self.program.output_names())
+    }
+
+    /// How its rows are told apart.
+    pub fn told(&self) -> Told<'_> {
         match &self.program.identity {
-            Identity::Key(key) if key.iter().all(|column| !self.program.output[*column].nullable) => {
-                rowwise::Table::open(self.relid, &self.program.output_names(), key)
-            }
-            _ => None,
+            Identity::Key(key) => Told::Key(key),
+            Identity::Bag => Told::Image,
         }
+    }
+
+    /// Likewise the state of an inner stage.
+    pub fn rowwise_state(&self, stage: usize) -> Option<rowwise::Table> {
+        let names = self.program.stages[stage].columns().into_iter().map(|column| column.name);
+        rowwise::Table::open(self.states[stage], &names.collect::<Vec<_>>())
     }
 
     /// The polled source with this oid.
@@ -320,9 +331,13 @@ impl Prepared {
                 .program
                 .maintain(*stage, &self.storage, changed)
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
-            Step::Change { changed, .. } => self
+            Step::Find { stage, changed, delta_size, .. } => self
                 .program
-                .change(&self.storage, changed)
+                .find(*stage, &self.storage, changed, *delta_size == 0)
+                .unwrap_or_else(|| unreachable!("a stage is looked at only when one of its leaves changed")),
+            Step::Change { changed, delta_size, .. } => self
+                .program
+                .change(&self.storage, changed, *delta_size == 0)
                 .unwrap_or_else(|| unreachable!("the stream table changes only when a leaf did")),
             Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
             Step::Fill { stage } => self.program.fill(*stage, &self.storage),

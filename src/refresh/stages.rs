@@ -8,16 +8,15 @@ use crate::error::{Error, Result};
 use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
-use crate::pg::rowwise;
+use crate::pg::rowwise::Told;
 use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::{Leaf, Program};
+use pgtrickle_engine::delta::{Found, Leaf, Program};
+use std::collections::BTreeSet;
 
-/// The size class of changes after which the stream table is changed row by row.
-const FEW: u32 = 0;
-/// Changed rows of the stream table that are applied one by one.
-const MOST_ROWS: u64 = 32;
+/// The largest size class of changes after which stored rows are changed one by one.
+const FEW: u32 = 1;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
 fn may_cancel(read: &Changes) -> bool {
@@ -39,7 +38,7 @@ pub(super) fn differential(
     };
     let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
     let sources: Vec<(u32, &TupleStore)> = read.collect();
-    let stored_size = prepared.stored_size();
+    let run = Run { table, prepared, snapshot, consolidated, stored_size: prepared.stored_size() };
     let clock = table.frontier.as_ref().and_then(|frontier| frontier.clock);
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
@@ -53,48 +52,107 @@ pub(super) fn differential(
         if changed.is_empty() && moved.is_none() {
             continue;
         }
-        let rows = changed.iter().map(|(_, store)| store.rows()).sum();
-        let leaves = changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect();
-        let delta_size = size_class(rows);
-        let rowwise = if stage == last && delta_size == FEW { prepared.rowwise() } else { None };
-        let step = match rowwise {
-            Some(_) => Step::Change { changed: leaves, consolidated, delta_size, stored_size },
-            None => Step::Maintain { stage, changed: leaves, consolidated, delta_size, stored_size },
+        let input = Input {
+            stage,
+            changed: changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect(),
+            delta_size: size_class(changed.iter().map(|(_, store)| store.rows()).sum()),
+            relations: changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect(),
+            parameters: moved.map(clock::parameter).into_iter().collect(),
         };
-        let relations: Vec<Named> = changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect();
-        let parameters: Vec<Param> = moved.map(clock::parameter).into_iter().collect();
-        let statement = prepared.statement_with(step, &parameters, &relations);
-        let mut result = statement.result_store();
-        let _warm = WarmPages::new();
-        statement.execute(Some(snapshot), &parameters, &relations, Sink::Store(&mut result));
-        if let Some(rows) = rowwise {
-            return apply((table, prepared), &rows, &result, (snapshot, stored_size));
-        }
         if stage == last {
-            return counts(&result, table);
+            return run.last_stage(input);
         }
-        applied.push((stage, result));
+        let change = run.inner_stage(input);
+        applied.push((stage, change));
     }
     Ok((0, 0))
 }
 
-/// Applies the change of the stream table: row by row when it is as small as what it came of, else by a statement.
-fn apply(
-    (table, prepared): (&StreamTable, &Prepared),
-    rows: &rowwise::Table,
-    change: &TupleStore,
-    (snapshot, stored_size): (&Snapshot, u32),
-) -> Result<(i64, i64)> {
-    let done = (change.rows() <= MOST_ROWS).then(|| rows.apply(change, snapshot)).flatten();
-    if let Some(done) = done {
-        return balanced((done.inserted, done.deleted, done.net), table);
+/// What the stages of one refresh have in common.
+struct Run<'a> {
+    table: &'a StreamTable,
+    prepared: &'a Prepared,
+    snapshot: &'a Snapshot,
+    consolidated: bool,
+    stored_size: u32,
+}
+
+/// The changes that a stage reads.
+struct Input<'a> {
+    stage: usize,
+    changed: BTreeSet<Leaf>,
+    delta_size: u32,
+    relations: Vec<Named<'a>>,
+    parameters: Vec<Param>,
+}
+
+impl Run<'_> {
+    /// Brings the state of an inner stage up to date; returns what changed in it.
+    fn inner_stage(&self, input: Input) -> TupleStore {
+        let found = self.prepared.program.found(input.stage).filter(|_| input.delta_size <= FEW);
+        let state = found.and_then(|found| Some((found, self.prepared.rowwise_state(input.stage)?)));
+        if let Some((found, state)) = state {
+            let step = Step::Find {
+                stage: input.stage,
+                changed: input.changed.clone(),
+                consolidated: self.consolidated,
+                delta_size: input.delta_size,
+                stored_size: self.stored_size,
+            };
+            let change = self.execute(step, &input);
+            let applied = match found {
+                Found::Pairs { key } => state.replace(&change, &(0..key).collect::<Vec<_>>(), self.snapshot),
+                Found::Places => state.exchange(&change, self.snapshot),
+                Found::Images => state.apply(&change, Told::Image, self.snapshot).map(|_| change),
+            };
+            if let Some(applied) = applied {
+                return applied;
+            }
+        }
+        self.maintain(&input)
     }
-    let relations = [Named { name: CHANGE.into(), store: change, of: None }];
-    let step = Step::Apply { delta_size: size_class(change.rows()), stored_size };
-    let statement = prepared.statement(step, &relations);
-    let mut result = statement.result_store();
-    statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));
-    counts(&result, table)
+
+    /// Brings the stream table up to date; returns the rows inserted and deleted.
+    fn last_stage(&self, input: Input) -> Result<(i64, i64)> {
+        let rows = if input.delta_size <= FEW { self.prepared.rowwise() } else { None };
+        let Some(rows) = rows else { return counts(&self.maintain(&input), self.table) };
+        let step = Step::Change {
+            changed: input.changed.clone(),
+            consolidated: self.consolidated,
+            delta_size: input.delta_size,
+            stored_size: self.stored_size,
+        };
+        let change = self.execute(step, &input);
+        if let Some(done) = rows.apply(&change, self.prepared.told(), self.snapshot) {
+            return balanced((done.inserted, done.deleted, done.net), self.table);
+        }
+        let relations = [Named { name: CHANGE.into(), store: &change, of: None }];
+        let step = Step::Apply { delta_size: size_class(change.rows()), stored_size: self.stored_size };
+        let statement = self.prepared.statement(step, &relations);
+        let mut result = statement.result_store();
+        statement.execute(Some(self.snapshot), &[], &relations, Sink::Store(&mut result));
+        counts(&result, self.table)
+    }
+
+    /// Has a statement bring the stage up to date.
+    fn maintain(&self, input: &Input) -> TupleStore {
+        let step = Step::Maintain {
+            stage: input.stage,
+            changed: input.changed.clone(),
+            consolidated: self.consolidated,
+            delta_size: input.delta_size,
+            stored_size: self.stored_size,
+        };
+        self.execute(step, input)
+    }
+
+    fn execute(&self, step: Step, input: &Input) -> TupleStore {
+        let statement = self.prepared.statement_with(step, &input.parameters, &input.relations);
+        let mut result = statement.result_store();
+        let _warm = WarmPages::new();
+        statement.execute(Some(self.snapshot), &input.parameters, &input.relations, Sink::Store(&mut result));
+        result
+    }
 }
 
 /// Whether two inputs of the query changed, which a join may pair.

@@ -30,6 +30,7 @@ mod races;
 mod recovery;
 mod renames;
 mod rowwise;
+mod rowwise_states;
 mod scheduler;
 mod support_matrix;
 mod traps;
@@ -58,6 +59,7 @@ fn main() {
         changed_types::TESTS,
         renames::TESTS,
         rowwise::TESTS,
+        rowwise_states::TESTS,
         untold::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,

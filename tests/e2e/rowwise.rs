@@ -180,7 +180,7 @@ fn many_rows_of_one_change(db: &mut Database) {
     db.cycle(&["DELETE FROM few WHERE id = 6", "INSERT INTO few VALUES (60, 'none')"]);
 }
 
-/// What has no key that is never NULL, or rows that are told apart by an index of another kind, is changed by statements.
+/// Where no index finds the rows any more, statements change them.
 fn more_than_it_is_for(db: &mut Database) {
     listed(db);
     db.stream("bag", "SELECT k, v > 5 AS high FROM t");

@@ -112,6 +112,10 @@ fn create_one(db: &mut Database, stream: &Stream) -> Result<Option<String>, Defe
     match db.attempt(&create(&stream.name, &stream.query, arguments)) {
         Ok(()) => {
             db.track_columns(&stream.name, &stream.query, stream.columns.clone());
+            // Few rows are changed one by one, and tables are small here: half of the stream tables are changed by statements.
+            if stream.name.bytes().map(usize::from).sum::<usize>().is_multiple_of(2) {
+                db.change_by_statement(&stream.name);
+            }
             Ok(None)
         }
         Err(failure) if ["0A000", "54000"].contains(&failure.sqlstate.as_str()) => Ok(Some(failure.message)),

@@ -79,6 +79,20 @@ impl Database {
         table.comparisons.truncate(1);
     }
 
+    /// Has statements change the stream table `name` and its states, few rows too: triggers for statements want them.
+    #[track_caller]
+    pub fn change_by_statement(&mut self, name: &str) {
+        self.session.run(&format!(
+            "CREATE OR REPLACE FUNCTION public.by_statement() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             DO $$ DECLARE r oid; BEGIN
+             FOR r IN SELECT pgt_relid FROM pgtrickle.pgt_stream_tables WHERE pgt_relid = '{name}'::regclass
+                 UNION ALL SELECT unnest(state_relids) FROM pgtrickle.pgt_programs JOIN pgtrickle.pgt_stream_tables USING (pgt_id)
+                 WHERE pgt_relid = '{name}'::regclass
+             LOOP EXECUTE format('CREATE TRIGGER by_statement AFTER INSERT OR UPDATE OR DELETE ON %s
+                 FOR EACH STATEMENT EXECUTE FUNCTION public.by_statement()', r::regclass); END LOOP; END $$"
+        ));
+    }
+
     /// Creates a stream table with the arguments given; the oracle does not know about it.
     #[track_caller]
     pub fn stream_with(&mut self, name: &str, query: &str, arguments: &str) {

@@ -9,7 +9,7 @@ use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, consolidate_named, difference, row};
-use super::{Leaf, Program, StageKind, Storage};
+use super::{Leaf, Program, Stage, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel, Scalar, Scan};
 use crate::sql::{Ident, QualifiedName, conjunction, list};
@@ -29,6 +29,18 @@ pub enum Identity {
     Key(Vec<usize>),
     /// By the image of the whole row, through the index on `pgtrickle.row_hash`; duplicates are rows of their own.
     Bag,
+}
+
+/// How a SELECT tells what changes in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// By stored rows and what takes their places; the first columns are the `key` of both. See
+    /// [`super::operator::aggregate::State::change_of_groups`].
+    Pairs { key: usize },
+    /// By rows that come (`w` is 1) and rows that go (-1), and the `tid` of these.
+    Places,
+    /// By a consolidated Z-set: rows are found by their images.
+    Images,
 }
 
 impl Identity {
@@ -113,12 +125,41 @@ impl Program {
     }
 
     /// A SELECT of the change of the stream table, `c1 … cn, w`, rows that cancel among them, after the changes of the
-    /// leaves in `changed`; `None` when the last stage reads none of them. To apply it is the caller's.
-    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
+    /// leaves in `changed`, very `few` rows perhaps; `None` when the last stage reads none of them. To apply it is the caller's.
+    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
         let last = self.stages.len() - 1;
         let own = self.own(last, storage);
-        let context = Context { own: own.as_ref(), ..Context::new(storage, changed) };
+        let context = Context { own: own.as_ref(), few, ..Context::new(storage, changed) };
         Some(self.shown(last, &delta(&self.stages[last].body, &context)?, &context))
+    }
+
+    /// What a SELECT of the change of the state of an inner `stage` yields, if there is one.
+    pub fn found(&self, stage: usize) -> Option<Found> {
+        match &self.stages[stage].kind {
+            StageKind::Aggregate(state) => {
+                (!state.always_recomputes()).then_some(Found::Pairs { key: state.keys.len() })
+            }
+            StageKind::Keyed(_) => Some(Found::Places),
+            StageKind::Rows => Some(Found::Images),
+            StageKind::Shown(_) | StageKind::Output => None,
+        }
+    }
+
+    /// That SELECT, after the changes of the leaves in `changed`, very `few` rows perhaps; `None` when the stage reads none of them.
+    /// To apply what it yields is the caller's.
+    pub fn find(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
+        let own = self.own(stage, storage);
+        let context = Context { own: own.as_ref(), few, ..Context::new(storage, changed) };
+        let Stage { body, kind } = &self.stages[stage];
+        let change = delta(body, &context)?;
+        match kind {
+            StageKind::Aggregate(state) => {
+                Some(state.change_of_groups(&change, &now(body, &context), &storage.states[stage]))
+            }
+            StageKind::Keyed(keyed) => Some(keyed.change(&change, &now(body, &context), &storage.states[stage])),
+            StageKind::Rows => Some(consolidate(&change, &self.stages[stage].columns())),
+            StageKind::Shown(_) | StageKind::Output => None,
+        }
     }
 
     /// A SELECT of what becomes of the stream table when the body of the last stage changes by `change`.
@@ -147,14 +188,14 @@ impl Program {
                 };
                 let columns = list(places.iter().enumerate().map(named));
                 let rows = format!("(SELECT {columns} FROM {} AS t)", storage.stream_table);
-                Own { rows, found: self.found(&places, &storage.stream_table) }
+                Own { rows, found: self.found_by_key(&places, &storage.stream_table) }
             }),
             _ => None,
         }
     }
 
     /// A SELECT of the row of the stream table whose columns at `places` are those of `b`, if its key is among them.
-    fn found(&self, places: &[usize], table: &QualifiedName) -> Option<String> {
+    fn found_by_key(&self, places: &[usize], table: &QualifiedName) -> Option<String> {
         let Identity::Key(key) = &self.identity else { return None };
         if !key.iter().all(|position| places.contains(position)) {
             return None;

@@ -26,7 +26,7 @@ use crate::sql::QualifiedName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-pub use apply::Identity;
+pub use apply::{Found, Identity};
 pub use polled::Polled;
 pub use stage::{Stage, StageKind};
 

@@ -81,11 +81,29 @@ impl Keyed {
     /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
     /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
     pub fn maintain(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
-        if let Computation::Leading(leading) = &self.computation {
-            let [with, new, stored] = leading.changed(self, body, table);
-            return self.apply(delta, &with, &new, &stored, table);
-        }
-        self.apply(delta, &self.touched(), &self.anew(body), &self.stored(table, "d", "-1"), table)
+        let names = list((0..self.columns.len()).map(column));
+        let values = all_columns("u", self.columns.len(), false);
+        format!(
+            "{}, x AS (DELETE FROM {table} AS s WHERE s.ctid = ANY (ARRAY(SELECT u.tid FROM u WHERE u.w < 0 AND u.r <= - u.s))), \
+             y AS (INSERT INTO {table} ({names}) SELECT {values} FROM u WHERE u.w > 0 AND u.r <= u.s) \
+             SELECT {values}, u.w FROM u WHERE u.r <= u.s * u.w",
+            self.compared(delta, body, table)
+        )
+    }
+
+    /// A SELECT of what the statement changes, and of the place (`tid`) of each row that goes.
+    pub fn change(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        let values = all_columns("u", self.columns.len(), false);
+        format!("{} SELECT {values}, u.w, u.tid FROM u WHERE u.r <= u.s * u.w", self.compared(delta, body, table))
+    }
+
+    /// The WITH list of which `u` are the rows of the touched partitions, new ones and stored ones.
+    fn compared(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        let [with, new, stored] = match &self.computation {
+            Computation::Leading(leading) => leading.changed(self, body, table),
+            _ => [self.touched(), self.anew(body), self.stored(table, "d", "-1")],
+        };
+        self.differing(delta, &with, &new, &stored)
     }
 
     /// A SELECT of the operator's rows of the touched partitions; `body` is a SELECT of the body's content.
@@ -106,25 +124,19 @@ impl Keyed {
         }
     }
 
-    /// Replaces the `stored` rows, of which the state's `tid` is known, by the `new` ones; `with` are the WITH items that
-    /// both read, besides `d`, the delta.
+    /// The `stored` rows, of which the state's `tid` is known, beside the `new` ones; `with` are the WITH items that both
+    /// read, besides `d`, the delta.
     ///
     /// Among rows of one image, `r` counts the old and the new ones each, and `s` is how many more new ones there are: of
     /// the more numerous, the first `abs(s)` are what differs.
-    fn apply(&self, delta: &str, with: &str, new: &str, stored: &str, table: &QualifiedName) -> String {
-        let width = self.columns.len();
+    fn differing(&self, delta: &str, with: &str, new: &str, stored: &str) -> String {
         let by = image(&self.columns, "z");
-        let names = list((0..width).map(column));
-        let values = all_columns("u", width, false);
         format!(
             "WITH d AS MATERIALIZED ({delta}), {with}\
              u AS MATERIALIZED (SELECT z.*, pg_catalog.row_number() OVER (PARTITION BY {by}, z.w) AS r, \
              pg_catalog.sum(z.w) OVER (PARTITION BY {by}) AS s \
-             FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z), \
-             x AS (DELETE FROM {table} AS s WHERE s.ctid = ANY (ARRAY(SELECT u.tid FROM u WHERE u.w < 0 AND u.r <= - u.s))), \
-             y AS (INSERT INTO {table} ({names}) SELECT {values} FROM u WHERE u.w > 0 AND u.r <= u.s) \
-             SELECT {values}, u.w FROM u WHERE u.r <= u.s * u.w",
-            all_columns("n", width, false),
+             FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z)",
+            all_columns("n", self.columns.len(), false),
         )
     }
 

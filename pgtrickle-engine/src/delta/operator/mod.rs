@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub working: Option<Working>,
     /// Ends the text where it becomes too long.
     pub limit: Option<&'a Limit>,
+    /// The leaves changed in a few rows: what is there for many is not in the text. With many it is slow, not wrong.
+    pub few: bool,
 }
 
 /// The stored rows of a recursion.
@@ -54,7 +56,7 @@ pub struct Working {
 
 impl<'a> Context<'a> {
     pub fn new(storage: &'a Storage, changed: &'a BTreeSet<Leaf>) -> Self {
-        Context { storage, changed, own: None, working: None, limit: None }
+        Context { storage, changed, own: None, working: None, limit: None, few: false }
     }
 }
 

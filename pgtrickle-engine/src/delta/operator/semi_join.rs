@@ -80,6 +80,8 @@ struct SemiJoin<'a> {
     yielded: Vec<Column>,
     /// Equated columns of the two sides, when nothing else connects them.
     keys: Option<Vec<(usize, usize)>>,
+    /// Few keys change.
+    few: bool,
 }
 
 impl<'a> SemiJoin<'a> {
@@ -94,6 +96,7 @@ impl<'a> SemiJoin<'a> {
             yields: operands.yields,
             yielded: operands.yields.columns(columns),
             keys: keys(operands.predicates, width),
+            few: context.few,
         }
     }
 
@@ -172,12 +175,19 @@ impl<'a> SemiJoin<'a> {
             || conjunction(keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} = n.k{}", column(*r), i + 1)));
         let grouped = list(names().map(|name| format!("n.{name}")));
         let keys = list(names().map(|name| format!("k.{name}")));
-        let few = format!("(SELECT pg_catalog.count(*) FROM n) <= {FEW_KEYS}");
-        let looked_up = format!(
-            "SELECT {grouped}, n.m, (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} \
-             LIMIT greatest(n.m, 0) + 1) AS o) AS c FROM n WHERE {few}",
+        let count = format!(
+            "(SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} LIMIT greatest(n.m, 0) + 1) AS o)",
             same()
         );
+        if self.few {
+            // OFFSET 0 keeps the count from being written out where it is used.
+            return format!(
+                "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM (SELECT {grouped}, n.m, {count} AS c \
+                 FROM ({net}) AS n OFFSET 0) AS k) AS f WHERE f.f IS NOT NULL) "
+            );
+        }
+        let few = format!("(SELECT pg_catalog.count(*) FROM n) <= {FEW_KEYS}");
+        let looked_up = format!("SELECT {grouped}, n.m, {count} AS c FROM n WHERE {few}");
         let joined = format!(
             "SELECT {grouped}, n.m, pg_catalog.count(r.present) AS c FROM n \
              LEFT JOIN (SELECT r.*, 1 AS present FROM ({now}) AS r WHERE {own}) AS r ON {} WHERE NOT {few} GROUP BY {grouped}, n.m",

@@ -173,20 +173,20 @@ impl Accumulator {
         }
     }
 
-    /// When the group must be recomputed, over `d` and the old state `o` (whose columns are NULL for a new group);
+    /// When the group must be recomputed, over the change `q` and the old state `s` (whose columns are NULL for a new group);
     /// never NULL.
     pub(super) fn stale(&self, name: &str) -> Option<String> {
         match self {
             Accumulator::Count(_) | Accumulator::IntegerSum { .. } | Accumulator::Scales(_) => None,
             Accumulator::NumericSum(_) => Some(format!(
-                "coalesce(d.{name}_stale, false) OR coalesce(pg_catalog.abs(o.{name}) >= 'Infinity'::numeric, false)"
+                "coalesce(q.{name}_stale, false) OR coalesce(pg_catalog.abs(s.{name}) >= 'Infinity'::numeric, false)"
             )),
             Accumulator::Extremum { of, least } => {
                 let operator = of.argument.as_ref().and_then(|x| x.ty.eq.as_deref()).unwrap_or("=");
                 let best = if *least { "LEAST" } else { "GREATEST" };
-                Some(format!("coalesce({best}(d.{name}_left, o.{name}) {operator} d.{name}_left, false)"))
+                Some(format!("coalesce({best}(q.{name}_left, s.{name}) {operator} q.{name}_left, false)"))
             }
-            Accumulator::Beyond { .. } => Some(format!("coalesce(d.{name}, false) OR o.{name} IS NOT NULL")),
+            Accumulator::Beyond { .. } => Some(format!("coalesce(q.{name}, false) OR s.{name} IS NOT NULL")),
             Accumulator::Opaque(_) => Some("true".into()),
         }
     }

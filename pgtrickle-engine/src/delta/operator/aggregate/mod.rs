@@ -70,6 +70,11 @@ impl State {
         !self.coarse_keys().is_empty() || self.accumulators.iter().any(|a| a.stale("a").is_some())
     }
 
+    /// Every group is stale at every change.
+    pub fn always_recomputes(&self) -> bool {
+        self.accumulators.iter().any(|accumulator| matches!(accumulator, Accumulator::Opaque(_)))
+    }
+
     /// The position of `accumulator` among the state's columns; equal ones are stored once.
     fn place(&mut self, accumulator: Accumulator) -> usize {
         let known = self.accumulators.iter().position(|a| *a == accumulator);
@@ -109,13 +114,7 @@ impl State {
     /// The statement that applies `delta`, a SELECT of the body's change, to the state stored in `table`, and yields
     /// what it changed: the state's columns and `w`. `body` is a SELECT of the body's content.
     pub fn merge(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
-        let stale: Vec<String> = self
-            .accumulators
-            .iter()
-            .enumerate()
-            .filter_map(|(i, a)| a.stale(&format!("a{}", i + 1)))
-            .chain(self.stale_key(body))
-            .collect();
+        let stale = self.staleness(body);
         let source =
             if stale.is_empty() { "d".into() } else { format!("({})", self.with_recomputed(&stale, body, table)) };
         let deletes = if self.keys.is_empty() { "" } else { "WHEN MATCHED AND s.n + q.n = 0 THEN DELETE " };
@@ -154,6 +153,38 @@ impl State {
             image("o"),
             image("n"),
         )
+    }
+
+    /// A SELECT of what `delta` makes of the state stored in `table`, for few groups: of each the place of its stored row (`tid`), whether
+    /// it has one from now on, whether that takes reading its rows, which this does not; its stored row and its new one.
+    pub fn change_of_groups(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
+        let stale = self.staleness(body);
+        let stale = if stale.is_empty() { "false".into() } else { self.stale(&stale) };
+        let kept = if self.keys.is_empty() { "s.n IS NOT NULL OR q.n <> 0" } else { "coalesce(s.n, 0) + q.n <> 0" };
+        let columns = self.columns();
+        let stored = columns.iter().map(|column| format!("s.{0} AS o_{0}", column.name));
+        let keys = (1..=self.keys.len()).map(|i| format!("CASE WHEN s.n IS NULL THEN q.k{i} ELSE s.k{i} END"));
+        let values = self.accumulators.iter().enumerate().map(|(i, a)| {
+            let name = format!("a{}", i + 1);
+            format!("CASE WHEN s.n IS NULL THEN {} ELSE {} END", a.initial(&name), a.merged(&name))
+        });
+        let new = keys.chain(["coalesce(s.n, 0) + q.n".into()]).chain(values).zip(&columns);
+        let new = new.map(|(value, column)| match column.ty.typmod {
+            -1 => format!("{value} AS n_{}", column.name),
+            _ => format!("({value})::{} AS n_{}", column.ty.sql, column.name),
+        });
+        format!(
+            "SELECT s.ctid AS tid, {kept} AS kept, {stale} AS stale, {} FROM ({}) AS q LEFT JOIN {table} AS s ON {}",
+            list(stored.chain(new)),
+            self.change(delta),
+            self.same_group("s", "q"),
+        )
+    }
+
+    /// When a group is stale, over its change `q` and its stored row `s`.
+    fn staleness(&self, body: &str) -> Vec<String> {
+        let accumulators = self.accumulators.iter().enumerate();
+        accumulators.filter_map(|(i, a)| a.stale(&format!("a{}", i + 1))).chain(self.stale_key(body)).collect()
     }
 
     /// Δstate: per touched group, the change of `n` and of each accumulator; without groups in which nothing changes, as
@@ -198,16 +229,16 @@ impl State {
             return None;
         }
         let stored =
-            row_image(coarse.iter().map(|i| format!("CASE WHEN o.n IS NULL THEN d.k{0} ELSE o.k{0} END", i + 1)));
+            row_image(coarse.iter().map(|i| format!("CASE WHEN s.n IS NULL THEN q.k{0} ELSE s.k{0} END", i + 1)));
         let present = row_image(coarse.iter().map(|i| over("i", &self.keys[*i])));
         Some(format!(
-            "(coalesce({stored} OPERATOR(pg_catalog.=) ANY (d.gone), false) AND NOT EXISTS (SELECT FROM {} \
+            "(coalesce({stored} OPERATOR(pg_catalog.=) ANY (q.gone), false) AND NOT EXISTS (SELECT FROM {} \
              AND {present} OPERATOR(pg_catalog.=) {stored}))",
             self.of_group(body, "true")
         ))
     }
 
-    /// `… AS i WHERE …`: the rows of the body that are of the group `d`, when the condition `when` on the group is true.
+    /// `… AS i WHERE …`: the rows of the body that are of the group `q`, when the condition `when` on the group is true.
     ///
     /// Where a key can be NULL, an index finds its rows by `i.k = d.k OR (i.k IS NULL AND d.k IS NULL)` only if NULLs are in
     /// it, and they are not in the index that a state has on longer values: such keys that are NULL have a branch of their
@@ -219,7 +250,7 @@ impl State {
             .collect();
         let branch = |nulls: usize| {
             let keys = self.keys.iter().zip(&self.key_columns).enumerate().map(|(i, (key, column))| {
-                let (own, known) = (over("i", key), format!("d.k{}", i + 1));
+                let (own, known) = (over("i", key), format!("q.k{}", i + 1));
                 match split.iter().position(|key| *key == i) {
                     Some(bit) if nulls & (1 << bit) != 0 => conjunction([&own, &known].map(|x| column.ty.missing(x))),
                     Some(_) => equal(&own, &known, &Column { nullable: false, ..column.clone() }),
@@ -238,20 +269,25 @@ impl State {
 
     /// `d` with, for stale groups, all accumulators computed from the body: `r_a1 …`.
     fn with_recomputed(&self, stale: &[String], body: &str, table: &QualifiedName) -> String {
-        let alive = if self.keys.is_empty() { "" } else { "coalesce(o.n, 0) + d.n > 0 AND " };
         let values = self.accumulators.iter().enumerate().map(|(i, a)| format!("{} AS r_a{}", a.fill(), i + 1));
         let coarse = self.coarse_keys();
         let keys =
             coarse.iter().map(|i| format!("pg_catalog.any_value({}) AS r_k{}", over("i", &self.keys[*i]), i + 1));
         format!(
-            "SELECT d.*, x.stale, r.* FROM d LEFT JOIN {table} AS o ON {} \
-             CROSS JOIN LATERAL (SELECT {alive}({}) AS stale) AS x \
+            "SELECT q.*, x.stale, r.* FROM d AS q LEFT JOIN {table} AS s ON {} \
+             CROSS JOIN LATERAL (SELECT {} AS stale) AS x \
              LEFT JOIN LATERAL (SELECT {} FROM {}) AS r ON true",
-            self.same_group("o", "d"),
-            stale.join(" OR "),
+            self.same_group("s", "q"),
+            self.stale(stale),
             list(values.chain(keys)),
             self.of_group(body, "x.stale"),
         )
+    }
+
+    /// That the group `q` has to be computed anew, if it still has rows: one of the conditions in `stale`.
+    fn stale(&self, stale: &[String]) -> String {
+        let alive = if self.keys.is_empty() { "" } else { "coalesce(s.n, 0) + q.n > 0 AND " };
+        format!("{alive}({})", stale.join(" OR "))
     }
 
     /// The condition under which rows `a` and `b` are of one group; the index of [`State::index`] finds them.
