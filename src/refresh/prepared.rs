@@ -307,7 +307,7 @@ impl Prepared {
     /// Likewise the state of an inner stage.
     pub fn rowwise_state(&self, stage: usize) -> Option<rowwise::Table> {
         let names = self.program.stages[stage].columns().into_iter().map(|column| column.name);
-        rowwise::Table::open(self.states[stage], &names.collect::<Vec<_>>())
+        rowwise::Table::open_state(self.states[stage], &names.collect::<Vec<_>>())
     }
 
     /// The polled source with this oid.

@@ -108,7 +108,7 @@ unsafe fn has_type(descriptor: pg_sys::TupleDesc, column: usize, ty: pg_sys::Oid
     unsafe { (*pg_sys::TupleDescAttr(descriptor, column as i32)).atttypid == ty }
 }
 
-impl Writing {
+impl Writing<'_> {
     /// With the stored row at `place`, a `tid`.
     unsafe fn at(&mut self, place: Datum) -> &mut Self {
         // SAFETY: a slot that is changed by the place alone.

@@ -4,8 +4,9 @@
 //! whole row in the index on the hash of its image: the index's own expression gives the hash that is looked for, and the
 //! candidates are compared, as `pgtrickle_engine::delta::key` has it.
 
+use super::writing::Executor;
 use super::zset::{Chains, ZSet, digest, value_of};
-use super::{Table, Told, Writing, fill};
+use super::{Table, Told, fill};
 use crate::names;
 use crate::pg::image::{self, Storage};
 use pgrx::pg_sys::{self, Datum};
@@ -116,13 +117,13 @@ impl<'a> Lookup<'a> {
     /// `None` when no index finds what `rows` stand for.
     pub(super) unsafe fn of(
         table: &Table,
-        writing: &Writing,
+        executor: Executor,
         (told, key, rows): (&Told, Option<&'a Key>, &ZSet),
     ) -> Option<Lookup<'a>> {
         // SAFETY: the indexes are open.
-        (0..unsafe { (*writing.result).ri_NumIndices } as usize).find_map(|n| unsafe {
-            let index = *(*writing.result).ri_IndexRelationDescs.add(n);
-            let info = *(*writing.result).ri_IndexRelationInfo.add(n);
+        (0..unsafe { (*executor.result).ri_NumIndices } as usize).find_map(|n| unsafe {
+            let index = *(*executor.result).ri_IndexRelationDescs.add(n);
+            let info = *(*executor.result).ri_IndexRelationInfo.add(n);
             let facts = &*(*index).rd_index;
             let usable = facts.indisvalid && !facts.indcheckxmin && (*info).ii_Predicate.is_null();
             if !usable || (*(*index).rd_rel).relam != pg_sys::BTREE_AM_OID {
@@ -142,10 +143,10 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    pub(super) unsafe fn begin(&self, table: &Table, writing: &Writing) -> pg_sys::IndexScanDesc {
+    pub(super) unsafe fn begin(&self, table: &Table, executor: Executor) -> pg_sys::IndexScanDesc {
         // SAFETY: both are open until the scan ends.
         unsafe {
-            let (snapshot, width) = ((*writing.state).es_snapshot, self.keys.len() as i32);
+            let (snapshot, width) = ((*executor.state).es_snapshot, self.keys.len() as i32);
             pg_sys::index_beginscan(table.relation, self.index, snapshot, null_mut(), width, 0)
         }
     }
@@ -153,7 +154,7 @@ impl<'a> Lookup<'a> {
     /// Begins with the stored rows that `row` may stand for; `probe` is a slot of the table.
     pub(super) unsafe fn seek(
         &mut self,
-        (table, writing): (&Table, &Writing),
+        (table, executor): (&Table, Executor),
         (scan, probe): (pg_sys::IndexScanDesc, Slot),
         (rows, row): (&ZSet, usize),
     ) {
@@ -164,13 +165,13 @@ impl<'a> Lookup<'a> {
             }
             if self.columns.is_empty() {
                 fill(probe, table, |column| rows.value(row, column));
-                let context = match (*writing.state).es_per_tuple_exprcontext {
-                    known if known.is_null() => pg_sys::MakePerTupleExprContext(writing.state),
+                let context = match (*executor.state).es_per_tuple_exprcontext {
+                    known if known.is_null() => pg_sys::MakePerTupleExprContext(executor.state),
                     known => known,
                 };
                 (*context).ecxt_scantuple = probe;
                 let (mut value, mut null) = (Datum::from(0), false);
-                pg_sys::FormIndexDatum(self.info, probe, writing.state, &mut value, &mut null);
+                pg_sys::FormIndexDatum(self.info, probe, executor.state, &mut value, &mut null);
                 self.keys[0].sk_argument = value;
             }
             pg_sys::index_rescan(scan, self.keys.as_mut_ptr(), self.keys.len() as i32, null_mut(), 0);

@@ -9,7 +9,7 @@
 //!
 //! A statement that changes rows is mostly its own making and unmaking: nodes, projections, expressions, for one row as for a
 //! thousand. Logical replication applies what it receives without one, and so does this, by the same functions of
-//! `execReplication.c`: indexes, constraints and row locks are treated as by the executor.
+//! `execReplication.c`: indexes, constraints and row locks are treated as by the executor. A state needs less of it, see [`Table::open_state`].
 //!
 //! What those leave out, triggers for statements, rules, row security and children, a table must not have
 //! ([`Table::open`]), but for the triggers that keep others from writing to it. Rows are looked up by an index, with the
@@ -59,6 +59,8 @@ pub enum Told<'a> {
 /// An open table that can be changed in this way.
 pub struct Table {
     relation: pg_sys::Relation,
+    /// Nothing else writes to it, and its constraints are about nothing that is written to it.
+    own: bool,
     /// The places of the columns of the Z-set in the table's rows.
     places: Vec<usize>,
 }
@@ -67,12 +69,21 @@ impl Table {
     /// Opens the table with exactly the columns `names` and locks it for writing; `None` when there is more to a change of it than
     /// its rows and their indexes.
     pub fn open(relid: u32, names: &[String]) -> Option<Self> {
+        Self::open_as(relid, names, false)
+    }
+
+    /// Likewise a state. What its constraints refuse, the caller does not write to it.
+    pub fn open_state(relid: u32, names: &[String]) -> Option<Self> {
+        Self::open_as(relid, names, true)
+    }
+
+    fn open_as(relid: u32, names: &[String], own: bool) -> Option<Self> {
         // SAFETY: closed on drop.
         let relation = unsafe { pg_sys::try_relation_open(relid.into(), pg_sys::RowExclusiveLock as i32) };
         if relation.is_null() {
             return None;
         }
-        let mut table = Table { relation, places: Vec::new() };
+        let mut table = Table { relation, own, places: Vec::new() };
         // SAFETY: the relation is open.
         unsafe {
             table.places = if table.is_plain() { table.places_of(names)? } else { return None };
@@ -88,7 +99,9 @@ impl Table {
             let alone = class.relkind as u8 == pg_sys::RELKIND_RELATION
                 && !(class.relispartition || class.relhassubclass || class.relhasrules || class.relrowsecurity);
             let unchecked = descriptor.constr.as_ref().is_none_or(|constraints| {
-                constraints.num_check == 0 && !constraints.has_generated_stored && !constraints.has_generated_virtual
+                (self.own || constraints.num_check == 0)
+                    && !constraints.has_generated_stored
+                    && !constraints.has_generated_virtual
             });
             let guards = [names::GUARD_TRIGGER, names::TRUNCATE_GUARD_TRIGGER];
             let unwatched = (*self.relation).trigdesc.as_ref().is_none_or(|triggers| {
@@ -133,7 +146,7 @@ impl Table {
                 return None;
             }
             self.write(unchanged, snapshot, |writing| {
-                let lookup = Lookup::of(self, writing, (&told, key.as_ref(), &rows))?;
+                let lookup = Lookup::of(self, writing.executor(), (&told, key.as_ref(), &rows))?;
                 Some(match &key {
                     Some(key) => writing.replace_by_key(self, lookup, (&rows, key)),
                     None => writing.replace_by_image(self, lookup, &rows),
@@ -144,11 +157,11 @@ impl Table {
 
     /// Runs `write` between what the executor does before and after a statement. The columns of the Z-set at `unchanged` stay
     /// as they are where a row does.
-    unsafe fn write<T>(
-        &self,
-        unchanged: &[usize],
+    unsafe fn write<'a, T>(
+        &'a self,
+        unchanged: &'a [usize],
         snapshot: &Snapshot,
-        write: impl FnOnce(&mut Writing) -> Option<T>,
+        write: impl FnOnce(&mut Writing<'a>) -> Option<T>,
     ) -> Option<T> {
         // SAFETY: what `Statement::execute` does around a statement.
         unsafe {

@@ -9,18 +9,26 @@ use std::ptr::null_mut;
 
 pub(super) type Slot = *mut pg_sys::TupleTableSlot;
 
-pub(super) struct Writing {
-    pub(super) state: *mut pg_sys::EState,
-    pub(super) result: *mut pg_sys::ResultRelInfo,
-    others: Box<pg_sys::EPQState>,
+/// The rows on their way into a table.
+pub(super) struct Writing<'a> {
+    table: &'a Table,
+    unchanged: &'a [usize],
     /// For a row that is stored, and for one that is to be.
     pub(super) stored: Slot,
     pub(super) written: Slot,
+    executor: Option<Executor>,
 }
 
-impl Writing {
+/// The table with its indexes as the executor has them, from the first time on that they are needed.
+#[derive(Clone, Copy)]
+pub(super) struct Executor {
+    pub(super) state: *mut pg_sys::EState,
+    pub(super) result: *mut pg_sys::ResultRelInfo,
+}
+
+impl Executor {
     /// As `create_edata_for_relation` in logical replication's worker.
-    pub(super) unsafe fn begin(table: &Table, unchanged: &[usize]) -> Writing {
+    unsafe fn of(table: &Table, unchanged: &[usize]) -> Executor {
         // SAFETY: the table is open; everything lives in the current memory context and that of the executor's state.
         unsafe {
             let relation = table.relation;
@@ -46,43 +54,108 @@ impl Writing {
             pg_sys::InitResultRelInfo(result, relation, 1, null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
             pg_sys::AfterTriggerBeginQuery();
-            let mut others = Box::new(pg_sys::EPQState::default());
-            pg_sys::EvalPlanQualInit(&mut *others, state, null_mut(), null_mut(), -1, null_mut());
-            let stored = pg_sys::table_slot_create(relation, null_mut());
-            let written = pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual);
-            Writing { state, result, others, stored, written }
+            Executor { state, result }
+        }
+    }
+}
+
+impl<'a> Writing<'a> {
+    pub(super) unsafe fn begin(table: &'a Table, unchanged: &'a [usize]) -> Writing<'a> {
+        // SAFETY: the table is open.
+        unsafe {
+            let stored = pg_sys::table_slot_create(table.relation, null_mut());
+            let descriptor = (*table.relation).rd_att;
+            let written = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
+            Writing { table, unchanged, stored, written, executor: None }
         }
     }
 
     pub(super) unsafe fn end(self) {
-        // SAFETY: made by `begin`.
+        // SAFETY: made by `begin` and `executor`.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.stored);
             pg_sys::ExecDropSingleTupleTableSlot(self.written);
-            pg_sys::AfterTriggerEndQuery(self.state);
-            pg_sys::ExecCloseIndices(self.result);
-            pg_sys::FreeExecutorState(self.state);
+            if let Some(Executor { state, result }) = self.executor {
+                pg_sys::AfterTriggerEndQuery(state);
+                pg_sys::ExecCloseIndices(result);
+                pg_sys::FreeExecutorState(state);
+            }
         }
+    }
+
+    pub(super) unsafe fn executor(&mut self) -> Executor {
+        let (table, unchanged) = (self.table, self.unchanged);
+        // SAFETY: the table is open.
+        *self.executor.get_or_insert_with(|| unsafe { Executor::of(table, unchanged) })
     }
 
     /// The row in `written` comes.
     pub(super) unsafe fn insert(&mut self) {
         // SAFETY: the slot holds a row of the table.
-        unsafe { pg_sys::ExecSimpleRelationInsert(self.result, self.state, self.written) };
+        unsafe {
+            let Executor { state, result } = self.executor();
+            match self.table.own {
+                false => pg_sys::ExecSimpleRelationInsert(result, state, self.written),
+                true => {
+                    pg_sys::CheckCmdReplicaIdentity(self.table.relation, pg_sys::CmdType::CMD_INSERT);
+                    pg_sys::simple_table_tuple_insert(self.table.relation, self.written);
+                    let nothing = null_mut();
+                    pg_sys::ExecInsertIndexTuples(
+                        result,
+                        self.written,
+                        state,
+                        false,
+                        false,
+                        null_mut(),
+                        nothing,
+                        false,
+                    );
+                }
+            }
+        }
     }
 
-    /// The row in `written` takes the place of that in `stored`.
+    /// The row in `written` takes the place of that in `stored`. Most states change without an index being touched.
     pub(super) unsafe fn update(&mut self) {
         // SAFETY: as above; of the stored row the place is known.
         unsafe {
-            pg_sys::ExecSimpleRelationUpdate(self.result, self.state, &mut *self.others, self.stored, self.written);
+            if !self.table.own {
+                let Executor { state, result } = self.executor();
+                let mut others = pg_sys::EPQState::default();
+                pg_sys::EvalPlanQualInit(&mut others, state, null_mut(), null_mut(), -1, null_mut());
+                pg_sys::ExecSimpleRelationUpdate(result, state, &mut others, self.stored, self.written);
+                return;
+            }
+            let (relation, place) = (self.table.relation, &raw mut (*self.stored).tts_tid);
+            pg_sys::CheckCmdReplicaIdentity(relation, pg_sys::CmdType::CMD_UPDATE);
+            let (snapshot, mut indexes) = (pg_sys::GetActiveSnapshot(), pg_sys::TU_UpdateIndexes::TU_None);
+            pg_sys::simple_table_tuple_update(relation, place, self.written, snapshot, &mut indexes);
+            if indexes != pg_sys::TU_UpdateIndexes::TU_None {
+                let Executor { state, result } = self.executor();
+                let summarizing = indexes == pg_sys::TU_UpdateIndexes::TU_Summarizing;
+                let nothing = null_mut();
+                pg_sys::ExecInsertIndexTuples(
+                    result,
+                    self.written,
+                    state,
+                    true,
+                    false,
+                    null_mut(),
+                    nothing,
+                    summarizing,
+                );
+            }
         }
     }
 
     /// The row in `stored` goes.
     pub(super) unsafe fn delete(&mut self) {
-        // SAFETY: of the row the place is known.
-        unsafe { pg_sys::ExecSimpleRelationDelete(self.result, self.state, &mut *self.others, self.stored) };
+        // SAFETY: of the row the place is known. A plain table has nothing but rows to be seen to.
+        unsafe {
+            let (relation, place) = (self.table.relation, &raw mut (*self.stored).tts_tid);
+            pg_sys::CheckCmdReplicaIdentity(relation, pg_sys::CmdType::CMD_DELETE);
+            pg_sys::simple_table_tuple_delete(relation, place, pg_sys::GetActiveSnapshot());
+        }
     }
 
     pub(super) unsafe fn replace_by_key(
@@ -95,10 +168,10 @@ impl Writing {
         let mut counts = Counts { net, ..Counts::default() };
         // SAFETY: the scan ends before the index is closed; a stored row stays pinned by its slot.
         unsafe {
-            let scan = lookup.begin(table, self);
+            let scan = lookup.begin(table, self.executor());
             for row in key.decisive(rows) {
                 let is_new = rows.weights[row] > 0;
-                lookup.seek((table, self), (scan, self.written), (rows, row));
+                lookup.seek((table, self.executor()), (scan, self.written), (rows, row));
                 let found = lookup.next(table, (scan, self.stored), (rows, row));
                 if is_new {
                     fill(self.written, table, |column| rows.value(row, column));
@@ -121,9 +194,9 @@ impl Writing {
         let mut counts = Counts::default();
         // SAFETY: as above. A row that was deleted is still found by the snapshot, but each only once by a scan.
         unsafe {
-            let scan = lookup.begin(table, self);
+            let scan = lookup.begin(table, self.executor());
             for row in rows.rows().filter(|row| rows.weights[*row] < 0) {
-                lookup.seek((table, self), (scan, self.written), (rows, row));
+                lookup.seek((table, self.executor()), (scan, self.written), (rows, row));
                 let mut left = -rows.weights[row];
                 while left > 0 && lookup.next(table, (scan, self.stored), (rows, row)) {
                     self.delete();

@@ -156,10 +156,10 @@ impl State {
     }
 
     /// A SELECT of what `delta` makes of the state stored in `table`, for few groups: of each the place of its stored row (`tid`), whether
-    /// it has one from now on, whether that takes reading its rows, which this does not; its stored row and its new one.
+    /// it has one from now on, whether that takes reading its rows, which this does not, or cannot be; its stored row and its new one.
     pub fn change_of_groups(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
         let stale = self.staleness(body);
-        let stale = if stale.is_empty() { "false".into() } else { self.stale(&stale) };
+        let stale = if stale.is_empty() { String::new() } else { format!(" OR {}", self.stale(&stale)) };
         let kept = if self.keys.is_empty() { "s.n IS NOT NULL OR q.n <> 0" } else { "coalesce(s.n, 0) + q.n <> 0" };
         let columns = self.columns();
         let stored = columns.iter().map(|column| format!("s.{0} AS o_{0}", column.name));
@@ -174,7 +174,7 @@ impl State {
             _ => format!("({value})::{} AS n_{}", column.ty.sql, column.name),
         });
         format!(
-            "SELECT s.ctid AS tid, {kept} AS kept, {stale} AS stale, {} FROM ({}) AS q LEFT JOIN {table} AS s ON {}",
+            "SELECT s.ctid AS tid, {kept} AS kept, coalesce(s.n, 0) + q.n < 0{stale} AS stale, {} FROM ({}) AS q LEFT JOIN {table} AS s ON {}",
             list(stored.chain(new)),
             self.change(delta),
             self.same_group("s", "q"),
