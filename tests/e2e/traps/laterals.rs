@@ -3,7 +3,7 @@
 use super::sub_selects::over_all_changes;
 use pgtrickle_tests::{Database, tests};
 
-tests![lateral_sub_selects, conditions_on_lateral_aggregates];
+tests![lateral_sub_selects, conditions_on_lateral_aggregates, elements_of_arrays_over_no_rows];
 
 fn lateral_sub_selects(db: &mut Database) {
     over_all_changes(
@@ -33,6 +33,18 @@ fn conditions_on_lateral_aggregates(db: &mut Database) {
             "SELECT t.id, x.n FROM t JOIN LATERAL (SELECT count(*) AS n, max(w) AS m FROM u WHERE u.k = t.k) AS x ON x.n = 0 OR x.m = t.v",
             "SELECT t.id, x.m, y.n FROM t LEFT JOIN LATERAL (SELECT max(w) AS m FROM u WHERE u.k = t.k) AS x ON x.m IS NULL LEFT JOIN LATERAL (SELECT count(*) AS n FROM b WHERE b.k = x.m) AS y ON y.n < t.v",
             "SELECT t.id, x.n FROM t LEFT JOIN LATERAL (SELECT count(*) + t.v AS n FROM u WHERE u.k = t.k GROUP BY ()) AS x ON true",
+        ],
+    );
+}
+
+/// What an aggregate gives where it has no rows is computed of NULLs, of which an element may be asked.
+fn elements_of_arrays_over_no_rows(db: &mut Database) {
+    over_all_changes(
+        db,
+        &[
+            "SELECT t.id, (SELECT (array_agg(u.w ORDER BY u.w))[2] FROM u WHERE u.k = t.k) AS x FROM t",
+            "SELECT t.id, (SELECT (array_agg(z.x ORDER BY z.x))[2] FROM (SELECT (SELECT (array_agg(u.w ORDER BY u.w))[2] FROM u WHERE u.k = b.x) AS x FROM b WHERE b.k = t.k) AS z) AS x FROM t",
+            "SELECT t.id, (SELECT string_agg((ARRAY[u.w, u.k])[t.k]::text, ',' ORDER BY u.w, u.k) FROM u WHERE u.k = t.k) AS x FROM t",
         ],
     );
 }

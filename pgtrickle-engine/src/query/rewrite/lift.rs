@@ -250,7 +250,8 @@ fn computed_over_no_rows(call: &Scalar, columns: &[Column]) -> Vec<Fragment> {
     let mut outer = Vec::new();
     let mut fragments = vec![text("(SELECT ".into())];
     fragments.extend(call.fragments.iter().map(|fragment| match fragment {
-        Fragment::Column(place) => text(format!("NULL::{}", columns[*place].ty.sql)),
+        // A subscript that follows is none of the type.
+        Fragment::Column(place) => text(format!("(NULL::{})", columns[*place].ty.sql)),
         Fragment::Outer { .. } => {
             outer.push(fragment.clone());
             text(format!("outer_row.c{}", outer.len()))
