@@ -3,6 +3,7 @@
 
 use crate::change::{Change, Effort, Writer};
 use crate::fixture;
+use crate::refresh::NAME;
 use crate::shapes::Shape;
 use crate::way::Way;
 use anyhow::{Context, Result};
@@ -10,8 +11,6 @@ use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::Spread;
 use postgres::{Client, Statement};
 use std::time::{Duration, Instant};
-
-const NAME: &str = "maintained";
 
 /// A refresh after one changed row.
 #[derive(Debug)]

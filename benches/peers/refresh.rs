@@ -11,7 +11,8 @@ use pgtrickle_workload::stats::Spread;
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-const NAME: &str = "maintained";
+/// The relation that is measured.
+pub(crate) const NAME: &str = "maintained";
 /// Samples that are enough where many would take too long.
 const ENOUGH: usize = 5;
 

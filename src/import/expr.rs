@@ -145,8 +145,8 @@ impl<'a> Scope<'a> {
         match variable {
             (_, ..0) => Err(unsupported("a system column", "It changes without any change of the row's contents.")),
             (entry, _) if entry == self.link_entry => Err(unsupported(
-                "a sub-select in this place",
-                "Its rows would have to be known before the rows that it is evaluated for.",
+                "a sub-select in the condition of an outer join, or in another place where it is evaluated before the rows are joined",
+                "Put it into a sub-select in FROM or into WHERE, where that means the same.",
             )),
             (entry, column) => {
                 let known = self.queries.iter().rev().find(|(first, _)| *first <= entry);

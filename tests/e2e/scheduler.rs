@@ -126,9 +126,10 @@ fn the_clock_waits_for_the_next_row(db: &mut Database) {
     }
     // It sleeps now.
     db.run(
-        "INSERT INTO t VALUES (4, clock_timestamp() + interval '1200 ms'), (5, clock_timestamp() + interval '1 day')",
+        "INSERT INTO t SELECT i, clock_timestamp() + (i - 3) * interval '1200 ms' FROM generate_series(4, 5) AS i;
+         INSERT INTO t VALUES (6, clock_timestamp() + interval '1 day')",
     );
-    wait_until("a new row to expire", || db.text(stored) == "5,100");
+    wait_until("the new rows to expire one after the other", || db.text(stored) == "6,100");
     arrives(db);
 }
 

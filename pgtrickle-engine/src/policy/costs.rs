@@ -4,7 +4,8 @@
 //! a straight line ([`Line`]), but for what a delta of a few rows takes, which is a value of its own. A sample counts for no more than
 //! [`CLIP`] times what was expected, so that a slow disk once is not a slow query.
 //!
-//! **Law.** Over many refreshes the time that is spent is at most a tenth above that of the better way.
+//! **Law.** Over many refreshes after changes of one size, the time that is spent is at most a tenth above that of the better way. Of
+//! several sizes in turn nothing is promised: what is known of a way is a line through sizes where it was taken.
 //!
 //! Whoever never takes a way never learns that it is, or got, better. So what is not known well counts for less than what
 //! it is expected to take ([`doubted`]): a way that may be better is tried once or twice. And the way that is not taken is tried again when what it would
