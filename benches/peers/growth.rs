@@ -1,5 +1,6 @@
 //! Whether the cost of a refresh grows with the table: each shape at two sizes, sample by sample in turns, so that both see the same
-//! state of the machine.
+//! state of the machine, and in the steady state: the first change of a page of a fresh stream table finds it full and not yet mapped
+//! by the session, which the first hundreds of samples of a large table all meet, and those of a small one seldom.
 
 use crate::change::{Change, Effort, Writer};
 use crate::fixture;
@@ -11,6 +12,9 @@ use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::Spread;
 use postgres::{Client, Statement};
 use std::time::{Duration, Instant};
+
+/// Samples, and warm-ups before them, for each that is taken elsewhere.
+const STEADY: usize = 10;
 
 /// A refresh after one changed row.
 #[derive(Debug)]
@@ -43,11 +47,11 @@ pub(crate) fn measure(
         let sides = sizes.iter().zip(&databases).map(|(size, database)| Side::open(server, database, shape, *size));
         let mut sides = sides.collect::<Result<Vec<_>>>()?;
         let mut samples = [Vec::new(), Vec::new()];
-        let warm_up = effort.many.div_ceil(5);
-        for sample in 0..warm_up + effort.many {
+        let wanted = effort.many * STEADY;
+        for sample in 0..2 * wanted {
             for place in if sample % 2 == 0 { [0, 1] } else { [1, 0] } {
                 let time = sides[place].sample(shape)?;
-                if sample >= warm_up {
+                if sample >= wanted {
                     samples[place].push(time);
                 }
             }
