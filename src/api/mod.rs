@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 
 extension_sql_file!("../../sql/install/catalog.sql", name = "catalog", bootstrap);
 extension_sql_file!("../../sql/install/capture.sql", name = "capture", requires = ["catalog"]);
+extension_sql_file!("../../sql/install/records.sql", name = "records", requires = ["catalog"]);
 extension_sql_file!(
     "../../sql/install/ddl.sql",
     name = "ddl",

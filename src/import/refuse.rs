@@ -110,6 +110,9 @@ pub(super) fn in_differential_mode(facts: &Facts) -> Result<()> {
     if facts.doubled_fields_in_views {
         return Err(unsupported(DOUBLED_FIELDS, "PostgreSQL prints no two columns with one name."));
     }
+    if let Some(construct) = facts.stray_record {
+        return Err(unsupported(construct, "Use what is needed of the record instead, its fields or its text."));
+    }
     if facts.tells_table {
         let reason = "Captured changes do not tell in which partition or child a row is.";
         return Err(unsupported("tableoid", reason));

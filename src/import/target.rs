@@ -31,7 +31,11 @@ fn check(column: &Column, first: bool) -> Result<()> {
     }
     if types::is_pseudo(&column.ty) {
         let message = format!("column \"{name}\" has pseudo-type {}", column.ty.sql);
-        return Err(invalid(message, "Cast the column to a type that a table's column can have."));
+        let hint = match types::is_record(&column.ty) {
+            true => "Cast it to text, or select what you need of it: its fields, or how many there are.",
+            false => "Cast the column to a type that a table's column can have.",
+        };
+        return Err(invalid(message, hint));
     }
     if types::is_collatable(&column.ty) && column.ty.collation == 0 {
         let message = format!("no collation was derived for column \"{name}\"");

@@ -5,14 +5,14 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{definition, join_rows, ordered, rows, search};
+use super::{definition, join_rows, kept, marks, ordered, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
 
 /// A query that PostgreSQL understands and that the current user may run.
 pub struct Analysed<'a> {
-    /// Views expanded; right for everything but permissions, which have been checked.
+    /// Views expanded, records kept as [`super::kept`] says; right for everything but permissions, which have been checked.
     pub query: Query<'a>,
     /// The query as it was before views were expanded, printed under the pinned settings: every name is qualified
     /// that the pinned search_path does not find.
@@ -51,7 +51,7 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             let tree = rewrite(tree);
             let all = join_rows::whole_rows(tree);
             ordered::order_calls(tree.cast(), std::ptr::null_mut());
-            let facts = Facts {
+            let mut facts = Facts {
                 padded_join_rows: all.padded,
                 doubled_fields: own.doubled,
                 doubled_fields_in_views: all.doubled,
@@ -60,6 +60,13 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             check_rights(tree)?;
             let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);
+            let tree = match kept::tree::keep(tree) {
+                Ok(kept) => kept,
+                Err(construct) => {
+                    facts.stray_record = Some(construct);
+                    tree
+                }
+            };
             let query = Query { node: &*tree };
             read(Analysed { query, canonical, definition, expanded, all_columns, facts, token })
         })
@@ -182,7 +189,7 @@ pub(super) unsafe fn printed(tree: *mut pg_sys::Query) -> String {
     // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
     unsafe {
         let copy = rows::name_fields(pg_sys::copyObjectImpl(tree.cast()).cast(), std::ptr::null_mut());
-        text(pg_sys::pg_get_querydef(copy.cast(), false))
+        marks::printed(copy.cast(), |tree| text(pg_sys::pg_get_querydef(tree, false)))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Facts {
     pub doubled_fields: bool,
     /// Likewise, perhaps in a view.
     pub doubled_fields_in_views: bool,
+    /// Where a record stands that cannot be kept.
+    pub stray_record: Option<&'static str>,
 }
 
 const TABLE: i16 = pg_sys::TableOidAttributeNumber as i16;

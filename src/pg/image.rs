@@ -85,7 +85,10 @@ unsafe fn same_pointer(left: Datum, right: Datum) -> bool {
 }
 
 /// Gives the content of a value to `read`.
-unsafe fn with_bytes<T>(value: Datum, storage: Storage, read: impl FnOnce(&[u8]) -> T) -> T {
+///
+/// # Safety
+/// It is a value of a type with this storage.
+pub(super) unsafe fn with_bytes<T>(value: Datum, storage: Storage, read: impl FnOnce(&[u8]) -> T) -> T {
     // SAFETY: the value is of a type with this storage, by the callers' contract.
     unsafe {
         match (storage.by_value, storage.length) {

@@ -94,6 +94,11 @@ pub fn is_pseudo(ty: &DataType) -> bool {
     unsafe { pg_sys::get_typtype(pg_sys::Oid::from(ty.oid)) as u8 == pg_sys::TYPTYPE_PSEUDO }
 }
 
+/// Values of the type are anonymous records, or arrays of them.
+pub fn is_record(ty: &DataType) -> bool {
+    [pg_sys::RECORDOID, pg_sys::RECORDARRAYOID].contains(&pg_sys::Oid::from(ty.oid))
+}
+
 /// Values of the type have elements.
 pub fn is_array(ty: &DataType) -> bool {
     // SAFETY: a syscache lookup.

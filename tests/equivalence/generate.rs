@@ -104,7 +104,40 @@ impl Generator<'_> {
         let union = if self.random.random_bool(0.5) { "UNION ALL" } else { "UNION" };
         let columns = names.iter().map(|_| Column { name: self.fresh("c"), ty: Type::Int, exact: true }).collect();
         let rows = base.rows * 6.0;
-        Query { body: Body::Recursive { base: Box::new(base), union, name, names, step }, columns, rows, tail: None }
+        let (clauses, outputs) = self.search_and_cycle(&names);
+        let base = Box::new(base);
+        Query {
+            body: Body::Recursive { base, union, name, names, step, clauses, outputs },
+            columns,
+            rows,
+            tail: None,
+        }
+    }
+
+    /// The clauses of a recursion with these columns, and what is selected from it: integers.
+    fn search_and_cycle(&mut self, names: &[String]) -> (String, Vec<String>) {
+        let (mut clauses, mut outputs) = (String::new(), names.to_vec());
+        let all = names.join(", ");
+        if self.random.random_bool(0.25) {
+            let order = if self.random.random_bool(0.5) { "DEPTH" } else { "BREADTH" };
+            let keys = if self.random.random_bool(0.5) { &all } else { &names[0] };
+            clauses = format!(" SEARCH {order} FIRST BY {keys} SET place");
+            outputs[1] = "rank() OVER (ORDER BY place)::int".into();
+        }
+        if self.random.random_bool(0.25) {
+            let keys = if self.random.random_bool(0.3) { &all } else { &names[0] };
+            let (mark, marked) = *[
+                ("", "again"),
+                (" TO 'Y' DEFAULT 'N'", "again = 'Y'"),
+                (" TO 1 DEFAULT 0", "again = 1"),
+                (" TO date '2020-01-01' DEFAULT NULL", "again IS NOT NULL"),
+            ]
+            .choose(self.random)
+            .expect("not empty");
+            clauses.push_str(&format!(" CYCLE {keys} SET again{mark} USING path"));
+            outputs[0] = format!("CASE WHEN {marked} THEN -cardinality(path) ELSE {} END", names[0]);
+        }
+        (clauses, outputs)
     }
 
     /// A query that yields the types given.

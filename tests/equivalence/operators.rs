@@ -152,6 +152,8 @@ const PROBES: [(Operator, &[&str]); 23] = [
             "WITH RECURSIVE r AS (SELECT k, 0 AS n FROM p UNION ALL SELECT q.v, n + 1 FROM r JOIN q ON q.k = r.k WHERE n < 2) \
              SELECT k, n FROM r",
             "WITH RECURSIVE r AS (SELECT k FROM p UNION SELECT q.v FROM r JOIN q ON q.k = r.k) SELECT k FROM r",
+            "WITH RECURSIVE r AS (SELECT k FROM p UNION ALL SELECT q.v FROM r JOIN q ON q.k = r.k) SEARCH DEPTH FIRST BY k SET place \
+             CYCLE k SET again TO 'Y' DEFAULT 'N' USING path SELECT k, again, path::text, rank() OVER (ORDER BY place) FROM r",
         ],
     ),
     (

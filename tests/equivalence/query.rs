@@ -99,13 +99,16 @@ pub(crate) enum Body {
     Select(Select),
     /// The queries joined by `UNION ALL`, `EXCEPT` …
     Set(&'static str, Vec<Query>),
-    /// Rows of the base and what the step makes of the rows before, under the name given.
+    /// Rows of the base and what the step makes of the rows before, under the name given; `clauses` are SEARCH and CYCLE,
+    /// `outputs` what is selected.
     Recursive {
         base: Box<Query>,
         union: &'static str,
         name: String,
         names: Vec<String>,
         step: String,
+        clauses: String,
+        outputs: Vec<String>,
     },
 }
 
@@ -127,12 +130,12 @@ impl Query {
                 branches.join(&format!(" {operator} "))
             }
             Body::Select(select) => select.sql(&self.columns),
-            Body::Recursive { base, union, name, names, step } => {
-                let columns: Vec<String> = (names.iter().zip(&self.columns))
-                    .map(|(name, column)| format!("{name} AS {}", column.name))
+            Body::Recursive { base, union, name, names, step, clauses, outputs } => {
+                let columns: Vec<String> = (outputs.iter().zip(&self.columns))
+                    .map(|(output, column)| format!("{output} AS {}", column.name))
                     .collect();
                 format!(
-                    "WITH RECURSIVE {name}({}) AS (({}) {union} {step}) SELECT {} FROM {name}",
+                    "WITH RECURSIVE {name}({}) AS (({}) {union} {step}){clauses} SELECT {} FROM {name}",
                     names.join(", "),
                     base.sql(),
                     columns.join(", ")
@@ -202,7 +205,16 @@ impl Query {
                     }
                 }
             }
-            Body::Recursive { .. } => {}
+            Body::Recursive { clauses, names, .. } => {
+                if !clauses.is_empty() {
+                    let mut plain = self.clone();
+                    if let Body::Recursive { clauses, outputs, .. } = &mut plain.body {
+                        clauses.clear();
+                        outputs.clone_from(names);
+                    }
+                    simpler.push(plain);
+                }
+            }
             Body::Select(select) => {
                 for changed in select.simpler() {
                     simpler.push(Query { body: Body::Select(changed), ..self.clone() });

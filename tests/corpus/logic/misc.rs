@@ -62,6 +62,14 @@ fn with(queries: &mut Queries) {
             "WITH RECURSIVE p AS (SELECT id, label AS path, 1 AS n FROM tree WHERE parent IS NULL UNION ALL SELECT t.id, p.path || '/' || t.label, n + 1 FROM p JOIN tree t ON t.parent = p.id WHERE n < 5) SELECT path, n FROM p",
         ),
         (
+            "rec_cycle",
+            "WITH RECURSIVE reach AS (SELECT x, y FROM b WHERE x IS NOT NULL UNION ALL SELECT reach.x, a.y FROM reach JOIN a ON a.x = reach.y AND a.y < 4) CYCLE y SET again TO 'Y' DEFAULT 'N' USING path SELECT x, y, again, cardinality(path) AS n FROM reach",
+        ),
+        (
+            "rec_search",
+            "WITH RECURSIVE down AS (SELECT id, label FROM tree WHERE parent IS NULL UNION ALL SELECT t.id, t.label FROM tree t JOIN down ON t.parent = down.id AND t.id > down.id) SEARCH DEPTH FIRST BY label, id SET place SELECT id, label FROM down ORDER BY place LIMIT 9",
+        ),
+        (
             "rec_count",
             "WITH RECURSIVE s(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM s WHERE n < 5) SELECT s.n, count(a.x) AS c FROM s LEFT JOIN a ON a.x = s.n GROUP BY s.n",
         ),

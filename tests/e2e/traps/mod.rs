@@ -4,6 +4,7 @@ use pgtrickle_tests::Test;
 
 mod aggregates;
 mod clock;
+mod cycles;
 mod distinct;
 mod functions;
 mod grouping_sets;
@@ -32,6 +33,7 @@ mod writes;
 pub(crate) const MODULES: &[&[Test]] = &[
     aggregates::TESTS,
     clock::TESTS,
+    cycles::TESTS,
     distinct::TESTS,
     functions::TESTS,
     grouping_sets::TESTS,
