@@ -2,7 +2,7 @@
 
 CREATE TYPE pgtrickle.kept_record;
 CREATE FUNCTION pgtrickle._kept_in(cstring) RETURNS pgtrickle.kept_record
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_in';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_in';
 CREATE FUNCTION pgtrickle._kept_out(pgtrickle.kept_record) RETURNS cstring
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_out';
 CREATE TYPE pgtrickle.kept_record (INPUT = pgtrickle._kept_in, OUTPUT = pgtrickle._kept_out, STORAGE = extended);
@@ -16,6 +16,8 @@ CREATE FUNCTION pgtrickle._kept_record(pgtrickle.kept_record) RETURNS record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_record';
 CREATE FUNCTION pgtrickle._kept_records(pgtrickle.kept_record) RETURNS record[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_records';
+CREATE FUNCTION pgtrickle._kept_append(pgtrickle.kept_record, record[]) RETURNS pgtrickle.kept_record
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_append';
 CREATE FUNCTION pgtrickle._kept_field(pgtrickle.kept_record, integer, anyelement) RETURNS anyelement
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pgt_kept_field';
 

@@ -28,11 +28,18 @@ pub(super) fn import(importer: &Importer, level: &Level<'_, '_>, name: &str) -> 
 /// Fails when the step of some recursion of the tree, of which nothing is correlated any more, does not treat the rows of an
 /// iteration one by one.
 pub(super) fn check(rel: &Rel) -> Result<()> {
-    if let Rel::Recursive { step, .. } = rel
-        && !(is_row_by_row(step) && workings(step) == 1)
-    {
-        let construct = "an aggregate, a window, DISTINCT, LIMIT or a correlated sub-select";
-        return Err(refused(construct, "It compares the rows of one iteration."));
+    if let Rel::Recursive { step, .. } = rel {
+        if !is_row_by_row(step) {
+            let construct = "an aggregate, a window, DISTINCT, LIMIT or a correlated sub-select";
+            return Err(refused(construct, "It compares the rows of one iteration."));
+        }
+        if workings(step) != 1 {
+            let construct = "a WITH item that is used twice";
+            return Err(refused(
+                construct,
+                "In one statement a step can read the rows of the iteration before it once.",
+            ));
+        }
     }
     rel.inputs().into_iter().try_for_each(check)
 }

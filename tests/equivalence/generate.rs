@@ -106,12 +106,7 @@ impl Generator<'_> {
         let rows = base.rows * 6.0;
         let (clauses, outputs) = self.search_and_cycle(&names);
         let base = Box::new(base);
-        Query {
-            body: Body::Recursive { base, union, name, names, step, clauses, outputs },
-            columns,
-            rows,
-            tail: None,
-        }
+        Query { body: Body::Recursive { base, union, name, names, step, clauses, outputs }, columns, rows, tail: None }
     }
 
     /// The clauses of a recursion with these columns, and what is selected from it: integers.

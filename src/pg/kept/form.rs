@@ -7,6 +7,7 @@
 //! So what is written depends on nothing but the value: not on whether some field was compressed or stored out of line.
 
 use super::super::image::{Storage, with_bytes};
+use super::row_type::{RowType, array, bounds, elements, plain};
 use crate::error::Error;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::varlena::{vardata_any, varsize_any_exhdr};
@@ -31,7 +32,7 @@ impl Kind {
     ///
     /// # Safety
     /// A look-up in the system cache.
-    unsafe fn of(ty: pg_sys::Oid) -> Option<Kind> {
+    pub(super) unsafe fn of(ty: pg_sys::Oid) -> Option<Kind> {
         match ty {
             pg_sys::RECORDARRAYOID => Some(Kind::Records),
             // SAFETY: by contract.
@@ -42,92 +43,6 @@ impl Kind {
 
 fn broken() -> ! {
     Error::Internal("a kept record is not what was written".into()).raise()
-}
-
-/// A row type that is in use until it is dropped.
-struct RowType(pg_sys::TupleDesc);
-
-impl RowType {
-    /// # Safety
-    /// `header` is that of a plain record.
-    unsafe fn of(header: pg_sys::HeapTupleHeader) -> RowType {
-        // SAFETY: a record carries its row type.
-        unsafe {
-            let (ty, typmod) =
-                (pgrx::heap_tuple_header_get_type_id(header), pgrx::heap_tuple_header_get_typmod(header));
-            RowType(pg_sys::lookup_rowtype_tupdesc(ty, typmod))
-        }
-    }
-
-    fn width(&self) -> usize {
-        // SAFETY: the descriptor is valid while this is.
-        unsafe { (*self.0).natts as usize }
-    }
-
-    fn attribute(&self, index: usize) -> &pg_sys::FormData_pg_attribute {
-        // SAFETY: callers count to the width.
-        unsafe { &*pg_sys::TupleDescAttr(self.0, index as i32) }
-    }
-
-    /// The fields of the record; `None` for NULL.
-    ///
-    /// # Safety
-    /// `header` is that of a plain record of this type.
-    unsafe fn fields(&self, header: pg_sys::HeapTupleHeader) -> Vec<Option<Datum>> {
-        let (mut values, mut nulls) = (vec![Datum::from(0); self.width()], vec![false; self.width()]);
-        // SAFETY: the arrays have one element for each attribute.
-        unsafe {
-            let t_len = pgrx::heap_tuple_header_get_datum_length(header) as u32;
-            let mut tuple = pg_sys::HeapTupleData { t_len, t_data: header, ..Default::default() };
-            pg_sys::heap_deform_tuple(&mut tuple, self.0, values.as_mut_ptr(), nulls.as_mut_ptr());
-        }
-        let field = |(index, (value, null)): (usize, (Datum, bool))| {
-            (!null && !self.attribute(index).attisdropped).then_some(value)
-        };
-        values.into_iter().zip(nulls).enumerate().map(field).collect()
-    }
-}
-
-impl Drop for RowType {
-    fn drop(&mut self) {
-        // SAFETY: counted descriptors were counted when this was made.
-        unsafe {
-            if (*self.0).tdrefcount >= 0 {
-                pg_sys::DecrTupleDescRefCount(self.0);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// `value` is a record, or another varlena of a type that is laid out in this way.
-unsafe fn plain(value: Datum) -> *mut pg_sys::varlena {
-    // SAFETY: by contract.
-    unsafe { pg_sys::pg_detoast_datum(value.cast_mut_ptr()) }
-}
-
-/// The elements of an array of records.
-///
-/// # Safety
-/// `array` is one, plain.
-unsafe fn elements(array: *mut pg_sys::ArrayType) -> Vec<Option<Datum>> {
-    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: records are varlenas, aligned as doubles.
-    unsafe {
-        let align = pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char;
-        let out = (&raw mut values, &raw mut nulls, &raw mut count);
-        pg_sys::deconstruct_array(array, (*array).elemtype, -1, false, align, out.0, out.1, out.2);
-        (0..count as usize).map(|index| (!*nulls.add(index)).then(|| *values.add(index))).collect()
-    }
-}
-
-/// The sizes of the dimensions, then the lower bounds.
-///
-/// # Safety
-/// `array` is an array, plain.
-unsafe fn bounds(array: *mut pg_sys::ArrayType) -> &'static [i32] {
-    // SAFETY: both stand behind the header of an array.
-    unsafe { std::slice::from_raw_parts(array.add(1).cast(), 2 * (*array).ndim as usize) }
 }
 
 #[derive(Default)]
@@ -144,14 +59,49 @@ pub(super) unsafe fn write(value: Datum, kind: Kind) -> Datum {
     let mut writer = Writer::default();
     // SAFETY: by contract.
     unsafe { writer.write(value, kind) };
-    let mut written = vec![u8::from(kind == Kind::Records)];
-    written.extend((writer.types.len() as u16).to_ne_bytes());
-    writer.types.iter().for_each(|(_, ty)| written.extend(ty));
-    written.extend(writer.value);
-    written.into_datum().unwrap_or_else(|| broken())
+    writer.finish(kind)
 }
 
+/// `keep(kept(path) || more)`, without reading the path where it has one dimension, as `more` has.
+///
+/// # Safety
+/// `path` is a kept array of records, `more` an array of records.
+pub(super) unsafe fn append(path: Datum, more: Datum) -> Datum {
+    // SAFETY: by contract; `array_cat` takes two arrays of one type.
+    unsafe {
+        let written = Written::new(path);
+        let array = plain(more).cast::<pg_sys::ArrayType>();
+        let mut reader = Reader { rest: &written.0[1..], types: Vec::new() };
+        let types = (0..u16::from_ne_bytes(reader.take())).map(|_| ((0, 0), reader.written_type().to_vec())).collect();
+        if reader.take::<1>() != [1] || (*array).ndim != 1 {
+            let whole = pg_sys::OidFunctionCall2Coll(ARRAY_CAT, pg_sys::InvalidOid, written.read(), array.into());
+            return write(whole, Kind::Records);
+        }
+        let more = elements(array);
+        let size = i32::from_ne_bytes(reader.take()) + more.len() as i32;
+        let mut writer = Writer { types, value: Vec::with_capacity(reader.rest.len() + 64) };
+        writer.value.push(1);
+        writer.value.extend(size.to_ne_bytes());
+        writer.value.extend(reader.rest);
+        writer.elements(more);
+        writer.finish(Kind::Records)
+    }
+}
+
+/// `array_cat(anycompatiblearray, anycompatiblearray)`
+pub(super) const ARRAY_CAT: pg_sys::Oid = pg_sys::Oid::from_u32(383);
+
 impl Writer {
+    fn finish(self, kind: Kind) -> Datum {
+        let types: usize = self.types.iter().map(|(_, ty)| ty.len()).sum();
+        let mut written = Vec::with_capacity(3 + types + self.value.len());
+        written.push(u8::from(kind == Kind::Records));
+        written.extend((self.types.len() as u16).to_ne_bytes());
+        self.types.iter().for_each(|(_, ty)| written.extend(ty));
+        written.extend(self.value);
+        written.into_datum().unwrap_or_else(|| broken())
+    }
+
     unsafe fn write(&mut self, value: Datum, kind: Kind) {
         // SAFETY: by contract.
         unsafe {
@@ -189,11 +139,16 @@ impl Writer {
         unsafe {
             self.value.push((*array).ndim as u8);
             bounds(array).iter().for_each(|bound| self.value.extend(bound.to_ne_bytes()));
-            for element in elements(array) {
-                self.value.push(u8::from(element.is_some()));
-                if let Some(element) = element {
-                    self.write(element, Kind::Record);
-                }
+            self.elements(elements(array));
+        }
+    }
+
+    unsafe fn elements(&mut self, elements: Vec<Option<Datum>>) {
+        for element in elements {
+            self.value.push(u8::from(element.is_some()));
+            if let Some(element) = element {
+                // SAFETY: a record.
+                unsafe { self.write(element, Kind::Record) };
             }
         }
     }
@@ -201,7 +156,7 @@ impl Writer {
     /// Where the row type is among those of the value.
     fn number(&mut self, row: &RowType) -> u16 {
         // SAFETY: the descriptor is valid.
-        let known = unsafe { ((*row.0).tdtypeid.to_u32(), (*row.0).tdtypmod) };
+        let known = unsafe { ((*row.descriptor()).tdtypeid.to_u32(), (*row.descriptor()).tdtypmod) };
         if let Some(number) = self.types.iter().position(|(ty, _)| *ty == known) {
             return number as u16;
         }
@@ -217,8 +172,11 @@ impl Writer {
             written.push(name.len() as u8);
             written.extend(name);
         }
-        self.types.push((known, written));
-        (self.types.len() - 1) as u16
+        let number = self.types.iter().position(|(_, ty)| *ty == written);
+        number.unwrap_or_else(|| {
+            self.types.push((known, written));
+            self.types.len() - 1
+        }) as u16
     }
 }
 
@@ -275,31 +233,37 @@ impl Reader {
         pg_sys::Oid::from(u32::from_ne_bytes(self.take()))
     }
 
+    /// A row type as it is written.
+    fn written_type(&mut self) -> &'static [u8] {
+        let start = self.rest;
+        self.bytes(size_of::<u32>());
+        for _ in 0..u16::from_ne_bytes(self.take()) {
+            self.bytes(3 * size_of::<u32>());
+            let name = self.take::<1>()[0];
+            self.bytes(name.into());
+        }
+        &start[..start.len() - self.rest.len()]
+    }
+
     /// A row type of the same fields; that of this name, if it has a name.
     fn row_type(&mut self) -> RowType {
         let ty = self.oid();
         let width = u16::from_ne_bytes(self.take()) as i16;
-        // SAFETY: the descriptor has an entry for each field, whose type exists: the server looks it up.
+        // SAFETY: the types of fields exist: the server looks them up.
         unsafe {
             let anonymous = ty == pg_sys::RECORDOID;
-            let row = RowType(match anonymous {
-                true => pg_sys::CreateTemplateTupleDesc(i32::from(width)),
-                false => pg_sys::lookup_rowtype_tupdesc(ty, -1),
-            });
-            for number in 1..=width {
-                let (ty, typmod, collation) = (self.oid(), i32::from_ne_bytes(self.take()), self.oid());
+            let row = if anonymous { RowType::anonymous(width) } else { RowType::of_type(ty) };
+            for index in 0..width as usize {
+                let ty = (self.oid(), i32::from_ne_bytes(self.take()), self.oid());
                 let length = self.take::<1>()[0] as usize;
                 let name = CString::new(self.bytes(length)).unwrap_or_else(|_| broken());
                 if anonymous {
-                    pg_sys::TupleDescInitEntry(row.0, number, name.as_ptr(), ty, typmod, 0);
-                    pg_sys::TupleDescInitEntryCollation(row.0, number, collation);
-                } else if row.width() != width as usize || row.attribute(number as usize - 1).atttypid != ty {
+                    row.define(index, &name, ty);
+                } else if row.width() != width as usize || row.attribute(index).atttypid != ty.0 {
                     Error::Internal("the type of a kept row was altered".into()).raise();
                 }
             }
-            if anonymous {
-                pg_sys::BlessTupleDesc(row.0);
-            }
+            row.finish();
             row
         }
     }
@@ -313,7 +277,7 @@ impl Reader {
 
     fn record(&mut self) -> Datum {
         let number = u16::from_ne_bytes(self.take()) as usize;
-        let Some(row) = self.types.get(number).map(|row| row.0) else { broken() };
+        let Some(row) = self.types.get(number).map(RowType::descriptor) else { broken() };
         // SAFETY: the row types live as long as the reader; fields are of the types that the descriptor says.
         unsafe {
             let width = (*row).natts as usize;
@@ -360,22 +324,9 @@ impl Reader {
 
     fn array(&mut self) -> Datum {
         let dimensions = self.take::<1>()[0] as usize;
-        let mut bound = || -> Vec<i32> { (0..dimensions).map(|_| i32::from_ne_bytes(self.take())).collect() };
-        let (mut sizes, mut lower) = (bound(), bound());
-        let count = if dimensions == 0 { 0 } else { sizes.iter().product::<i32>().max(0) };
-        let element = |_| (self.take::<1>() != [0]).then(|| self.record());
-        let elements: Vec<Option<Datum>> = (0..count).map(element).collect();
-        let mut nulls: Vec<bool> = elements.iter().map(Option::is_none).collect();
-        let mut values: Vec<Datum> = elements.into_iter().map(|value| value.unwrap_or(Datum::from(0))).collect();
-        // SAFETY: as many elements as the sizes say, all of them records.
-        unsafe {
-            let align = pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char;
-            let (values, nulls, bounds) =
-                (values.as_mut_ptr(), nulls.as_mut_ptr(), (sizes.as_mut_ptr(), lower.as_mut_ptr()));
-            let ndims = dimensions as i32;
-            let element = pg_sys::RECORDOID;
-            Datum::from(pg_sys::construct_md_array(values, nulls, ndims, bounds.0, bounds.1, element, -1, false, align))
-        }
+        let bounds: Vec<i32> = (0..2 * dimensions).map(|_| i32::from_ne_bytes(self.take())).collect();
+        let (sizes, lower) = bounds.split_at(dimensions);
+        array(sizes, lower, || (self.take::<1>() != [0]).then(|| self.record()))
     }
 }
 

@@ -7,16 +7,20 @@
 //! as the records are (`record_eq`, `btrecordcmp`; `array_eq`, `btarraycmp`): these decide it. They hash by what the types of
 //! their fields say; a field of a type that cannot hash counts for nothing, where a record would fail.
 //!
-//! [`form`] is how a value is written and read, [`tree`] which columns of a query are kept so.
+//! [`form`] is how a value is written and read, [`text`] how it is dumped, [`tree`] which columns of a query are kept so.
 
 mod form;
+mod row_type;
+mod text;
 pub(super) mod tree;
 
+use super::rows::palloc_string;
 use crate::error::Error;
 use form::{Kind, Written};
 use pgrx::PgMemoryContexts;
 use pgrx::pg_sys::{self, Datum};
 use std::cmp::Ordering;
+use std::ffi::CStr;
 
 unsafe fn argument(fcinfo: pg_sys::FunctionCallInfo, number: usize) -> Datum {
     // SAFETY: fmgr passes the declared arguments, of which the callers ask for none that is NULL.
@@ -35,6 +39,24 @@ super::c_function!(pgt_keep_records => keep_records);
 unsafe fn keep_records(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: an array of records that is not NULL.
     unsafe { form::write(argument(fcinfo, 0), Kind::Records) }
+}
+
+super::c_function!(pgt_kept_append => kept_append);
+/// `pgtrickle._kept_append(pgtrickle.kept_record, record[])`: what keeps `kept || records`.
+unsafe fn kept_append(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: called by fmgr with the declared arguments, each of which may be NULL.
+    unsafe {
+        let args = (*fcinfo).args.as_ptr();
+        match [0, 1].map(|number| (!(*args.add(number)).isnull).then(|| argument(fcinfo, number))) {
+            [Some(path), Some(more)] => form::append(path, more),
+            [Some(path), None] => path,
+            [None, Some(more)] => form::write(more, Kind::Records),
+            [None, None] => {
+                (*fcinfo).isnull = true;
+                Datum::from(0)
+            }
+        }
+    }
 }
 
 /// The value, which must be of the kind.
@@ -85,24 +107,23 @@ unsafe fn kept_field(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
 }
 
 super::c_function!(pgt_kept_in => kept_in);
-/// The input function: there is none.
-unsafe fn kept_in(_fcinfo: pg_sys::FunctionCallInfo) -> Datum {
-    Error::InvalidArgument {
-        message: "cannot accept a value of type pgtrickle.kept_record".into(),
-        hint: "Values of the type are made by refreshes.".into(),
+/// The input function, of what [`kept_out`] prints.
+unsafe fn kept_in(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: a string that is not NULL; what is read is of the kind that it says.
+    unsafe {
+        let shown = CStr::from_ptr(argument(fcinfo, 0).cast_mut_ptr()).to_string_lossy();
+        let (value, kind) = text::input(&shown);
+        form::write(value, kind)
     }
-    .raise()
 }
 
 super::c_function!(pgt_kept_out => kept_out);
-/// The output function: the text of the record, or of the array of records.
+/// The output function.
 unsafe fn kept_out(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
-    // SAFETY: a kept value; the type of what is read is that of its kind.
+    // SAFETY: a kept value; what is read is of its kind.
     unsafe {
         let written = Written::new(argument(fcinfo, 0));
-        let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
-        pg_sys::getTypeOutputInfo(written.kind().ty(), &mut output, &mut varlena);
-        Datum::from(pg_sys::OidOutputFunctionCall(output, written.read()))
+        Datum::from(palloc_string(&text::output(written.read(), written.kind())))
     }
 }
 

@@ -4,7 +4,7 @@
 //! or an array of records: an expression `e` of the SELECT list becomes `keep(e)`, and every reference `c` to it `kept(c)`. So
 //! all other expressions see the values that they saw, and no row between two operators has an anonymous record in it. What
 //! sorts, groups and compares whole rows of such columns does it by the kept values, which are ordered and equal alike;
-//! `keep(kept(c))` is `c`.
+//! `keep(kept(c))` is `c`, and what CYCLE makes at each step, `keep(kept(c) || e)`, is a function that does not read `c`.
 //!
 //! This is after the rewriter, which has made columns of SEARCH and CYCLE: `ROW(…)` that counts the depth, arrays of `ROW(…)`.
 //!
@@ -12,6 +12,7 @@
 
 use super::super::nodes::items;
 use super::super::rows::palloc_string;
+use super::form::ARRAY_CAT;
 use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use std::ffi::c_void;
 
@@ -96,16 +97,29 @@ impl Walk {
         unsafe { call(function(name, &[self.ty]), ty, [column]) }
     }
 
+    /// The column, if `value` is that which is kept in it.
+    unsafe fn column(&self, value: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+        // SAFETY: an expression of the tree; both functions have one argument.
+        unsafe {
+            let functions = ["_kept_record", "_kept_records"].map(|name| function(name, &[self.ty]));
+            let read = is_a(value, pg_sys::NodeTag::T_FuncExpr)
+                && functions.contains(&(*value.cast::<pg_sys::FuncExpr>()).funcid);
+            read.then(|| pg_sys::list_nth((*value.cast::<pg_sys::FuncExpr>()).args, 0).cast())
+        }
+    }
+
     /// What keeps `value`.
     unsafe fn keep(&self, value: *mut pg_sys::Node) -> *mut pg_sys::Node {
-        // SAFETY: the value is a record or an array of records; a call of `_kept_…` has one argument.
+        // SAFETY: the value is a record or an array of records; the function that appends arrays has two arguments.
         unsafe {
+            if let Some(column) = self.column(value) {
+                return column;
+            }
             let ty = pg_sys::exprType(value);
-            if is_a(value, pg_sys::NodeTag::T_FuncExpr) {
-                let call = &*value.cast::<pg_sys::FuncExpr>();
-                let column = pg_sys::list_nth(call.args, 0).cast::<pg_sys::Node>();
-                if !column.is_null() && pg_sys::exprType(column) == self.ty {
-                    return column;
+            if is_a(value, pg_sys::NodeTag::T_FuncExpr) && (*value.cast::<pg_sys::FuncExpr>()).funcid == ARRAY_CAT {
+                let [path, more] = [0, 1].map(|n| pg_sys::list_nth((*value.cast::<pg_sys::FuncExpr>()).args, n).cast());
+                if let Some(path) = self.column(path) {
+                    return call(function("_kept_append", &[self.ty, ty]), self.ty, [path, more]);
                 }
             }
             let name = if ty == pg_sys::RECORDOID { "_keep_record" } else { "_keep_records" };

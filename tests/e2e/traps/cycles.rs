@@ -232,6 +232,8 @@ fn records_in_other_places(db: &mut Database) {
     );
     db.stream("sorted", "SELECT q.r::text AS r, q.b FROM (SELECT ROW(weight, a) AS r, b FROM edge ORDER BY ROW(weight, a), b LIMIT 4) AS q");
     db.stream("grouped", "SELECT count(*) AS n, ROW(a, weight)::text AS r FROM edge GROUP BY ROW(a, weight)");
+    db.stream("appended", "SELECT q.r::text AS r FROM (SELECT s.r || ARRAY[ROW(s.b, s.b)] AS r FROM (SELECT CASE WHEN a > 2 THEN ARRAY[ROW(a, weight)] WHEN a > 1 THEN ARRAY[ARRAY[ROW(a, weight)]] WHEN a = 1 THEN ARRAY[ROW(a, weight)] || ARRAY[NULL::record] END AS r, b FROM edge WHERE a IS DISTINCT FROM 2) AS s OFFSET 0) AS q");
+    db.stream("appended_to_rows", "SELECT q.r::text AS r FROM (SELECT DISTINCT s.r || ARRAY[ARRAY[ROW(s.b, NULL::text)]] AS r FROM (SELECT ARRAY[ARRAY[ROW(a, 'x'::text)]] AS r, b FROM edge) AS s) AS q");
     db.stream("nested", "SELECT q.r::text AS r FROM (SELECT DISTINCT ROW(a, ROW(b, ARRAY[ROW(weight, 'x'::text)])) AS r FROM edge) AS q");
     change(db);
     assert_eq!(db.fallback(), None);

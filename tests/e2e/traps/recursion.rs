@@ -155,15 +155,26 @@ fn a_cycle_that_only_the_walk_could_reach(db: &mut Database) {
 
 fn recursions_that_are_recomputed(db: &mut Database) {
     graph(db);
-    for query in [
-        "WITH RECURSIVE r AS (SELECT id FROM root UNION ALL SELECT DISTINCT e.b FROM r JOIN edge AS e ON e.a = r.id) SELECT id FROM r",
-        "WITH RECURSIVE r AS (SELECT id, 1::bigint AS n FROM root UNION ALL SELECT e.b, row_number() OVER (ORDER BY e.b, r.id) FROM r JOIN edge AS e ON e.a = r.id) SELECT id, n FROM r",
+    for (word, query) in [
+        (
+            "DISTINCT",
+            "WITH RECURSIVE r AS (SELECT id FROM root UNION ALL SELECT DISTINCT e.b FROM r JOIN edge AS e ON e.a = r.id) SELECT id FROM r",
+        ),
+        (
+            "window",
+            "WITH RECURSIVE r AS (SELECT id, 1::bigint AS n FROM root UNION ALL SELECT e.b, row_number() OVER (ORDER BY e.b, r.id) FROM r JOIN edge AS e ON e.a = r.id) SELECT id, n FROM r",
+        ),
+        (
+            "WITH item that is used twice",
+            "WITH RECURSIVE r (id) AS (SELECT id FROM root UNION ALL (WITH s AS (SELECT e.b FROM r JOIN edge AS e ON e.a = r.id) SELECT b FROM s WHERE b > 1 UNION ALL SELECT b + 100 FROM s WHERE b < 3)) SELECT id FROM r",
+        ),
     ] {
         let call = format!(
             "SELECT pgtrickle.create_stream_table('st', $q${query}$q$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
         );
         let failure = db.fails(&call);
         assert_eq!(failure.sqlstate, "0A000", "{query}: {failure:?}");
+        assert!(failure.message.contains(word), "{query}: {failure:?}");
     }
 }
 
