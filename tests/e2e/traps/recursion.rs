@@ -12,6 +12,7 @@ tests![
     recursions_over_equal_and_missing_values,
     recursions_that_read_an_outer_row,
     a_cycle_that_only_the_walk_could_reach,
+    steps_of_other_clauses,
     recursions_that_are_recomputed,
     recursions_that_do_not_end,
     many_steps_are_allowed,
@@ -151,6 +152,39 @@ fn a_cycle_that_only_the_walk_could_reach(db: &mut Database) {
     db.cycle(&["DELETE FROM root WHERE id = 1; INSERT INTO edge VALUES (3, 1)"]);
     db.cycle(&["INSERT INTO edge VALUES (8, 7)"]);
     db.cycle(&["DELETE FROM edge WHERE a = 3", "INSERT INTO root VALUES (2)"]);
+}
+
+fn steps_of_other_clauses(db: &mut Database) {
+    graph(db);
+    db.run("CREATE TABLE list (id int, items int[]); INSERT INTO list VALUES (1, '{2,4,4}'), (2, '{5,NULL}'), (4, '{}'), (5, '{6,7}'), (6, NULL)");
+    for (name, step) in [
+        ("with_item", "(WITH s AS (SELECT e.b FROM r JOIN edge AS e ON e.a = r.id WHERE e.b < 9) SELECT s.b FROM s)"),
+        ("with_beside", "(WITH s AS (SELECT max(b) AS n FROM edge) SELECT r.id + 2 FROM r, s WHERE r.id < s.n - 4)"),
+        ("unnested", "SELECT i FROM r JOIN list AS l ON l.id = r.id, LATERAL unnest(l.items) AS i WHERE i > r.id"),
+        ("unnested_in_list", "SELECT unnest(l.items) FROM r JOIN list AS l ON l.id = r.id"),
+        (
+            "unnested_in_lateral",
+            "SELECT q.i FROM r JOIN list AS l ON l.id = r.id CROSS JOIN LATERAL (SELECT i FROM unnest(l.items) AS i WHERE i > 4) AS q",
+        ),
+        ("of_lateral", "SELECT q.b FROM r, LATERAL (SELECT e.b FROM edge AS e WHERE e.a = r.id AND e.b < 8) AS q"),
+        (
+            "padded_beside",
+            "SELECT e.b FROM r JOIN (edge AS e LEFT JOIN list AS l ON l.id = e.b) ON e.a = r.id WHERE l.items IS NULL OR cardinality(l.items) > 0",
+        ),
+        ("grouped_beside", "SELECT g.b FROM r JOIN (SELECT a, max(b) AS b FROM edge GROUP BY a) AS g ON g.a = r.id"),
+    ] {
+        db.stream(name, &format!("WITH RECURSIVE r (id) AS (SELECT id FROM root UNION ALL {step}) SELECT id FROM r"));
+    }
+    db.stream("padded_base", "WITH RECURSIVE r (id) AS (SELECT coalesce(l.id, root.id) FROM root FULL JOIN list AS l ON l.id = root.id UNION ALL SELECT e.b FROM r JOIN edge AS e ON e.a = r.id) SELECT id FROM r");
+    db.cycle(&["INSERT INTO list VALUES (3, '{4,9}'), (1, '{3}'); INSERT INTO edge VALUES (3, 7, 1)"]);
+    db.cycle(&[
+        "UPDATE list SET items = items || 8 WHERE id < 5; DELETE FROM root WHERE id = 3",
+        "DELETE FROM edge WHERE a = 4",
+    ]);
+    db.cycle(&[
+        "DELETE FROM list WHERE id = 1; INSERT INTO root VALUES (2), (5); UPDATE edge SET b = b + 1 WHERE a = 5",
+    ]);
+    db.cycle(&["DELETE FROM root"]);
 }
 
 fn recursions_that_are_recomputed(db: &mut Database) {
