@@ -80,6 +80,9 @@ pub enum Error {
     /// As PostgreSQL says it.
     #[error("could not serialize access due to concurrent update")]
     ConcurrentUpdate,
+    /// Of a refresh in a transaction that has one snapshot for all of its statements.
+    #[error("could not serialize access because a partition or child of a source was attached or detached")]
+    MembersChanged,
     #[error("cannot refresh a stream table during recovery")]
     InRecovery,
     #[error("pg_trickle is not in shared_preload_libraries")]
@@ -116,7 +119,7 @@ impl Error {
             }
             Error::SourceChanged(_) => State::ERRCODE_INVALID_TABLE_DEFINITION,
             Error::Busy(_) | Error::SourceBusy(_) => State::ERRCODE_OBJECT_IN_USE,
-            Error::ConcurrentUpdate => State::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Error::ConcurrentUpdate | Error::MembersChanged => State::ERRCODE_T_R_SERIALIZATION_FAILURE,
             Error::InRecovery => State::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::Internal(_) => State::ERRCODE_INTERNAL_ERROR,
         }
@@ -215,7 +218,7 @@ impl Error {
             Error::SourceBusy(_) => {
                 "Refresh after the statement, not from a trigger or a function that runs inside it.".into()
             }
-            Error::ConcurrentUpdate => "The transaction might succeed if retried.".into(),
+            Error::ConcurrentUpdate | Error::MembersChanged => "The transaction might succeed if retried.".into(),
             Error::InRecovery => "Refresh on the primary server.".into(),
             Error::NotPreloaded => "Add pg_trickle to shared_preload_libraries and restart the server.".into(),
             Error::Internal(_) => "This is a bug in pg_trickle; please report it with the defining query.".into(),

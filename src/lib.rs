@@ -41,6 +41,8 @@ pub extern "C-unwind" fn _PG_init() {
         rewritten: cdc::source_rewritten,
         altered: cdc::source_altered,
         relabelled: cdc::label_renamed,
+        dropping: cdc::dropping,
+        detaching: cdc::detaching,
         untold: refresh::untold,
     });
     pg::worker::install(pg::worker::Mains {

@@ -14,6 +14,10 @@ COMMENT ON FUNCTION pgtrickle._on_alter_table() IS 'refuses alterations of a sou
 
 COMMENT ON FUNCTION pgtrickle._on_table_rewrite() IS 'has the readers of a rewritten column recompute';
 
+CREATE FUNCTION pgtrickle._on_ddl_start() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'pgt_on_ddl_start';
+COMMENT ON FUNCTION pgtrickle._on_ddl_start() IS 'takes the rows of a partition or child away from a source before they can be read no more';
+
 -- Partitions and inheritance children bring rows, and take them along, without a statement on them.
 
 CREATE FUNCTION pgtrickle._on_ddl_end() RETURNS event_trigger
@@ -150,20 +154,19 @@ BEGIN
         PERFORM pgtrickle._rows_changed(dropped);
     END LOOP;
     -- What a table captured for goes with the table, and says of which source it was a member.
-    FOR source IN
-        SELECT DISTINCT substring(d.address_names[3] FROM '[0-9]+$')::oid
-        FROM pg_event_trigger_dropped_objects() d
+    FOR source, dropped IN
+        SELECT DISTINCT substring(d.address_names[3] FROM '[0-9]+$')::oid, t.objid
+        FROM pg_event_trigger_dropped_objects() d JOIN pg_event_trigger_dropped_objects() t
+            ON t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND t.address_names[1:2] = d.address_names[1:2]
         WHERE d.object_type = 'trigger' AND d.address_names[3] ~ '^pg_trickle_cdc_[a-z]+_[0-9]+$'
-          AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
-                      WHERE t.classid = 'pg_class'::regclass AND t.objsubid = 0 AND t.address_names[1:2] = d.address_names[1:2])
     LOOP
-        PERFORM pgtrickle._member_dropped(source);
+        PERFORM pgtrickle._member_dropped(source, dropped);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and has the readers of a source recompute that lost a partition or a child';
+COMMENT ON FUNCTION pgtrickle._on_drop() IS 'clears up after stream tables that were dropped as tables, and tells the readers of a source that lost a partition or a child';
 
-REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid), pgtrickle._function_changed(oid),
+REVOKE ALL ON FUNCTION pgtrickle._family_changed(oid), pgtrickle._member_dropped(oid, oid), pgtrickle._function_changed(oid),
     pgtrickle._rows_changed(oid), pgtrickle._type_altered(oid), pgtrickle._view_altered(oid), pgtrickle._names_changed(),
     pgtrickle._text_search_changed(),
     pgtrickle._stream_table_dropped(oid), pgtrickle._matview_refreshed(oid),
@@ -175,9 +178,12 @@ CREATE EVENT TRIGGER pg_trickle_drop_tracker ON sql_drop EXECUTE FUNCTION pgtric
 -- A column of a table can be renamed by the commands for other relations, too; a trigger by its own.
 CREATE EVENT TRIGGER pg_trickle_alter_tracker ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER TRIGGER')
     EXECUTE FUNCTION pgtrickle._on_alter_table();
+CREATE EVENT TRIGGER pg_trickle_departure_tracker ON ddl_command_start WHEN TAG IN ('DROP TABLE', 'ALTER TABLE')
+    EXECUTE FUNCTION pgtrickle._on_ddl_start();
 
 -- Also in sessions that replay somebody else's changes: what they alter is altered.
 ALTER EVENT TRIGGER pg_trickle_rewrite_tracker ENABLE ALWAYS;
 ALTER EVENT TRIGGER pg_trickle_ddl_tracker ENABLE ALWAYS;
 ALTER EVENT TRIGGER pg_trickle_drop_tracker ENABLE ALWAYS;
 ALTER EVENT TRIGGER pg_trickle_alter_tracker ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_trickle_departure_tracker ENABLE ALWAYS;

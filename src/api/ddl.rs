@@ -7,16 +7,16 @@ use crate::pg::{Oid, report::Report};
 use crate::refresh;
 use pgrx::prelude::*;
 
-/// The table may have got or lost parents or children: those of a captured source are captured, and its readers recompute.
+/// The table may have got or lost parents or children: those of a captured source are captured, and its readers told of their rows.
 #[pg_extern(schema = "pgtrickle", strict)]
 fn _family_changed(relation: Oid) -> std::result::Result<(), Report> {
     Ok(cdc::family_changed(relation.to_u32())?)
 }
 
-/// A partition or child of the source was dropped: its readers recompute.
+/// The partition or child `member` of the source was dropped: its readers recompute, unless they were told of its rows.
 #[pg_extern(schema = "pgtrickle", strict)]
-fn _member_dropped(source: Oid) {
-    cdc::mark_changed(source.to_u32());
+fn _member_dropped(source: Oid, member: Oid) {
+    cdc::member_dropped(source.to_u32(), member.to_u32());
 }
 
 /// The function was created, replaced or altered: the stream tables that call it recompute.

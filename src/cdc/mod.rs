@@ -9,11 +9,13 @@
 //! | [`ddl`] | what a source's DDL means |
 //! | [`types`] | what a change of a type means |
 //! | [`family`] | partitions and inheritance children that come and go |
+//! | [`members`] | whether a refresh reads those that its snapshot sees |
 
 mod buffer;
 mod collect;
 mod ddl;
 mod family;
+mod members;
 mod triggers;
 mod types;
 
@@ -23,9 +25,10 @@ pub use ddl::{
     columns_altered, function_changed, names_changed, refuse_redefinition, source_altered, source_rewritten,
     view_altered,
 };
-pub use family::{capture_again, family_changed};
+pub use family::{capture_again, detaching, dropping, family_changed, member_dropped};
+pub use members::Members;
 pub use pgtrickle_engine::frontier::Frontier;
 pub use triggers::{
-    announce, capture, guard_altered, keep_guarded, mark_changed, rebuild, refreshed, release, trigger_altered, watch,
+    announce, capture, guard_altered, keep_guarded, rebuild, refreshed, release, trigger_altered, watch,
 };
 pub use types::{label_renamed, rows_changed, text_search_changed, type_altered};

@@ -122,7 +122,7 @@ pub fn rebuild(source: u32) -> Result<()> {
     let _rights = RunAs::extension();
     lock(source)?;
     drop_triggers(source);
-    create_triggers(source)
+    create_triggers(source).map(|_| ())
 }
 
 /// Whether `relation` has, as a descendant or as itself, the capture triggers of `source`.
@@ -130,28 +130,35 @@ pub(super) fn is_member(source: u32, relation: u32) -> bool {
     facts::has_trigger(relation, &names::capture_trigger(source, TRUNCATE.suffix))
 }
 
+/// What became of the members of a source.
+pub(super) struct Adjusted {
+    /// Those that have got capture triggers.
+    pub came: Vec<u32>,
+    /// Those that have lost them.
+    pub went: Vec<u32>,
+    /// All have got them anew, so that nobody knows who had them.
+    pub rebuilt: bool,
+}
+
 /// Gives the capture triggers of `source` to those of its `family` that have none, and takes them from what belongs to it no
-/// more; whether there was such a relation.
+/// more. Whoever had or gets one is not written by others until the transaction ends: a trigger is made under a SHARE ROW
+/// EXCLUSIVE lock, and dropped under an ACCESS EXCLUSIVE one.
 ///
 /// # Errors
 /// As [`capture`].
-pub(super) fn adjust(source: u32, family: &[u32]) -> Result<bool> {
-    let gone: Vec<u32> = facts::with_trigger(&names::capture_trigger(source, TRUNCATE.suffix))
+pub(super) fn adjust(source: u32, family: &[u32]) -> Result<Adjusted> {
+    let went: Vec<u32> = facts::with_trigger(&names::capture_trigger(source, TRUNCATE.suffix))
         .into_iter()
         .filter(|relation| !family.contains(relation))
         .collect();
-    gone.iter().for_each(|relation| drop_triggers_of(source, *relation));
+    went.iter().for_each(|relation| drop_triggers_of(source, *relation));
     let first = names::capture_trigger(source, INSERT.suffix);
-    match is_by_row(source) == facts::has_trigger(source, &first) {
-        true => rebuild(source)?,
-        false => create_triggers(source)?,
-    }
-    Ok(!gone.is_empty())
-}
-
-/// Writes a marker into the buffer of `source`, if it has one: every reader recomputes at its next refresh.
-pub fn mark_changed(source: u32) {
-    writer::mark(source);
+    let rebuilt = is_by_row(source) == facts::has_trigger(source, &first);
+    let came = match rebuilt {
+        true => rebuild(source).map(|()| Vec::new())?,
+        false => create_triggers(source)?.into_iter().filter(|member| *member != source).collect(),
+    };
+    Ok(Adjusted { came, went, rebuilt })
 }
 
 fn lock(source: u32) -> Result<()> {
@@ -278,14 +285,31 @@ fn is_by_row(source: u32) -> bool {
     config::cdc_trigger_mode() == CdcTriggerMode::Row || facts::has_parent(source) || facts::is_partitioned(source)
 }
 
-/// Creates what is missing on `source` and its descendants.
-fn create_triggers(source: u32) -> Result<()> {
+/// Creates what is missing on `source` and its descendants, and returns those that had nothing. To wait for a lock on one of them may be to wait for a statement that gives
+/// it a child, or takes it away; there is none any more when all of them are locked.
+fn create_triggers(source: u32) -> Result<Vec<u32>> {
+    let mut came = Vec::new();
     if facts::is_matview(source) {
-        return Ok(());
+        return Ok(came);
     }
     let _own = OwnCommands::begin();
+    let mut family = facts::members(source);
+    loop {
+        came.extend(create_on(source, &family)?);
+        let now = facts::members(source);
+        if now == family {
+            return Ok(came);
+        }
+        came.retain(|member| now.contains(member));
+        family.iter().filter(|member| !now.contains(member)).for_each(|member| drop_triggers_of(source, *member));
+        family = now;
+    }
+}
+
+fn create_on(source: u32, family: &[u32]) -> Result<Vec<u32>> {
+    let mut came = Vec::new();
     let by_row = is_by_row(source);
-    for member in facts::members(source) {
+    for member in family.iter().copied() {
         let table = name_of(member)?;
         if !by_row {
             for kind in [INSERT, UPDATE, DELETE] {
@@ -297,19 +321,21 @@ fn create_triggers(source: u32) -> Result<()> {
         if !facts::is_partitioned(member) {
             create(&ROW, member, &table, source, if by_row { "ALWAYS" } else { "REPLICA" });
         }
-        create(&TRUNCATE, member, &table, source, "ALWAYS");
+        if create(&TRUNCATE, member, &table, source, "ALWAYS") {
+            came.push(member);
+        }
     }
-    Ok(())
+    Ok(came)
 }
 
-/// `enabled` says in which sessions the trigger fires, unless it is the usual ones.
+/// Whether the trigger had to be created. `enabled` says in which sessions it fires, unless it is the usual ones.
 ///
 /// Only a trigger that writes another relation's buffer has an argument: every statement on a table copies its triggers,
 /// names, arguments and all (`CopyTriggerDesc` in trigger.c).
-fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled: &str) {
+fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled: &str) -> bool {
     let name = names::capture_trigger(source, kind.suffix);
     if facts::has_trigger(member, &name) {
-        return;
+        return false;
     }
     let name = Ident::new(name);
     let argument = if member == source { String::new() } else { source.to_string() };
@@ -322,6 +348,7 @@ fn create(kind: &Kind, member: u32, table: &QualifiedName, source: u32, enabled:
     if !enabled.is_empty() {
         run(&format!("ALTER TABLE {table} ENABLE {enabled} TRIGGER {name}"));
     }
+    true
 }
 
 /// Has the triggers of `source` fire in the sessions that they are for again, whatever ALTER TABLE did: DISABLE TRIGGER ALL and USER

@@ -18,7 +18,9 @@
 
 use pgrx::pg_sys::{self, Datum};
 
+use super::executor::Work;
 use super::layout::{self, Announcements, FIXED, Layout};
+use super::snapshot::Snapshot;
 use super::stored::{self, Head};
 use super::{bare, buffer, image, trigger, xact};
 
@@ -87,6 +89,41 @@ pub fn mark(source: u32) {
 /// Writes an announcement into the buffer of `source`, if it has one.
 pub fn announce(source: u32) {
     write_one(source, ANNOUNCEMENT);
+}
+
+/// Writes every row of `member`, which nobody else can write until the transaction ends, into the buffer of `source`, if it has
+/// one, with this weight: the rows come or go with their table. Where the buffer has not got what it takes, a marker.
+pub fn tell(source: u32, member: u32, weight: i32) {
+    let Some(buffer) = buffer::find(source) else { return };
+    if super::source::is_partitioned(member) {
+        return;
+    }
+    // Also what a transaction with an older snapshot does not see, and what this one has just written.
+    let snapshot = Snapshot::latest().advanced();
+    // SAFETY: the member is locked, and the snapshot is registered for longer than the scan. The server is called bare in
+    // closures that own nothing.
+    Work::new().run(|| unsafe {
+        let relation = pg_sys::table_open(member.into(), pg_sys::NoLock as i32);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::table_beginscan_strat(relation, snapshot.as_ptr(), 0, none, true, true);
+        let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+        let mut writer = None;
+        while pg_sys::table_scan_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+            let writer = writer.get_or_insert_with(|| {
+                let buffer = pg_sys::table_open(buffer.into(), pg_sys::RowExclusiveLock as i32);
+                Writer::new(buffer, layout::of(source, relation, buffer))
+            });
+            if !pg_sys::ffi::pg_guard_ffi_boundary(|| writer.told(weight, slot)) {
+                break;
+            }
+        }
+        if let Some(writer) = writer {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| writer.finish());
+        }
+        pg_sys::table_endscan(scan);
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    });
 }
 
 fn write_one(source: u32, weight: i32) {
@@ -223,6 +260,22 @@ impl Writer {
             if let Some(new) = new {
                 self.put(1, Some(new));
             }
+        }
+    }
+
+    /// Writes a row that comes or goes with its table; whether the others are wanted too.
+    unsafe fn told(&mut self, weight: i32, row: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: the slot holds a row of the relation.
+        unsafe {
+            match (self.layout.broken, self.layout.announcements) {
+                (true, _) => self.marker(),
+                (_, Announcements::Only) => self.put(ANNOUNCEMENT, None),
+                _ => {
+                    self.put(weight, Some(row));
+                    return true;
+                }
+            }
+            false
         }
     }
 

@@ -126,7 +126,7 @@ fn retire(layout: &'static Layout) {
 /// Frees the layouts that were forgotten; when a transaction has ended.
 pub(super) fn free_retired() {
     for layout in RETIRED.take() {
-        // SAFETY: leaked by `open` or `marker`, in no list any more, and no statement of the transaction is left.
+        // SAFETY: leaked by `open`, `marker` or `of`, in no list any more, and no statement of the transaction is left.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(layout).cast_mut()) });
     }
 }
@@ -163,6 +163,17 @@ pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> &'static Layout {
         relation: source,
     };
     let layout: &'static Layout = Box::leak(Box::new(layout));
+    retire(layout);
+    layout
+}
+
+/// A layout for the rows of one relation, valid until the transaction ends.
+///
+/// # Safety
+/// Both relations are open and locked.
+pub(super) unsafe fn of(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation) -> &'static Layout {
+    // SAFETY: by contract.
+    let layout: &'static Layout = Box::leak(Box::new(unsafe { make(source, relation, buffer) }));
     retire(layout);
     layout
 }

@@ -47,6 +47,10 @@ pub struct Handlers {
     pub altered: fn(relation: u32, &[Alteration]) -> Result<()>,
     /// A label of the enum has another name now.
     pub relabelled: fn(ty: u32) -> Result<()>,
+    /// The tables are about to be dropped, by their owner.
+    pub dropping: fn(relations: &[u32]) -> Result<()>,
+    /// The first transaction of DETACH PARTITION CONCURRENTLY on the relation has begun.
+    pub detaching: fn(relation: u32) -> Result<()>,
     /// A statement is done that no event trigger was told of.
     pub untold: fn() -> Result<()>,
 }
@@ -55,8 +59,13 @@ static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 
 /// A statement is done of which event triggers would be told, if they were on.
 pub(super) fn untold() {
+    handle_with(|handlers| (handlers.untold)());
+}
+
+/// Has who decides what follows do it.
+pub(super) fn handle_with(decide: impl FnOnce(&Handlers) -> Result<()>) {
     if let Some(handlers) = HANDLERS.get()
-        && let Err(error) = (handlers.untold)()
+        && let Err(error) = decide(handlers)
     {
         error.raise();
     }
@@ -118,11 +127,7 @@ unsafe fn relabelled(statement: &pg_sys::AlterEnumStmt) {
     }
     // SAFETY: the name of the type.
     let ty = unsafe { super::used_type::named(statement.typeName) };
-    if let Some(handlers) = HANDLERS.get()
-        && let Err(error) = (handlers.relabelled)(ty.to_u32())
-    {
-        error.raise();
-    }
+    handle_with(|handlers| (handlers.relabelled)(ty.to_u32()));
 }
 
 /// What the relation that the statement is about is called now.
@@ -144,18 +149,14 @@ unsafe fn renamed(statement: &pg_sys::RenameStmt) -> *mut pg_sys::RangeVar {
 type Handler = fn(u32, &[Alteration]) -> Result<()>;
 
 fn handle(which: impl FnOnce(&Handlers) -> Handler, relation: u32, alterations: &[Alteration]) {
-    if let Some(handlers) = HANDLERS.get()
-        && let Err(error) = which(handlers)(relation, alterations)
-    {
-        error.raise();
-    }
+    handle_with(|handlers| which(handlers)(relation, alterations));
 }
 
 /// The parse tree of the statement; an error when SQL calls the function as a plain one.
 ///
 /// # Safety
 /// `fcinfo` is what fmgr passed.
-unsafe fn called(fcinfo: pg_sys::FunctionCallInfo) -> *const pg_sys::Node {
+pub(super) unsafe fn called(fcinfo: pg_sys::FunctionCallInfo) -> *const pg_sys::Node {
     // SAFETY: fmgr's context node, when present, is a valid node, and an event trigger's carries the parse tree.
     unsafe {
         let context = (*fcinfo).context;

@@ -15,6 +15,8 @@ use super::{layout, shmem};
 
 thread_local! {
     static WRITTEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Counts the times that this session wrote a source.
+    static WRITES: Cell<u64> = const { Cell::new(0) };
     /// There is something to do when the transaction ends.
     static PENDING: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
@@ -23,11 +25,29 @@ thread_local! {
 /// Notes that the current transaction wrote `source`. A rolled-back savepoint does not take the note back; it is a hint.
 pub fn note_write(source: u32) {
     expect_end();
+    WRITES.set(WRITES.get() + 1);
     WRITTEN.with_borrow_mut(|written| {
         if written.last() != Some(&source) && !written.contains(&source) {
             written.push(source);
         }
     });
+}
+
+/// What tells one part of a session from another: the transaction, the subtransaction, and how often sources have been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    transaction: u64,
+    subtransaction: u32,
+    writes: u64,
+}
+
+impl Moment {
+    pub fn now() -> Moment {
+        // SAFETY: in a transaction, which gets an id if it has none.
+        let (transaction, subtransaction) =
+            unsafe { (pg_sys::GetTopFullTransactionId().value, pg_sys::GetCurrentSubTransactionId()) };
+        Moment { transaction, subtransaction, writes: WRITES.get() }
+    }
 }
 
 /// Notes that a layout is to be freed.

@@ -41,7 +41,7 @@ pub use untold::untold;
 pub use verify::{Verdict, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
-use crate::cdc::{self, Changes, Pending, Wanted};
+use crate::cdc::{self, Changes, Members, Pending, Wanted};
 use crate::config::{self, RefreshStrategy};
 use crate::error::{Error, Result};
 use crate::pg::clock;
@@ -106,10 +106,29 @@ pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Re
         // The contents are still those that `snapshot` sees: see the module's account of the lock.
         Some(pending) if usable_frontier(&table) == usable_frontier(seen) => {
             may_refresh(&table)?;
-            apply((&table, &edges), &snapshot, Some(pending), (started, initiator))
+            match apply((&table, &edges), &snapshot, Some(pending), (started, initiator))? {
+                Some(outcome) => Ok(outcome),
+                None => refresh_locked(&table, initiator),
+            }
         }
-        _ => refresh_at(&table, &Snapshot::take(), initiator),
+        _ => refresh_locked(&table, initiator),
     }
+}
+
+/// How often a refresh begins again while others attach and detach partitions of its sources.
+const ATTEMPTS: usize = 20;
+
+/// Refreshes a stream table whose row is locked, on a snapshot that sees the members of its sources that are read.
+fn refresh_locked(table: &StreamTable, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = refresh_at(table, &Snapshot::take(), initiator)? {
+            return Ok(outcome);
+        }
+        if Snapshot::is_the_only_one() {
+            break;
+        }
+    }
+    Err(Error::MembersChanged.into())
 }
 
 /// Removes what the stream table, which has nothing to read, and all others have consumed.
@@ -142,7 +161,9 @@ pub fn refresh_group(ids: &[i64], initiator: Initiator) -> std::result::Result<V
     for (id, table) in locked {
         let outcome = match table {
             None => Ok(Outcome::Busy),
-            Some(table) => subtransaction(|| refresh_at(&table, &snapshot, initiator)),
+            // The next refresh, on a newer snapshot, is for the one whose sources have other members now.
+            Some(table) => subtransaction(|| refresh_at(&table, &snapshot, initiator))
+                .map(|outcome| outcome.unwrap_or(Outcome::Busy)),
         };
         match outcome {
             // Whoever wants one of them to stop does not want to wait for the others.
@@ -216,8 +237,12 @@ fn pending<'a>(table: &'a StreamTable, edges: &[Dependency], snapshot: &'a Snaps
     }
 }
 
-/// Refreshes a stream table whose row is locked, on a snapshot that is not older than the lock.
-fn refresh_at(table: &StreamTable, snapshot: &Snapshot, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
+/// Refreshes a stream table whose row is locked, on a snapshot that is not older than the lock. `None`: as [`apply`].
+fn refresh_at(
+    table: &StreamTable,
+    snapshot: &Snapshot,
+    initiator: Initiator,
+) -> std::result::Result<Option<Outcome>, Caught> {
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
@@ -276,31 +301,36 @@ fn plan(
 }
 
 /// Brings the stream table to `snapshot`, given what its buffers hold since its frontier; `None` recomputes, whatever that is.
+/// Returns `None`, and has done nothing, when its sources have other partitions or children now than the snapshot sees.
 fn apply(
     (table, edges): (&StreamTable, &[Dependency]),
     snapshot: &Snapshot,
     pending: Option<Pending>,
     (started, initiator): (TimestampWithTimeZone, Initiator),
-) -> std::result::Result<Outcome, Caught> {
+) -> std::result::Result<Option<Outcome>, Caught> {
     let mut target = snapshot.frontier();
     let old = usable_frontier(table);
     if old.is_some_and(|old| !target.covers(old)) {
-        return Ok(Outcome::Newer);
+        return Ok(Some(Outcome::Newer));
     }
     let begun = Instant::now();
     let plan = plan((table, edges), snapshot, pending)?;
     if plan.still && !moves_by_itself(table) {
-        return Ok(Outcome::Unchanged);
+        return Ok(Some(Outcome::Unchanged));
     }
     let prepared = load(table)?;
-    let (method, (inserted, deleted)) = attempt((table, &prepared), &plan.changes, snapshot, plan.method)?;
+    let captured = edges.iter().filter(|edge| edge.captured && edge.snapshot.is_none()).map(|edge| edge.source);
+    let members = Members::seen(captured, snapshot, plan.method == Method::Full);
+    let wanted = if members.are_leaving() { Method::Full } else { plan.method };
+    let done = while_they_stay(&members, || attempt((table, &prepared), &plan.changes, snapshot, wanted))?;
+    let Some((method, (inserted, deleted))) = done else { return Ok(None) };
     if plan.still
         && method == Method::Differential
         && (inserted, deleted) == (0, 0)
         && prepared.program.stages.len() == 1
     {
         // The contents are right at both clocks.
-        return Ok(Outcome::Unchanged);
+        return Ok(Some(Outcome::Unchanged));
     }
     target.clock = prepared.program.reads_clock().then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
@@ -324,7 +354,7 @@ fn apply(
             _ => cdc::collect(source, table.id, old)?,
         };
     }
-    Ok(Outcome::Refreshed { action, inserted, deleted })
+    Ok(Some(Outcome::Refreshed { action, inserted, deleted }))
 }
 
 /// What is known of the costs of an AUTO stream table after a refresh with so many changed rows.
@@ -338,6 +368,28 @@ fn learned(of: (&StreamTable, &[Dependency]), method: Method, rows: &[(u32, u64)
 
 fn milliseconds(begun: Instant) -> f64 {
     begun.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Does the `work`, and undoes it if the sources have others than the `members` that its snapshot sees when it is done.
+///
+/// # Errors
+/// Of the work, and `MembersChanged` (40001) for the first child of a table, which is not worth a subtransaction.
+fn while_they_stay<T>(
+    members: &Members,
+    work: impl FnOnce() -> std::result::Result<T, Caught>,
+) -> std::result::Result<Option<T>, Caught> {
+    let checked = || match (work()?, members.moved()) {
+        (value, false) => Ok(value),
+        _ => Err(Caught::from(Error::MembersChanged)),
+    };
+    if members.is_empty() {
+        return checked().map(Some);
+    }
+    match subtransaction(checked) {
+        // Rows that the snapshot sees and the statements did not, or the reverse, may have failed it.
+        Err(caught) if !caught.is_cancel() && members.moved() => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Runs the refresh by the method that is `wanted`, or recomputes; returns how it was done and the rows inserted and

@@ -22,6 +22,7 @@ mod large_changes;
 mod lifecycle;
 mod long_buffers;
 mod long_refreshes;
+mod members;
 mod monitoring;
 mod ownership;
 mod partitions;
@@ -63,6 +64,7 @@ fn main() {
         untold::TESTS,
         capture_triggers::TESTS,
         partitions::TESTS,
+        members::TESTS,
         polled::TESTS,
         complexity::TESTS,
         documentation::TESTS,
