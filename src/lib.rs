@@ -35,6 +35,7 @@ pub mod scheduler;
 /// Called when the library is loaded: by the postmaster, or by the first session that needs it.
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::report::leave_out_backtraces();
     config::register();
     pg::estimates::install();
     pg::rewrite::install(pg::rewrite::Handlers {

@@ -39,7 +39,7 @@ AS $$
         SELECT 'the setting event_triggers is off' AS name WHERE NOT current_setting('event_triggers')::bool
         UNION ALL
         SELECT w.name || ' is missing or not ENABLE ALWAYS'
-        FROM unnest(ARRAY['rewrite', 'ddl', 'drop', 'alter']) AS k (kind), LATERAL (SELECT 'pg_trickle_' || k.kind || '_tracker') AS w (name)
+        FROM unnest(ARRAY['rewrite', 'ddl', 'drop', 'alter', 'departure']) AS k (kind), LATERAL (SELECT 'pg_trickle_' || k.kind || '_tracker') AS w (name)
         WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.name AND e.evtenabled = 'A')
     ), slots AS (
         SELECT r.slot_name::text AS name,

@@ -179,6 +179,16 @@ pub fn depend_on_relation(relid: u32, source: u32) -> bool {
     true
 }
 
+/// Makes the relation depend on the extension: DROP EXTENSION is refused, or drops it too.
+pub fn depend_on_extension(relid: u32) {
+    // SAFETY: the extension's functions are running, so it exists; a look-up in its catalog.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"pg_trickle".as_ptr(), false);
+        let used = (pg_sys::ExtensionRelationId, extension.to_u32());
+        record(relid, used, pg_sys::DependencyType::DEPENDENCY_NORMAL);
+    }
+}
+
 /// Makes the relation depend as a whole on the collations of its columns, which would take only these along.
 pub fn depend_on_collations(relid: u32) {
     let collations = (1..).map_while(|attnum| column(relid, attnum)).map(|column| column.collation);

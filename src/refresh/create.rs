@@ -79,6 +79,7 @@ pub fn create(definition: Definition) -> Result<i64> {
         Some(_) => Capture::Nothing,
     };
     depend((id, relid, owner), &imported.sources, capture, &program)?;
+    object::depend_on_extension(relid);
     depend_on_keys(relid, &program);
     depend_on_functions(id, relid, &imported.functions);
     depend_on_types(id, relid, &imported.types);

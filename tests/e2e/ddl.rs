@@ -207,9 +207,28 @@ fn a_key_of_the_source_is_dropped(db: &mut Database) {
 
 fn the_extension_can_be_dropped_and_created(db: &mut Database) {
     source(db);
+    // One with a state, one that is recomputed, one of another owner in another schema, one over another.
+    db.run("CREATE SCHEMA apart; CREATE ROLE apart_owner; GRANT SELECT ON t TO apart_owner");
+    for (name, query) in [
+        ("apart.averages", "SELECT g, avg(v) AS a FROM t GROUP BY g"),
+        ("apart.bag", "SELECT v FROM t"),
+        ("apart.recomputed", "SELECT tableoid AS place, v FROM t"),
+        ("over", "SELECT sum(s) AS s FROM sums"),
+    ] {
+        db.stream_with(name, query, "schedule => '1h', refresh_mode => 'AUTO'");
+    }
+    db.run("ALTER TABLE apart.bag OWNER TO apart_owner; CREATE VIEW seen AS SELECT v FROM apart.bag");
+    let failure = db.fails("DROP EXTENSION pg_trickle");
+    assert_eq!(failure.sqlstate, "2BP01", "{failure:?}");
+    for name in ["sums", "rows", "apart.averages", "apart.bag", "apart.recomputed", "over"] {
+        assert!(failure.detail.contains(&format!("table {name} depends on extension pg_trickle")), "{failure:?}");
+    }
     db.run("DROP EXTENSION pg_trickle CASCADE");
-    db.run("UPDATE t SET v = v + 1");
-    db.run("DROP TABLE IF EXISTS sums, rows");
+    // As other objects of an extension, stream tables go with it, and nothing of theirs stays.
+    let left = "SELECT relname FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm') ORDER BY 1";
+    assert_eq!(db.lines(left), ["t"]);
+    assert_eq!(db.number("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass"), 0);
+    db.run("DROP SCHEMA apart; DROP OWNED BY apart_owner; DROP ROLE apart_owner; UPDATE t SET v = v + 1");
     db.run("CREATE EXTENSION pg_trickle");
     for name in ["sums", "rows"] {
         db.untrack(name);

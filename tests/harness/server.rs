@@ -212,8 +212,8 @@ impl Server {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        // With RUST_BACKTRACE a backtrace becomes the DETAIL of every error that passes through Rust.
-        command.current_dir(&self.directory).env("LC_ALL", "C").env_remove("RUST_BACKTRACE");
+        // With RUST_BACKTRACE a backtrace would become the DETAIL of every error that passes through Rust.
+        command.current_dir(&self.directory).env("LC_ALL", "C").env("RUST_BACKTRACE", "1");
         if let Some((uid, gid)) = self.identity {
             command.uid(uid).gid(gid);
         }
