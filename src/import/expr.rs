@@ -7,6 +7,32 @@ use crate::pg::deparse::{Deparser, Piece};
 use crate::pg::nodes::{Expr, Query, Variable};
 use pgtrickle_engine::query::{Fragment, Scalar};
 use std::collections::HashMap;
+use std::ops::Range;
+
+/// The column of the scope at `place`, over a relation whose columns are those from `start` on and that is evaluated for each
+/// row of those before.
+pub(super) fn own(place: usize, start: usize) -> Fragment {
+    match place.checked_sub(start) {
+        Some(column) => Fragment::Column(column),
+        None => Fragment::Outer { depth: 1, column: place },
+    }
+}
+
+/// That column as read by what is evaluated, `depth` further in, for each row of that relation.
+pub(super) fn read(place: usize, start: usize, depth: usize) -> Fragment {
+    match own(place, start) {
+        Fragment::Outer { column, .. } => Fragment::Outer { depth: depth + 1, column },
+        _ => Fragment::Outer { depth, column: place - start },
+    }
+}
+
+/// The scalar over such a relation.
+pub(super) fn over_own(scalar: &Scalar, start: usize) -> Scalar {
+    scalar.map(|fragment| match fragment {
+        Fragment::Column(place) => own(*place, start),
+        other => other.clone(),
+    })
+}
 
 /// Where the columns of a query's range table are found in an operator's input.
 pub(super) struct Scope<'a> {
@@ -25,17 +51,37 @@ impl<'a> Scope<'a> {
         let link_entry = level.link_entry;
         let queries = level.queries();
         let mut scope = Scope { deparser, places: HashMap::new(), outer: HashMap::new(), queries, link_entry };
-        for (first, further, depth) in level.outer_scopes() {
-            let here = |(entry, column): &Variable| (entry + first - 1, *column);
-            let read = |place: &usize| place.checked_sub(further.start).map(|column| Fragment::Outer { depth, column });
-            scope.outer.extend(further.scope.places.iter().filter_map(|(v, place)| Some((here(v), read(place)?))));
-        }
+        scope.see_from(level);
         scope
+    }
+
+    /// The scope where expressions of `level` stand: where they find the columns of the queries further out.
+    pub(super) fn see_from(&mut self, level: &Level<'_, 'a>) {
+        self.outer.clear();
+        for (first, further, depth) in level.outer_scopes() {
+            let read = |((entry, column), place): (&Variable, &usize)| {
+                ((entry + first - 1, *column), read(*place, further.start, depth))
+            };
+            self.outer.extend(further.scope.places.iter().map(read));
+        }
     }
 
     /// The column of the range table is the input's column at `position`.
     pub(super) fn place(&mut self, variable: Variable, position: usize) {
         self.places.insert(variable, position);
+    }
+
+    /// What `step` does with this scope; what it places is forgotten.
+    pub(super) fn apart<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> T {
+        let places = self.places.clone();
+        let result = step(self);
+        self.places = places;
+        result
+    }
+
+    /// Places what is placed in `range` by so much further behind.
+    pub(super) fn shift(&mut self, range: Range<usize>, by: usize) {
+        self.places.values_mut().filter(|place| range.contains(place)).for_each(|place| *place += by);
     }
 
     /// The expression over the input.
@@ -145,8 +191,8 @@ impl<'a> Scope<'a> {
         match variable {
             (_, ..0) => Err(unsupported("a system column", "It changes without any change of the row's contents.")),
             (entry, _) if entry == self.link_entry => Err(unsupported(
-                "a sub-select in the condition of an outer join, or in another place where it is evaluated before the rows are joined",
-                "Put it into a sub-select in FROM or into WHERE, where that means the same.",
+                "a sub-select in this place",
+                "It is evaluated before there are rows to evaluate it for. Put it into a sub-select in FROM.",
             )),
             (entry, column) => {
                 let known = self.queries.iter().rev().find(|(first, _)| *first <= entry);

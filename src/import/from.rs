@@ -1,25 +1,25 @@
-//! FROM and WHERE → joins.
+//! The items of FROM → what [`join`] puts together.
 //!
-//! Nested inner joins, the FROM list and all their conditions flatten into one operator: a cross product under a
-//! conjunction. The engine picks the order. An outer join is an operator of its own, an input of the join around it.
+//! An item stands in the right side of an Apply to the row of what stands left of it: columns of that, counted from the beginning
+//! of the clause, are its [`Fragment::Outer`] of depth 1, those of queries further out one more.
 //!
 //! An item whose rows are read as values has them as one more column, number 0 in the range table.
 
-use super::expr::Scope;
+use super::expr::{Scope, over_own};
+use super::join::{self, Input, Item, Operands};
 use super::link;
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
 use super::{item, recursion, row};
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
-use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind, Query};
+use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
 use crate::pg::relation::{Attribute, Generated, Relation, RelationKind};
 use crate::pg::source::members;
 use crate::pg::types::is_domain;
-use pgtrickle_engine::query::rel::{self, ApplyKind, ScanColumn, Side};
-use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan, scalar};
+use pgtrickle_engine::query::rel::ScanColumn;
+use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Scan};
 use pgtrickle_engine::sql::Ident;
-use std::collections::HashMap;
 
 /// The rows that a SELECT starts from.
 pub(super) struct From<'a> {
@@ -27,199 +27,32 @@ pub(super) struct From<'a> {
     pub(super) scope: Scope<'a>,
 }
 
-/// An item of a FROM clause: inputs of an inner join and its conditions. Columns count from `start` in the scope.
-struct Item<'a> {
-    inputs: Vec<Input>,
-    start: usize,
-    width: usize,
-    conditions: Vec<Expr<'a>>,
-}
-
-enum Input {
-    Rel(Rel),
-    /// Computed from what stands left of it, whose columns it counts from the beginning of the scope.
-    Lateral(rel::Item),
-    /// A sub-select that is evaluated for each row of what stands left of it; likewise.
-    Applied(Rel),
-}
-
-impl Input {
-    fn width(&self) -> usize {
-        match self {
-            Input::Rel(rel) => rel.columns().len(),
-            Input::Lateral(item) => item.columns.len(),
-            Input::Applied(rel) => rel.columns().len(),
-        }
-    }
-}
-
 /// The FROM clause of the level's query, filtered by its WHERE condition.
 pub(super) fn import<'a>(importer: &Importer, level: &Level<'_, 'a>) -> Result<From<'a>> {
     let query = level.query;
-    let mut scope = Scope::new(importer.deparser(query, &[]), level);
-    let mut all = Item { inputs: Vec::new(), start: 0, width: 0, conditions: Vec::new() };
+    let walked = &level.in_from();
+    let mut scope = Scope::new(importer.deparser(query, &[]), walked);
+    let mut all = Item::default();
     for item in query.from() {
         let next = all.width;
-        all.append(tree(importer, level, &mut scope, item, next)?);
+        all.append(tree(importer, walked, &mut scope, item, next)?);
     }
     all.conditions.extend(query.condition());
-    let rel = all.joined(importer, level, &mut scope)?;
+    let mut rel = all.joined(importer, walked, &mut scope)?;
+    // Nothing stands left of them all.
+    rel.for_each_outer(&mut |depth, _| *depth -= 1);
+    scope.see_from(level);
     Ok(From { rel, scope })
-}
-
-impl<'a> Item<'a> {
-    fn one(input: Input, start: usize) -> Self {
-        Item { width: input.width(), inputs: vec![input], start, conditions: Vec::new() }
-    }
-
-    fn append(&mut self, other: Item<'a>) {
-        self.width += other.width;
-        self.inputs.extend(other.inputs);
-        self.conditions.extend(other.conditions);
-    }
-
-    /// Adds conditions that read the clock, if they read nothing but this item.
-    fn keep_where(&mut self, conditions: Vec<Expr<'a>>, scope: &Scope<'a>) -> Result<()> {
-        for condition in conditions {
-            let own = self.start..self.start + self.width;
-            if !scope.predicate(condition)?.columns().iter().all(|place| own.contains(place)) {
-                return Err(moving_condition());
-            }
-            self.conditions.push(condition);
-        }
-        Ok(())
-    }
-
-    /// One relation: the inner join of the inputs under the conditions.
-    fn joined(self, importer: &Importer, level: &Level<'_, 'a>, scope: &mut Scope<'a>) -> Result<Rel> {
-        let mut parts = Vec::new();
-        let mut width = 0;
-        for input in self.inputs {
-            let own = width..width + input.width();
-            width = own.end;
-            let (rel, before) = match input {
-                Input::Rel(rel) => (rel, Vec::new()),
-                Input::Lateral(item) => {
-                    let item = moved(item, self.start)?;
-                    let read = scalar::columns(&item.text);
-                    let left = gather(&mut parts, &read);
-                    let at = left.positions(read)?;
-                    let text = scalar::remap(&item.text, |place| at[&place]);
-                    let item = rel::Item { text, ..item };
-                    (Rel::Expand { input: Box::new(left.rel), item, on: Vec::new(), outer: false }, left.places)
-                }
-                Input::Applied(right) => {
-                    let mut right = moved_rel(right, self.start)?;
-                    let mut read = Vec::new();
-                    right.for_each_outer(1, &mut |place| read.push(*place));
-                    let left = gather(&mut parts, &read);
-                    let at = left.positions(read)?;
-                    right.for_each_outer(1, &mut |place| *place = at[place]);
-                    (applied(left.rel, right, Vec::new(), false), left.places)
-                }
-            };
-            parts.push(Part { rel, places: before.into_iter().chain(own).collect() });
-        }
-        let all = Part::cross(parts);
-        if all.places.iter().copied().eq(0..width) {
-            return link::filter(importer, level, scope, all.rel, self.start, self.conditions);
-        }
-        let conjuncts = self.conditions.into_iter().flat_map(Expr::conjuncts);
-        let (linked, plain): (Vec<_>, Vec<_>) = conjuncts.partition(|conjunct| link::has_link(level, *conjunct));
-        let plain = predicates(plain, scope, self.start)?;
-        let at = all.positions(0..width)?;
-        let plain = plain.iter().map(|predicate| predicate.remap(|place| at[&place])).collect();
-        let columns = all.rel.columns();
-        let output = |place: usize| {
-            let position = at[&place];
-            let Column { name, ty, nullable } = columns[position].clone();
-            (name, Scalar::column(position, ty, nullable))
-        };
-        let outputs = (0..width).map(output).collect();
-        let rel = Rel::Project { outputs, input: Box::new(link::with_predicates(all.rel, plain)) };
-        link::filter(importer, level, scope, rel, self.start, linked)
-    }
-}
-
-/// Inputs of a join that are joined already: those that are computed from others are computed from no more than they read,
-/// for what joins them is known only when all are there.
-struct Part {
-    rel: Rel,
-    /// Where its columns stand among those of the join.
-    places: Vec<usize>,
-}
-
-impl Part {
-    /// Where these columns of the join stand among its own.
-    fn positions(&self, places: impl IntoIterator<Item = usize>) -> Result<HashMap<usize, usize>> {
-        let found = |place| {
-            let position = self.places.iter().position(|other| *other == place);
-            let missing = || Error::Internal(format!("column {place} of a join is nowhere"));
-            Ok((place, position.ok_or_else(missing)?))
-        };
-        places.into_iter().map(found).collect()
-    }
-
-    fn cross(parts: Vec<Part>) -> Part {
-        let places = parts.iter().flat_map(|part| part.places.iter().copied()).collect();
-        Part { rel: cross(parts.into_iter().map(|part| part.rel).collect()), places }
-    }
-}
-
-/// Takes the parts that have some of the columns.
-fn gather(parts: &mut Vec<Part>, read: &[usize]) -> Part {
-    Part::cross(parts.extract_if(.., |part| part.places.iter().any(|place| read.contains(place))).collect())
-}
-
-/// All pairs of rows; one row without columns when there is nothing.
-fn cross(mut rels: Vec<Rel>) -> Rel {
-    match rels.len() {
-        0 => Rel::unit(),
-        1 => rels.remove(0),
-        _ => Rel::Join { inputs: rels, predicates: Vec::new() },
-    }
-}
-
-fn applied(left: Rel, right: Rel, predicates: Vec<Scalar>, outer: bool) -> Rel {
-    Rel::Apply { left: Box::new(left), right: Box::new(right), predicates, kind: ApplyKind::Lateral { outer } }
-}
-
-/// The right side of an Apply, its left side's columns counted from `start`.
-fn moved_rel(mut right: Rel, start: usize) -> Result<Rel> {
-    let mut outside = false;
-    right.for_each_outer(1, &mut |column| match column.checked_sub(start) {
-        Some(moved) => *column = moved,
-        None => outside = true,
-    });
-    if outside {
-        let reason = "It is evaluated for each row of that table, but joined to other rows first.";
-        return Err(unsupported("a LATERAL sub-select that reads a table from outside its outer join", reason));
-    }
-    Ok(right)
-}
-
-/// The item over columns that count from `start`.
-fn moved(item: rel::Item, start: usize) -> Result<rel::Item> {
-    if scalar::columns(&item.text).iter().any(|place| *place < start) {
-        let reason = "It is evaluated for each row of that table, but joined to other rows first.";
-        return Err(unsupported("a function that reads a table from outside its outer join", reason));
-    }
-    Ok(rel::Item { text: scalar::remap(&item.text, |place| place - start), ..item })
-}
-
-fn moving_condition() -> Error {
-    let reason = "Matches would come and go with the clock alone on both sides.";
-    unsupported("now() and its kin in the condition of an outer join about its kept side", reason)
 }
 
 /// The conjuncts of `conditions` over columns that count from `start`.
 pub(super) fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
     let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
-    conjuncts.map(|conjunct| Ok(scope.predicate(conjunct)?.remap(|place| place - start))).collect()
+    conjuncts.map(|conjunct| Ok(over_own(&scope.predicate(conjunct)?, start))).collect()
 }
 
 /// The item's tree; its columns are placed in the scope from `start` on.
-fn tree<'a>(
+pub(super) fn tree<'a>(
     importer: &Importer,
     level: &Level<'_, 'a>,
     scope: &mut Scope<'a>,
@@ -228,84 +61,26 @@ fn tree<'a>(
 ) -> Result<Item<'a>> {
     match item {
         FromItem::Entry(index) => {
-            let input = match level.query.entry(index) {
-                Entry::Subquery { query, lateral: true } => {
-                    lateral_entry(importer, level, scope, (index, query), start)?
-                }
+            let rel = match level.query.entry(index) {
                 Entry::Computed(computed) => {
                     return computed_entry(importer, level, scope, (index, computed), start);
                 }
-                entry => Input::Rel(self::entry(importer, level, scope, (index, entry), start)?),
-            };
-            Ok(Item::one(input, start))
-        }
-        FromItem::Join { kind, left, right, condition } => {
-            let mut left = tree(importer, level, scope, *left, start)?;
-            let mut right = tree(importer, level, scope, *right, start + left.width)?;
-            if kind == JoinKind::Inner {
-                left.append(right);
-                left.conditions.extend(condition);
-                return Ok(left);
-            }
-            let conditions = condition.into_iter().flat_map(Expr::conjuncts);
-            let (moving, fixed): (Vec<Expr<'a>>, Vec<Expr<'a>>) = conditions.partition(|c| c.reads_clock());
-            // What the condition says about the rows of the padded side alone can be said of that side first.
-            match kind {
-                JoinKind::Left => right.keep_where(moving, scope)?,
-                JoinKind::Right => left.keep_where(moving, scope)?,
-                _ if moving.is_empty() => {}
-                _ => return Err(moving_condition()),
-            }
-            let predicates = predicates(fixed, scope, start)?;
-            let left = left.joined(importer, level, scope)?;
-            let rel = match right.inputs.pop() {
-                Some(Input::Lateral(item)) if right.inputs.is_empty() => {
-                    let item = moved(item, start)?;
-                    Rel::Expand { input: Box::new(left), item, on: predicates, outer: true }
-                }
-                Some(Input::Applied(inner)) if right.inputs.is_empty() => {
-                    applied(left, moved_rel(inner, start)?, predicates, true)
-                }
-                last => {
-                    right.inputs.extend(last);
-                    outer_join(left, right.joined(importer, level, scope)?, predicates, kind)
-                }
+                entry => self::entry(importer, level, scope, (index, entry), start)?,
             };
             Ok(Item::one(Input::Rel(rel), start))
         }
+        FromItem::Join { kind, left, right, condition } => {
+            if kind != JoinKind::Inner {
+                let operands = Operands { kind, left: *left, right: *right, condition };
+                return Ok(Item::one(Input::Rel(join::outer_join(importer, level, scope, operands, start)?), start));
+            }
+            let mut left = tree(importer, level, scope, *left, start)?;
+            let right = tree(importer, level, scope, *right, start + left.width)?;
+            left.append(right);
+            left.conditions.extend(condition);
+            Ok(left)
+        }
     }
-}
-
-fn outer_join(left: Rel, right: Rel, predicates: Vec<Scalar>, kind: JoinKind) -> Rel {
-    let side = if kind == JoinKind::Full { Side::Both } else { Side::Left };
-    if kind != JoinKind::Right {
-        return Rel::OuterJoin { left: Box::new(left), right: Box::new(right), predicates, side };
-    }
-    // A right join is the left join of the sides exchanged, its columns put back in their order.
-    let (width, other) = (left.columns().len(), right.columns().len());
-    let predicates =
-        predicates.iter().map(|p| p.remap(|place| if place < width { place + other } else { place - width })).collect();
-    let mirrored = Rel::OuterJoin { left: Box::new(right), right: Box::new(left), predicates, side };
-    let columns = mirrored.columns();
-    let order = (other..other + width).chain(0..other);
-    let output = |place: usize| {
-        let Column { name, ty, nullable } = columns[place].clone();
-        (name, Scalar::column(place, ty, nullable))
-    };
-    Rel::Project { outputs: order.map(output).collect(), input: Box::new(mirrored) }
-}
-
-/// A sub-select that reads columns of what stands left of it; it counts them from the beginning of the scope.
-fn lateral_entry<'a>(
-    importer: &Importer,
-    level: &Level<'_, 'a>,
-    scope: &mut Scope<'a>,
-    (index, query): (usize, Query<'a>),
-    start: usize,
-) -> Result<Input> {
-    let around = level.around(Inside { scope, start: 0 });
-    let rel = importer.select(&around.applied(query)?)?;
-    Ok(Input::Applied(placed(level, scope, index, rel, start)))
 }
 
 /// An item that reads columns is computed for each row of what stands left of it, another one once. The values of
@@ -353,7 +128,11 @@ fn entry<'a>(
 ) -> Result<Rel> {
     let rel = match entry {
         Entry::Relation { relid, only } => return scan(importer, scope, (level, index), (relid, only), start),
-        Entry::Subquery { query, .. } => importer.select(&level.inner(query)?)?,
+        Entry::Subquery { query, lateral: false } => importer.select(&level.inner(query)?)?,
+        Entry::Subquery { query, lateral: true } => {
+            let around = level.around_item(Inside { scope, start: 0 });
+            importer.select(&around.applied(query)?)?
+        }
         Entry::Cte { name, recursive: true, .. } => recursion::working(importer, &name)?,
         Entry::Cte { name, levels_up, .. } => with_item(importer, level, &name, levels_up)?,
         Entry::Computed(_) => return Err(Error::Internal("a computed entry is no relation".into())),

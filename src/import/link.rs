@@ -9,13 +9,13 @@
 //!
 //! `(x, y) op (q)` is the scalar sub-select `(SELECT (x, y) op (a, b) FROM q AS q(a, b))`.
 
-use super::expr::Scope;
+use super::expr::{Scope, over_own, own, read};
 use super::from::{kept, predicates};
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
 use crate::error::{Error, Result};
 use crate::pg::level::{LinkKind, SubLink};
-use crate::pg::nodes::Expr;
+use crate::pg::nodes::{Expr, Variable};
 use pgtrickle_engine::query::rel::{ApplyKind, Yield};
 use pgtrickle_engine::query::{DataType, Fragment, Rel, Scalar, Volatility};
 
@@ -29,7 +29,8 @@ pub(super) fn filter<'a>(
     conditions: Vec<Expr<'a>>,
 ) -> Result<Rel> {
     let conjuncts: Vec<Expr<'a>> = conditions.into_iter().flat_map(Expr::conjuncts).collect();
-    let (linked, plain): (Vec<_>, Vec<_>) = conjuncts.into_iter().partition(|conjunct| has_link(level, *conjunct));
+    let (linked, plain): (Vec<_>, Vec<_>) =
+        conjuncts.into_iter().partition(|conjunct| has_link(level, scope, *conjunct));
     let mut rel = with_predicates(rel, predicates(plain, scope, start)?);
     if linked.is_empty() {
         return Ok(rel);
@@ -68,9 +69,49 @@ pub(super) fn values_from<'a>(
     Ok(rel)
 }
 
-/// The expression uses a sub-select.
-pub(super) fn has_link(level: &Level<'_, '_>, expr: Expr<'_>) -> bool {
-    !level.links.is_empty() && expr.variables().columns.iter().any(|(entry, _)| *entry == level.link_entry)
+/// Likewise of those alone that read no column but of `rel`.
+pub(super) fn values_within<'a>(
+    importer: &Importer,
+    level: &Level<'_, 'a>,
+    scope: &mut Scope<'a>,
+    (mut rel, start): (Rel, usize),
+    exprs: &[Expr<'a>],
+) -> Result<Rel> {
+    let mut links = Links { importer, level, scope, start };
+    for variable in exprs.iter().flat_map(|expr| expr.variables().columns) {
+        let within = |place: Option<usize>| place.is_some_and(|place| place >= start);
+        if links.is_open(variable) && columns_of(level, links.scope, &[variable]).into_iter().all(within) {
+            rel = links.value_of(rel, variable)?;
+        }
+    }
+    Ok(rel)
+}
+
+/// Where the columns of this level's items are that the expression reads, its sub-selects too; `None` for one that is not
+/// placed yet.
+pub(super) fn columns<'a>(level: &Level<'_, 'a>, scope: &Scope<'a>, expr: Expr<'a>) -> Vec<Option<usize>> {
+    columns_of(level, scope, &expr.variables().columns.into_iter().collect::<Vec<_>>())
+}
+
+fn columns_of<'a>(level: &Level<'_, 'a>, scope: &Scope<'a>, variables: &[Variable]) -> Vec<Option<usize>> {
+    let mut found = Vec::new();
+    for variable in variables {
+        let place = scope.placed(*variable);
+        if variable.0 == level.link_entry && place.is_none() {
+            let link = &level.links[variable.1 as usize - 1];
+            found.extend(link.test.into_iter().flat_map(|test| columns(level, scope, test)));
+            found.extend(link.query.reads_outside().into_iter().map(|outside| scope.placed(outside)));
+        } else if variable.0 <= level.link_entry {
+            found.push(place);
+        }
+    }
+    found
+}
+
+/// The expression uses a sub-select whose value is nowhere yet.
+pub(super) fn has_link(level: &Level<'_, '_>, scope: &Scope<'_>, expr: Expr<'_>) -> bool {
+    let is_open = |variable: &Variable| variable.0 == level.link_entry && scope.placed(*variable).is_none();
+    !level.links.is_empty() && expr.variables().columns.iter().any(is_open)
 }
 
 /// `rel` under predicates over its columns.
@@ -136,7 +177,7 @@ impl<'a> Links<'_, '_, 'a> {
     }
 
     fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
-        Ok(self.scope.scalar(expr)?.remap(|place| place - self.start))
+        Ok(over_own(&self.scope.scalar(expr)?, self.start))
     }
 
     /// The rows of `rel` for which the link is true (or, if not `wanted`, false).
@@ -168,14 +209,24 @@ impl<'a> Links<'_, '_, 'a> {
     /// Adds the values of the links in `expr` that are not there yet.
     fn values(&mut self, mut rel: Rel, expr: Expr<'a>) -> Result<Rel> {
         for variable in expr.variables().columns {
-            let is_link = variable.0 == self.level.link_entry && self.scope.placed(variable).is_none();
             // What window functions are compared with comes after these.
             let ready = |test: Expr<'a>| !test.calls_window_function();
-            if is_link && self.level.links[variable.1 as usize - 1].test.is_none_or(ready) {
-                rel = self.value(rel, variable.1 as usize - 1)?;
-                self.scope.place(variable, self.start + rel.columns().len() - 1);
+            if self.is_open(variable) && self.level.links[variable.1 as usize - 1].test.is_none_or(ready) {
+                rel = self.value_of(rel, variable)?;
             }
         }
+        Ok(rel)
+    }
+
+    /// It is the value of a link that is not there yet.
+    fn is_open(&self, variable: Variable) -> bool {
+        variable.0 == self.level.link_entry && self.scope.placed(variable).is_none()
+    }
+
+    /// Adds the value of that link.
+    fn value_of(&mut self, rel: Rel, variable: Variable) -> Result<Rel> {
+        let rel = self.value(rel, variable.1 as usize - 1)?;
+        self.scope.place(variable, self.start + rel.columns().len() - 1);
         Ok(rel)
     }
 
@@ -201,7 +252,7 @@ impl<'a> Links<'_, '_, 'a> {
         let value = self.scope.scalar_beside(test, self.level.row_entry)?.map(|fragment| match fragment {
             Fragment::Outer { depth: 0, column } => Fragment::Column(*column),
             Fragment::Outer { depth, column } => Fragment::Outer { depth: depth + 1, column: *column },
-            Fragment::Column(place) => Fragment::Outer { depth: 1, column: place - self.start },
+            Fragment::Column(place) => read(*place, self.start, 1),
             other => other.clone(),
         });
         Ok(Rel::Project { input: Box::new(right), outputs: vec![("compared".into(), value)] })
@@ -280,7 +331,7 @@ impl<'a> Links<'_, '_, 'a> {
             let scalar = self.scope.scalar_beside(expr, self.level.row_entry)?;
             Ok(scalar.map(|fragment| match fragment {
                 Fragment::Outer { depth: 0, column } => Fragment::Column(width + column),
-                Fragment::Column(place) => Fragment::Column(place - self.start),
+                Fragment::Column(place) => own(*place, self.start),
                 other => other.clone(),
             }))
         };

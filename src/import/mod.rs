@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`refuse`] | what no refresh mode can maintain |
 //! | [`select`] | one SELECT: its clauses put together |
-//! | [`from`] | FROM and WHERE → scans and one n-ary join |
+//! | [`from`] | FROM and WHERE → scans and other items |
+//! | [`join`] | the items of FROM put together, outer joins |
 //! | [`aggregate`] | GROUP BY, HAVING and aggregate calls |
 //! | [`grouping_sets`] | GROUPING SETS, ROLLUP, CUBE |
 //! | [`recursion`] | WITH RECURSIVE |
@@ -28,6 +29,7 @@ mod expr;
 mod from;
 mod grouping_sets;
 mod item;
+mod join;
 mod link;
 mod ordering;
 mod passes;

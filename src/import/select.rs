@@ -58,7 +58,7 @@ pub(super) struct Level<'e, 'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Inside<'e, 'a> {
     pub(super) scope: &'e Scope<'a>,
-    /// Where the first of those columns is in the scope.
+    /// Where the first of those columns is in the scope; those before it belong to the row that these rows are evaluated for.
     pub(super) start: usize,
 }
 
@@ -90,6 +90,18 @@ impl<'e, 'a> Level<'e, 'a> {
     /// This level, as a sub-select sees it that is evaluated for rows of it.
     pub(super) fn around(&self, inside: Inside<'e, 'a>) -> Level<'e, 'a> {
         Level { inside: Some(inside), ..*self }
+    }
+
+    /// This level while its FROM clause is walked: an item of it stands in the right side of an Apply to the rows of what stands
+    /// left of it.
+    pub(super) fn in_from(&self) -> Level<'e, 'a> {
+        Level { applies: self.applies + 1, ..*self }
+    }
+
+    /// This level, which is [`Level::in_from`], as an item of its FROM clause sees it that is evaluated for the rows of what stands
+    /// left of it.
+    pub(super) fn around_item(&self, inside: Inside<'e, 'a>) -> Level<'e, 'a> {
+        Level { applies: self.applies - 1, ..self.around(inside) }
     }
 
     /// The level of a sub-select that is evaluated for the rows of this one; this is [`Level::around`] of it.

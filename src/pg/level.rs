@@ -6,7 +6,7 @@
 //! expressions have no use for outside of comparisons with sub-selects. Sub-selects of the FROM and WITH clauses are left as they are; they are levels of their own.
 
 use super::deparse::stand_in;
-use super::nodes::{Expr, Query, items};
+use super::nodes::{Expr, Query, Variable, items};
 use super::types;
 use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::DataType;
@@ -118,6 +118,14 @@ impl<'a> Query<'a> {
             };
             entries.into_iter().map(width).collect()
         }
+    }
+
+    /// The columns of the query around this one that it reads.
+    pub fn reads_outside(self) -> Vec<Variable> {
+        let query = (self.node as *const pg_sys::Query).cast_mut();
+        // SAFETY: only reads the query; the list is of Var nodes, for placeholders are made by the planner.
+        let columns = unsafe { items::<pg_sys::Var>(pg_sys::pull_vars_of_level(query.cast(), 1)) };
+        columns.into_iter().map(|var| (var.varno as usize, var.varattno)).collect()
     }
 
     /// The sub-select of the FROM clause with columns of this query's joins read from what the joins take them from.

@@ -249,6 +249,9 @@ impl Generator<'_> {
                 break;
             }
             self.join(&mut select, &mut scope, &mut rows, input, &columns, input_rows);
+            if let Some(Item { link: Link::On(_, condition), .. }) = select.from.last_mut() {
+                *condition = self.with_sub_select(std::mem::take(condition), &scope, below);
+            }
         }
         for _ in 0..self.random.random_range(0..3) {
             if self.random.random_bool(0.6) {
@@ -297,7 +300,7 @@ impl Generator<'_> {
         item.link = if outer {
             let both: Vec<Column> = scope.iter().chain(&added).cloned().collect();
             let condition = if self.random.random_bool(0.5) { "true".into() } else { predicate(self.random, &both, 1) };
-            Link::On(Kind::Left, condition)
+            Link::On(Kind::Left, self.with_sub_select(condition, &both, depth))
         } else if self.random.random_bool(0.5) {
             Link::Cross
         } else {
@@ -307,6 +310,18 @@ impl Generator<'_> {
         scope.extend(added);
         select.from.push(item);
         true
+    }
+
+    /// The condition of a join, sometimes with a sub-select beside it.
+    fn with_sub_select(&mut self, condition: String, scope: &[Column], depth: u32) -> String {
+        if self.outer.len() >= 24 || !self.random.random_bool(0.15) || !self.spend() {
+            return condition;
+        }
+        match self.sub_condition(scope, depth / 2) {
+            // FULL JOIN wants the first condition by itself.
+            Some(more) => format!("{condition} AND ({more})"),
+            None => condition,
+        }
     }
 
     fn spend(&mut self) -> bool {

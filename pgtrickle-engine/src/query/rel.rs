@@ -460,21 +460,26 @@ impl Rel {
         }
     }
 
-    /// Calls `change` on every column of the left side of the Apply that is `depth` further out than this operator.
-    pub fn for_each_outer(&mut self, depth: usize, change: &mut impl FnMut(&mut usize)) {
+    /// Calls `change` on every column of a row that this operator is evaluated for: how many Apply operators further out it is
+    /// a column of the left side, from 1, and which.
+    pub fn for_each_outer(&mut self, change: &mut impl FnMut(&mut usize, &mut usize)) {
+        self.for_each_further(0, change);
+    }
+
+    fn for_each_further(&mut self, inside: usize, change: &mut impl FnMut(&mut usize, &mut usize)) {
         for fragment in self.texts_mut().into_iter().flatten() {
-            if let Fragment::Outer { depth: found, column } = fragment
-                && *found == depth
+            if let Fragment::Outer { depth, column } = fragment
+                && *depth > inside
             {
-                change(column);
+                *depth -= inside;
+                change(depth, column);
+                *depth += inside;
             }
         }
-        if let Rel::Apply { left, right, .. } = self {
-            left.for_each_outer(depth, change);
-            right.for_each_outer(depth + 1, change);
-            return;
+        let applies = matches!(self, Rel::Apply { .. });
+        for (position, input) in self.inputs_mut().into_iter().enumerate() {
+            input.for_each_further(inside + usize::from(applies && position == 1), change);
         }
-        self.inputs_mut().into_iter().for_each(|input| input.for_each_outer(depth, change));
     }
 
     /// It reads what the step before yielded, in the step of a recursion around it.

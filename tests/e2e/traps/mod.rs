@@ -10,6 +10,7 @@ mod functions;
 mod grouping_sets;
 mod groups;
 mod images;
+mod join_conditions;
 mod joins;
 mod keys;
 mod laterals;
@@ -39,6 +40,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     grouping_sets::TESTS,
     groups::TESTS,
     images::TESTS,
+    join_conditions::TESTS,
     joins::TESTS,
     keys::TESTS,
     laterals::TESTS,
