@@ -17,7 +17,6 @@ tests![
     name_taken_by_a_stream_table,
     schema_missing,
     no_schema_selected,
-    a_column_of_an_outer_query,
     duplicate_column_names,
     no_columns,
     stream_table_missing,
@@ -325,21 +324,4 @@ fn no_schema_selected(db: &mut Database) {
         assert!(failure.detail.contains("search_path") && failure.hint.contains("schema.name"), "{failure:?}");
     }
     db.run("RESET search_path");
-}
-
-/// It is called what the user calls it.
-fn a_column_of_an_outer_query(db: &mut Database) {
-    source(db);
-    for (read, label) in [
-        ("o.a", "the column \"o\".\"a\""),
-        ("(o).b::int", "the column \"o\".\"b\""),
-        ("length(o::text)", "the row \"o\""),
-    ] {
-        let query = format!(
-            "SELECT o.id, x FROM t AS o, generate_series(1, (SELECT max(t.a) FROM t WHERE t.id = {read})) AS x"
-        );
-        let call = create(&query).replace("schedule => '1m'", "schedule => '1m', refresh_mode => 'DIFFERENTIAL'");
-        let failure = refused(db, &call, "0A000");
-        assert!(failure.message.contains(label), "{failure:?}");
-    }
 }

@@ -136,6 +136,7 @@ fn functions_of_sub_selects(db: &mut Database) {
         db,
         &[
             "SELECT t.id, g FROM t, generate_series(1, (SELECT count(*) FROM b WHERE b.k = t.k)) AS g",
+            "SELECT t.id, g FROM t, generate_series(1, (SELECT count(*) FROM b WHERE b.k = (t).k AND b.x < length(t::text))) AS g",
             "SELECT t.id, g FROM t LEFT JOIN LATERAL generate_series((SELECT min(x) FROM b WHERE b.k = t.k), t.v % 5) AS g ON g > 1",
         ],
     );
