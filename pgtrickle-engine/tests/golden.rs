@@ -120,7 +120,7 @@ fn scalar(text: &str, below: &[Column]) -> Scalar {
     fragments.retain(|fragment| !matches!(fragment, Fragment::Text(text) if text.is_empty()));
     let first = fragments.iter().find_map(|fragment| match fragment {
         Fragment::Column(position) => Some(below[*position].ty.clone()),
-        Fragment::Text(_) | Fragment::Clock(_) | Fragment::Outer { .. } => None,
+        _ => None,
     });
     let ty = first.unwrap_or_else(|| data_type(23, "integer"));
     Scalar { fragments, ty, volatility: Volatility::Immutable, nullable: false, fixed_scale: false }

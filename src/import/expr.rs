@@ -91,12 +91,17 @@ impl<'a> Scope<'a> {
 
     /// A condition over the input under which its rows are kept: it may compare with the clock.
     pub(super) fn predicate(&self, condition: Expr<'a>) -> Result<Scalar> {
-        if !condition.is_clock_comparison() {
+        let condition = condition.with_thresholds();
+        if !(condition.reads_clock() && condition.compares_clock()) {
             return self.scalar(condition);
         }
         let fragment = |variable| self.fragment(variable);
         self.check_columns(condition, fragment)?;
-        Ok(self.made_of(condition, self.filled(self.deparser.pieces(condition)?, fragment)?))
+        let pieces = match condition.is_clock_comparison() {
+            true => self.deparser.pieces(condition)?,
+            false => self.deparser.condition(condition)?,
+        };
+        Ok(self.made_of(condition, self.filled(pieces, fragment)?))
     }
 
     /// The call of a window function, OVER the window `name`.
@@ -135,7 +140,7 @@ impl<'a> Scope<'a> {
 
     fn check(&self, expr: Expr<'a>, fragment: impl Fn(Variable) -> Result<Fragment>) -> Result<()> {
         if expr.reads_clock() {
-            let reason = "Only a comparison with it, in WHERE, HAVING or the condition of a join, changes at moments that \
+            let reason = "Only a comparison with it, in a condition of WHERE, HAVING or a join, changes at moments that \
                           an index can find: compare a column with an expression of the clock and constants.";
             return Err(unsupported("now() and its kin in this place", reason));
         }
@@ -172,6 +177,8 @@ impl<'a> Scope<'a> {
             Piece::Text(text) => Ok(Fragment::Text(text)),
             Piece::Column(variable) => fragment(variable),
             Piece::Clock(ty) => Ok(Fragment::Clock(ty)),
+            Piece::Begin => Ok(Fragment::Begin),
+            Piece::End => Ok(Fragment::End),
         });
         pieces.collect()
     }

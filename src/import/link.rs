@@ -172,12 +172,8 @@ impl<'a> Links<'_, '_, 'a> {
             }
         }
         let rel = self.values(rel, conjunct)?;
-        let predicate = self.scalar(conjunct)?;
+        let predicate = over_own(&self.scope.predicate(conjunct)?, self.start);
         Ok(Rel::Filter { input: Box::new(rel), predicates: vec![predicate] })
-    }
-
-    fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
-        Ok(over_own(&self.scope.scalar(expr)?, self.start))
     }
 
     /// The rows of `rel` for which the link is true (or, if not `wanted`, false).

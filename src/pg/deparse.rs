@@ -4,7 +4,7 @@
 //! `<token>r<entry>.<token>c<column>`. The token occurs nowhere else in the query ([`super::analyze::Analysed`]), so
 //! splitting the text on it cannot be misled by a user's literal or name.
 
-use super::moment::{self, Moments};
+use super::moment::{self, Moment, Moments};
 use super::nodes::{Expr, Query, Variable, items, text};
 use super::reading;
 use super::rows::{make_node, name_fields, palloc_string};
@@ -21,6 +21,9 @@ pub enum Piece {
     Column(Variable),
     /// The clock as a value of this type.
     Clock(String),
+    /// Where a comparison with the clock begins, and where it ends.
+    Begin,
+    End,
 }
 
 /// An expression reads the clock no more often than this.
@@ -87,7 +90,14 @@ impl<'a> Deparser<'a> {
     pub fn pieces(&self, expr: Expr<'a>) -> Result<Vec<Piece>> {
         // SAFETY: the statement has a name for each of its entries.
         let context = unsafe { pg_sys::deparse_context_for_plan_tree(self.statement, self.names) };
-        self.printed(expr, context)
+        self.printed(expr, context, false)
+    }
+
+    /// Likewise of a condition, the comparisons with the clock in it marked.
+    pub fn condition(&self, expr: Expr<'a>) -> Result<Vec<Piece>> {
+        // SAFETY: the statement has a name for each of its entries.
+        let context = unsafe { pg_sys::deparse_context_for_plan_tree(self.statement, self.names) };
+        self.printed(expr, context, true)
     }
 
     /// The text of a window function call, OVER the window `name`.
@@ -101,16 +111,16 @@ impl<'a> Deparser<'a> {
             let context = pg_sys::deparse_context_for_plan_tree(self.statement, self.names);
             pg_sys::set_deparse_context_plan(context, node.cast(), std::ptr::null_mut())
         };
-        self.printed(expr, context)
+        self.printed(expr, context, false)
     }
 
-    fn printed(&self, expr: Expr<'a>, context: *mut pg_sys::List) -> Result<Vec<Piece>> {
-        let mut moments = Moments { entry: self.clock_entry as i32, types: Vec::new() };
+    fn printed(&self, expr: Expr<'a>, context: *mut pg_sys::List, comparisons: bool) -> Result<Vec<Piece>> {
+        let mut moments = Moments { entry: self.clock_entry as i32, comparisons, found: Vec::new() };
         // SAFETY: the copy is a valid expression tree over the range table that the context was made for.
         let printed = unsafe {
             let copy = pg_sys::copyObjectImpl(expr.node.cast()).cast::<pg_sys::Node>();
             let copy = moment::lift(copy, (&raw mut moments).cast());
-            if moments.types.len() > CLOCKS {
+            if moments.found.len() > CLOCKS {
                 return Err(Error::TooComplex(format!("an expression reads the clock more than {CLOCKS} times")));
             }
             let copy = reading::guard(name_fields(copy, std::ptr::null_mut()), std::ptr::null_mut());
@@ -118,14 +128,27 @@ impl<'a> Deparser<'a> {
             use_own_names(copy, (&raw mut names).cast());
             text(pg_sys::deparse_expression(copy, context, true, true))
         };
-        let clock = |piece| match piece {
-            Piece::Column((entry, column)) if entry == self.clock_entry => {
-                Piece::Clock(moments.types[column as usize - 1].clone())
+        let mut pieces = Vec::new();
+        for piece in split(&printed, &self.token)? {
+            match piece {
+                Piece::Column((entry, column)) if entry == self.clock_entry => {
+                    match &moments.found[column as usize - 1] {
+                        Moment::Value(ty) => pieces.push(Piece::Clock(ty.clone())),
+                        Moment::Comparison(node) => {
+                            pieces.push(Piece::Begin);
+                            // SAFETY: it is a part of the copy.
+                            pieces.extend(self.printed(unsafe { Expr::new(*node) }, context, false)?);
+                            pieces.push(Piece::End);
+                        }
+                    }
+                }
+                Piece::Column((entry, column)) if column as usize > self.widths[entry - 1] => {
+                    pieces.push(Piece::Column((entry, 0)));
+                }
+                other => pieces.push(other),
             }
-            Piece::Column((entry, column)) if column as usize > self.widths[entry - 1] => Piece::Column((entry, 0)),
-            other => other,
-        };
-        Ok(split(&printed, &self.token)?.into_iter().map(clock).collect())
+        }
+        Ok(pieces)
     }
 }
 

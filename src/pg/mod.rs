@@ -56,6 +56,7 @@ pub mod statistics;
 mod stored;
 pub mod table;
 pub mod tasks;
+mod threshold;
 pub mod transaction;
 pub mod tuplestore;
 pub mod types;

@@ -5,11 +5,18 @@ use super::types;
 use pgrx::{is_a, pg_guard, pg_sys};
 use std::ffi::c_void;
 
-/// The values of the clock in an expression, each a column of a stand-in entry.
+/// What of an expression is taken out of it because it reads the clock, each a column of a stand-in entry.
 pub(super) struct Moments {
     pub(super) entry: i32,
-    /// Their types, as SQL.
-    pub(super) types: Vec<String>,
+    /// Comparisons are taken out as wholes.
+    pub(super) comparisons: bool,
+    pub(super) found: Vec<Moment>,
+}
+
+pub(super) enum Moment {
+    /// The clock as a value of this type, as SQL.
+    Value(String),
+    Comparison(*mut pg_sys::Node),
 }
 
 impl Expr<'_> {
@@ -22,25 +29,38 @@ impl Expr<'_> {
     /// A comparison of something that does not read the clock with something that is computed from nothing but the clock
     /// and constants and never is NULL.
     pub fn is_clock_comparison(self) -> bool {
-        // SAFETY: the tag tells the type; an operator's arguments are expressions.
-        unsafe {
-            if !is_a(self.node, pg_sys::NodeTag::T_OpExpr) {
-                return false;
-            }
-            let operator = &*self.node.cast::<pg_sys::OpExpr>();
-            let compares = operator.opresulttype == pg_sys::BOOLOID && is_plain(operator.opfuncid);
-            match items::<pg_sys::Node>(operator.args).as_slice() {
-                [left, right] if compares => {
-                    let [left, right] = [*left, *right].map(|side| std::ptr::from_ref(side).cast_mut());
-                    let reads = |side| has_clock(side, std::ptr::null_mut());
-                    match (reads(left), reads(right)) {
-                        (true, false) => is_computed(left),
-                        (false, true) => is_computed(right),
-                        _ => false,
-                    }
+        // SAFETY: a valid expression.
+        unsafe { is_comparison(self.node) }
+    }
+
+    /// It reads the clock in such comparisons alone.
+    pub fn compares_clock(self) -> bool {
+        // SAFETY: a valid expression; no context is used.
+        unsafe { !has_other_clock(self.node, std::ptr::null_mut()) }
+    }
+}
+
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_comparison(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type; an operator's arguments are expressions.
+    unsafe {
+        if !is_a(node, pg_sys::NodeTag::T_OpExpr) {
+            return false;
+        }
+        let operator = &*node.cast::<pg_sys::OpExpr>();
+        let compares = operator.opresulttype == pg_sys::BOOLOID && is_plain(operator.opfuncid);
+        match items::<pg_sys::Node>(operator.args).as_slice() {
+            [left, right] if compares => {
+                let [left, right] = [*left, *right].map(|side| std::ptr::from_ref(side).cast_mut());
+                let reads = |side| has_clock(side, std::ptr::null_mut());
+                match (reads(left), reads(right)) {
+                    (true, false) => is_computed(left),
+                    (false, true) => is_computed(right),
+                    _ => false,
                 }
-                _ => false,
             }
+            _ => false,
         }
     }
 }
@@ -79,10 +99,21 @@ unsafe fn is_clock(node: *mut pg_sys::Node) -> bool {
 
 /// A walker: true where the clock is read.
 #[pg_guard]
-unsafe extern "C-unwind" fn has_clock(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+pub(super) unsafe extern "C-unwind" fn has_clock(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     // SAFETY: the walker calls back with valid nodes.
     unsafe {
         !node.is_null() && (is_clock(node) || pg_sys::expression_tree_walker_impl(node, Some(has_clock), context))
+    }
+}
+
+/// A walker: true where the clock is read, but in a comparison.
+#[pg_guard]
+unsafe extern "C-unwind" fn has_other_clock(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: the walker calls back with valid nodes.
+    unsafe {
+        !node.is_null()
+            && !is_comparison(node)
+            && (is_clock(node) || pg_sys::expression_tree_walker_impl(node, Some(has_other_clock), context))
     }
 }
 
@@ -96,7 +127,7 @@ fn is_plain(function: pg_sys::Oid) -> bool {
 ///
 /// # Safety
 /// `node` is a valid expression.
-unsafe fn is_computed(node: *mut pg_sys::Node) -> bool {
+pub(super) unsafe fn is_computed(node: *mut pg_sys::Node) -> bool {
     // SAFETY: the tag tells the type; arguments are expressions.
     unsafe {
         let all =
@@ -161,6 +192,11 @@ pub(super) unsafe fn may_waver(node: *mut pg_sys::Node) -> bool {
         if pg_sys::exprType(node) == pg_sys::BOOLOID {
             return false;
         }
+        // Whatever it is a difference to; see [`super::threshold`].
+        let differences = [pg_sys::F_TIMESTAMPTZ_MI, pg_sys::F_TIMESTAMP_MI, pg_sys::F_DATE_MI];
+        if differences.contains(&function.to_u32()) && arguments.iter().filter(|node| moving(node)).count() == 1 {
+            return false;
+        }
         let name = super::nodes::text(pg_sys::get_func_name(function));
         let steady = function.to_u32() < pg_sys::FirstUnpinnedObjectId
             && GOES_ALONG.iter().any(|(known, at)| *known == name && *at == place)
@@ -185,7 +221,7 @@ unsafe fn is_of_one_length(node: &pg_sys::Node) -> bool {
     }
 }
 
-/// A mutator: values of the clock become columns of the entry that stands for them.
+/// A mutator: values of the clock, and comparisons with it, become columns of the entry that stands for them.
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
     if node.is_null() {
@@ -193,12 +229,16 @@ pub(super) unsafe extern "C-unwind" fn lift(node: *mut pg_sys::Node, context: *m
     }
     // SAFETY: the caller passes Moments, and the mutator calls back with valid nodes.
     unsafe {
-        if !is_clock(node) {
+        let moments = &mut *context.cast::<Moments>();
+        let compares = moments.comparisons && is_comparison(node);
+        if !compares && !is_clock(node) {
             return pg_sys::expression_tree_mutator_impl(node, Some(lift), context);
         }
-        let moments = &mut *context.cast::<Moments>();
         let (oid, typmod) = (pg_sys::exprType(node), pg_sys::exprTypmod(node));
-        moments.types.push(types::data_type(oid, typmod, pg_sys::InvalidOid).sql);
-        pg_sys::makeVar(moments.entry, moments.types.len() as i16, oid, typmod, pg_sys::InvalidOid, 0).cast()
+        moments.found.push(match compares {
+            true => Moment::Comparison(node),
+            false => Moment::Value(types::data_type(oid, typmod, pg_sys::InvalidOid).sql),
+        });
+        pg_sys::makeVar(moments.entry, moments.found.len() as i16, oid, typmod, pg_sys::InvalidOid, 0).cast()
     }
 }

@@ -18,6 +18,10 @@ pub enum Fragment {
     /// The clock of the refresh as a value of this type. Occurs in the predicates of a Filter or a Join only, compared
     /// with what does not read the clock.
     Clock(String),
+    /// Where such a comparison begins in a predicate that is more than one.
+    Begin,
+    /// Where it ends.
+    End,
     /// In the right side of an [`super::Rel::Apply`]: a column of the left side of the `depth`th one around, counted from
     /// the innermost, 1. Decorrelation leaves none.
     Outer { depth: usize, column: usize },
@@ -50,7 +54,7 @@ pub fn columns(fragments: &[Fragment]) -> Vec<usize> {
         .iter()
         .filter_map(|fragment| match fragment {
             Fragment::Column(position) => Some(*position),
-            Fragment::Text(_) | Fragment::Clock(_) | Fragment::Outer { .. } => None,
+            _ => None,
         })
         .collect();
     used.sort_unstable();
@@ -70,6 +74,7 @@ fn render_at(clock: &str, fragments: &[Fragment], mut name: impl FnMut(usize) ->
             Fragment::Text(literal) => text.push_str(literal),
             Fragment::Column(position) => text.push_str(&name(*position)),
             Fragment::Clock(ty) => text.push_str(&format!("CAST({clock} AS {ty})")),
+            Fragment::Begin | Fragment::End => {}
             Fragment::Outer { depth, column } => text.push_str(&format!("outer{depth}#{column}")),
         }
     }
@@ -229,6 +234,16 @@ impl Scalar {
     /// The value depends on when it is computed.
     pub fn reads_clock(&self) -> bool {
         self.fragments.iter().any(|fragment| matches!(fragment, Fragment::Clock(_)))
+    }
+
+    /// The comparisons with the clock in it: nothing where it is one itself.
+    pub fn comparisons(&self) -> Vec<Scalar> {
+        let begins = self.fragments.iter().enumerate().filter(|(_, fragment)| **fragment == Fragment::Begin);
+        let comparison = |(place, _): (usize, &Fragment)| {
+            let inside = self.fragments[place + 1..].iter().take_while(|fragment| **fragment != Fragment::End);
+            Scalar { fragments: inside.cloned().collect(), ..self.clone() }
+        };
+        begins.map(comparison).collect()
     }
 
     /// The same expression over an input whose column `i` moved to `place(i)`.

@@ -9,6 +9,9 @@ tests![
     the_clock_in_joins,
     dates_and_local_times,
     the_clock_in_sub_selects,
+    comparisons_inside_conditions,
+    how_long_ago,
+    months_of_thirty_days,
     writes_while_the_clock_moves,
     a_chain_over_the_clock,
     the_clock_in_other_places,
@@ -154,8 +157,6 @@ fn the_clock_in_other_places(db: &mut Database) {
     moments(db);
     for query in [
         "SELECT id, now() AS at FROM t",
-        "SELECT id FROM t WHERE at < now() OR g = 1",
-        "SELECT id FROM t WHERE NOT (at < now() AND g = 1)",
         "SELECT id FROM t WHERE at - now() < until - now()",
         "SELECT count(*) FILTER (WHERE at < now()) AS n FROM t",
         "SELECT date_trunc('hour', now() - at) AS age, count(*) AS n FROM t GROUP BY 1",
@@ -164,6 +165,10 @@ fn the_clock_in_other_places(db: &mut Database) {
         "SELECT id FROM t WHERE at < clock_timestamp()",
         "SELECT id FROM t WHERE at < statement_timestamp()",
         "SELECT id FROM t WHERE age(at) < interval '1 day'",
+        "SELECT id FROM t WHERE at IN (now(), now() - interval '1 day')",
+        "SELECT id FROM t WHERE (g, at) < (1, now())",
+        "SELECT id FROM t WHERE NOT (at < now() AND now() - at > until - now())",
+        "SELECT id FROM t WHERE now() - at < interval '6000 years'",
         "SELECT id, s FROM t, generate_series(at, now(), interval '1 hour') AS s",
     ] {
         let call = format!(
@@ -214,4 +219,89 @@ fn the_clock_in_sub_selects(db: &mut Database) {
         db,
         "UPDATE u SET at = clock_timestamp() + interval '1 ms' WHERE g = 2; DELETE FROM u WHERE g = 3; UPDATE t SET g = 2 WHERE g = 1",
     );
+}
+
+fn comparisons_inside_conditions(db: &mut Database) {
+    moments(db);
+    for (number, query) in [
+        "SELECT id FROM t WHERE at < now() OR g = 1",
+        "SELECT id FROM t WHERE at IN (now(), until)",
+        "SELECT id FROM t WHERE NOT (at < now() AND g = 1)",
+        "SELECT id, at FROM t WHERE NOT at < now()",
+        "SELECT id FROM t WHERE at NOT BETWEEN now() - interval '200 ms' AND now() + interval '100 ms'",
+        "SELECT id FROM t WHERE at > now() OR until < now()",
+        "SELECT id FROM t WHERE CASE WHEN at < now() THEN until > now() ELSE g > 1 END",
+        "SELECT id FROM t WHERE (at < now()) IS DISTINCT FROM (until > now() + interval '200 ms') AND until > now() - interval '700 ms'",
+        "SELECT id FROM t WHERE (at < now()) IS NULL OR COALESCE(until < now(), g = 2)",
+        "SELECT g, count(*) AS n FROM t WHERE at < now() OR until < now() - interval '100 ms' GROUP BY g HAVING NOT max(at) > now() OR count(*) > 3",
+        "SELECT t.id, u.at FROM t JOIN u ON t.g = u.g AND (t.at < now() OR u.at > now())",
+        "SELECT t.id, u.at FROM t LEFT JOIN u ON t.g = u.g AND NOT (u.at < now() AND u.g > 1)",
+        "SELECT id FROM t WHERE at < now() OR EXISTS (SELECT FROM u WHERE u.g = t.g AND (u.at > now() OR u.g = 3))",
+        "SELECT id FROM t WHERE CASE WHEN at < now() AND until > now() THEN 1 / (g - 4) < 0 ELSE at < now() END",
+        "SELECT g FROM u WHERE at > now() OR g IS NULL EXCEPT ALL SELECT g FROM t WHERE NOT at > now()",
+    ]
+    .iter()
+    .enumerate()
+    {
+        db.stream(&format!("st{number}"), query);
+    }
+    for round in 0..6 {
+        one_cycle(
+            db,
+            &format!(
+                "UPDATE t SET at = at + interval '70 ms', g = (g + 1) % 4 WHERE id % 3 = {round} % 3; UPDATE t SET until = at - interval '30 ms' WHERE id % 5 = {round}; \
+                 INSERT INTO u VALUES ({round} % 5, clock_timestamp() + interval '40 ms'); DELETE FROM t WHERE id = {round}"
+            ),
+        );
+    }
+    until_all_is_past(db);
+}
+
+/// A difference with the clock is compared as the exact time that it is.
+fn how_long_ago(db: &mut Database) {
+    db.run("SET TimeZone = 'Europe/Berlin'");
+    moments(db);
+    db.run("CREATE TABLE d (day date, moment timestamp); INSERT INTO d SELECT current_date + i, localtimestamp + i * interval '60 ms' FROM generate_series(-5, 12) AS i");
+    db.run("INSERT INTO t VALUES (200, 1, 'infinity', '-infinity'), (201, 2, '-infinity', 'infinity'), (202, 3, '4713-01-01 BC', '294276-01-01'); INSERT INTO d VALUES ('4713-01-01 BC', '-infinity'), ('5874897-01-01', 'infinity'), (NULL, NULL)");
+    for (number, query) in [
+        "SELECT id FROM t WHERE now() - at < interval '200 ms'",
+        "SELECT id FROM t WHERE now() - interval '1 day' - at >= interval '-23:59:59.9'",
+        "SELECT id FROM t WHERE interval '100 ms' > CURRENT_TIMESTAMP - at OR interval '0' <> until - now()",
+        "SELECT id FROM t WHERE until - now() BETWEEN interval '-100 ms' AND interval '300 ms'",
+        "SELECT moment FROM d WHERE NOT localtimestamp - moment > interval '50 ms'",
+        "SELECT day FROM d WHERE current_date - day < 3",
+        "SELECT day FROM d WHERE 2 <= day - current_date",
+        "SELECT g, count(*) AS n FROM t WHERE now() - at > interval '30 ms' GROUP BY g",
+    ]
+    .iter()
+    .enumerate()
+    {
+        db.stream(&format!("st{number}"), query);
+    }
+    db.run("DELETE FROM t WHERE id = 201; UPDATE t SET until = at WHERE id = 200; UPDATE t SET at = '-infinity', until = NULL WHERE id = 200");
+    loop {
+        let left = db.text(
+            "SELECT count(*) FROM t WHERE isfinite(at) AND at > clock_timestamp() - interval '200 ms' AND id < 200",
+        );
+        one_cycle(db, "UPDATE d SET day = day + 1 WHERE day < current_date");
+        if left == "0" {
+            return;
+        }
+    }
+}
+
+/// Intervals are compared by months of 30 days and days of 24 hours, whatever the calendar and the time zone say.
+fn months_of_thirty_days(db: &mut Database) {
+    db.run("SET TimeZone = 'Europe/Berlin'; CREATE TABLE t (id int, at timestamptz)");
+    db.run("INSERT INTO t SELECT 10 * m + i, clock_timestamp() - m * interval '720 hours' + i * interval '60 ms' FROM generate_series(0, 13) AS m, generate_series(-2, 5) AS i");
+    db.stream("one", "SELECT id FROM t WHERE now() - at < interval '1 month'");
+    db.stream("more", "SELECT id FROM t WHERE now() - at <= interval '1 year 1 day -24:00'");
+    db.stream("either", "SELECT id FROM t WHERE NOT (now() - at > interval '2 mons' OR now() - at < '30 days')");
+    loop {
+        let left = db.text("SELECT count(*) FROM t WHERE at > clock_timestamp()");
+        one_cycle(db, "SELECT 1");
+        if left == "0" {
+            return;
+        }
+    }
 }
