@@ -5,6 +5,7 @@ pub mod analysis;
 pub mod column;
 pub mod explain;
 pub mod order;
+mod outer;
 pub mod rel;
 pub mod rewrite;
 pub mod scalar;
