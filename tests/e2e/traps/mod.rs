@@ -30,6 +30,7 @@ mod substituted;
 mod values;
 mod windows;
 mod writes;
+mod xml;
 
 pub(crate) const MODULES: &[&[Test]] = &[
     aggregates::TESTS,
@@ -60,4 +61,5 @@ pub(crate) const MODULES: &[&[Test]] = &[
     values::TESTS,
     windows::TESTS,
     writes::TESTS,
+    xml::TESTS,
 ];
