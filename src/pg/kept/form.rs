@@ -70,6 +70,9 @@ pub(super) unsafe fn append(path: Datum, more: Datum) -> Datum {
     // SAFETY: by contract; `array_cat` takes two arrays of one type.
     unsafe {
         let written = Written::new(path);
+        if written.kind() != Kind::Records {
+            broken();
+        }
         let array = plain(more).cast::<pg_sys::ArrayType>();
         let mut reader = Reader { rest: &written.0[1..], types: Vec::new() };
         let types = (0..u16::from_ne_bytes(reader.take())).map(|_| ((0, 0), reader.written_type().to_vec())).collect();
@@ -105,6 +108,7 @@ impl Writer {
     unsafe fn write(&mut self, value: Datum, kind: Kind) {
         // SAFETY: by contract.
         unsafe {
+            pg_sys::check_stack_depth();
             match kind {
                 Kind::Record => self.record(plain(value).cast()),
                 Kind::Records => self.array(plain(value).cast()),
@@ -269,6 +273,8 @@ impl Reader {
     }
 
     fn value(&mut self, kind: Kind) -> Datum {
+        // SAFETY: raises an error, or does nothing.
+        unsafe { pg_sys::check_stack_depth() };
         match kind {
             Kind::Record => self.record(),
             Kind::Records => self.array(),
@@ -362,6 +368,7 @@ pub(super) unsafe fn hash(value: Datum) -> u64 {
 unsafe fn hash_of(value: Datum, kind: Kind) -> u64 {
     // SAFETY: a value of the kind.
     unsafe {
+        pg_sys::check_stack_depth();
         if kind == Kind::Records {
             let each = |element: Option<Datum>| element.map_or(0, |record| hash_of(record, Kind::Record));
             return elements(plain(value).cast()).into_iter().map(each).fold(1, mixed);

@@ -151,7 +151,8 @@ pub(super) unsafe fn bounds(array: *mut pg_sys::ArrayType) -> &'static [i32] {
 
 /// The array of records with these bounds; `next` gives one after the other.
 pub(super) fn array(sizes: &[i32], lower: &[i32], mut next: impl FnMut() -> Option<Datum>) -> Datum {
-    let count = if sizes.is_empty() { 0 } else { sizes.iter().product::<i32>().max(0) };
+    let count =
+        if sizes.is_empty() { 0 } else { sizes.iter().fold(1_i32, |count, size| count.saturating_mul(*size)).max(0) };
     let elements: Vec<Option<Datum>> = (0..count).map(|_| next()).collect();
     let mut nulls: Vec<bool> = elements.iter().map(Option::is_none).collect();
     let mut values: Vec<Datum> = elements.into_iter().map(|value| value.unwrap_or(Datum::from(0))).collect();

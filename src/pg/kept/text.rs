@@ -162,6 +162,8 @@ impl<'a> Reader<'a> {
     }
 
     fn record(&mut self) -> Datum {
+        // SAFETY: raises an error, or does nothing.
+        unsafe { pg_sys::check_stack_depth() };
         let named = self.word();
         let width = self.number();
         if !(0..=pg_sys::MaxTupleAttributeNumber as i32).contains(&width) {

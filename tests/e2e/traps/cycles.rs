@@ -13,6 +13,7 @@ tests![
     records_in_other_places,
     records_themselves_are_no_columns,
     values_that_are_toasted,
+    values_that_keep_no_record,
 ];
 
 fn graph(db: &mut Database) {
@@ -265,4 +266,36 @@ fn values_that_are_toasted(db: &mut Database) {
     db.cycle(&["DELETE FROM page WHERE name LIKE 'p4%'"]);
     db.cycle(&["INSERT INTO page SELECT repeat('p4', 2000), repeat('p2', 2000), NULL, NULL"]);
     assert_eq!(db.fallback(), None);
+}
+
+fn values_that_keep_no_record(db: &mut Database) {
+    let kept = "pgtrickle._keep_record(ROW(1, 'a'::text, NULL::date))";
+    assert!(db.holds(&format!("SELECT {kept}::text::pgtrickle.kept_record OPERATOR(pgtrickle.=) {kept}")));
+    assert!(db.holds("SELECT pgtrickle._kept_field(pgtrickle._keep_record(ROW(1, 2)), 2, 0) = 2"));
+    for text in [
+        "",
+        "r",
+        "1:r",
+        "1:r0:2:-1",
+        "1:r0:1:1",
+        "1:a1:22:991:0",
+        "1:a1:15:999992:-91:-",
+        "9:r",
+        "1:r0:1:15:point0:1:a1:=1:x",
+    ] {
+        let failure = db.fails(&format!("SELECT '{text}'::pgtrickle.kept_record"));
+        assert!(failure.sqlstate.starts_with("22"), "{text}: {failure:?}");
+    }
+    let deep = format!("1:r0:1:1{}", "6:record0:1:a1:r0:1:1".repeat(100_000));
+    assert_eq!(db.fails(&format!("SELECT '{deep}'::pgtrickle.kept_record")).sqlstate, "54001");
+    for call in [
+        format!("pgtrickle._kept_append({kept}, ARRAY[ROW(1)])"),
+        format!("pgtrickle._kept_records({kept})"),
+        "pgtrickle._kept_record(pgtrickle._keep_records(ARRAY[ROW(1)]))".into(),
+        format!("pgtrickle._kept_field({kept}, 1, 'x'::text)"),
+        format!("pgtrickle._kept_field({kept}, 4, 0)"),
+        format!("{kept} OPERATOR(pgtrickle.<) pgtrickle._keep_records(ARRAY[ROW(1)])"),
+    ] {
+        assert_eq!(db.fails(&format!("SELECT {call}")).sqlstate, "XX000", "{call}");
+    }
 }
