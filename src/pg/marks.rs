@@ -15,24 +15,23 @@ struct Marks {
     found: Vec<String>,
 }
 
-/// What `print` makes of the query, with marks that can be read.
+/// What `print` makes of the query, with marks that can be read. A mark may be printed more than once, as what is sorted by is.
 ///
 /// # Safety
 /// `tree` is an analysed query that is this function's to change.
 pub(super) unsafe fn printed(tree: *mut pg_sys::Query, print: impl Fn(*mut pg_sys::Query) -> String) -> String {
-    for salt in 0.. {
-        let mut marks = Marks { token: format!("__pgtmark{salt}_"), found: Vec::new() };
-        // SAFETY: a copy, as printing fixes what it reads; the context is what `visit` takes it for.
-        let printed = unsafe {
-            let copy = pg_sys::copyObjectImpl(tree.cast()).cast::<pg_sys::Query>();
-            visit(copy.cast(), (&raw mut marks).cast());
-            print(copy)
-        };
-        if printed.matches(&marks.token).count() == marks.found.len() {
-            return filled(&printed, &marks);
+    // SAFETY: a copy, as printing fixes what it reads; the context is what `visit` takes it for.
+    unsafe {
+        let plain = print(pg_sys::copyObjectImpl(tree.cast()).cast());
+        let mut salt = 0;
+        let mut marks = Marks { token: "__pgtmark_".into(), found: Vec::new() };
+        while plain.contains(&marks.token) {
+            salt += 1;
+            marks.token = format!("__pgtmark{salt}_");
         }
+        visit(tree.cast(), (&raw mut marks).cast());
+        if marks.found.is_empty() { plain } else { filled(&print(tree), &marks) }
     }
-    unreachable!("some token is not in the text")
 }
 
 fn filled(printed: &str, marks: &Marks) -> String {

@@ -14,6 +14,7 @@ tests![
     records_themselves_are_no_columns,
     values_that_are_toasted,
     values_that_keep_no_record,
+    marks_that_are_printed_twice,
 ];
 
 fn graph(db: &mut Database) {
@@ -298,4 +299,18 @@ fn values_that_keep_no_record(db: &mut Database) {
     ] {
         assert_eq!(db.fails(&format!("SELECT {call}")).sqlstate, "XX000", "{call}");
     }
+}
+
+fn marks_that_are_printed_twice(db: &mut Database) {
+    graph(db);
+    let walk = WALK.replace("SELECT id FROM root", "SELECT id FROM root AS near WHERE near.id >= far.id");
+    let count = format!(
+        "({walk} CYCLE id SET again TO '__pgtmark_' DEFAULT 'N' USING path SELECT count(*) FROM r WHERE again = 'N')"
+    );
+    db.stream(
+        "sorted",
+        &format!("SELECT id, {count} AS n, '__pgtmark_0' AS mark FROM root AS far ORDER BY 2 DESC, 1 LIMIT 3"),
+    );
+    db.stream("grouped", &format!("SELECT {count} AS n, count(*) AS times FROM root AS far GROUP BY 1"));
+    change(db);
 }
