@@ -12,7 +12,7 @@ use super::zset::{consolidate, consolidate_named, difference, row};
 use super::{Leaf, Program, Stage, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel, Scalar, Scan};
-use crate::sql::{Ident, QualifiedName, conjunction, list};
+use crate::sql::{Ident, QualifiedName, conjunction, disjunction, list};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -252,7 +252,7 @@ impl Program {
                 conditions.sort();
                 conditions.dedup();
                 let columns = list(names().map(|name| format!("z.{name}")));
-                format!("SELECT {columns} FROM ({net} OFFSET 0) AS z WHERE {}", conditions.join(" OR "))
+                format!("SELECT {columns} FROM ({net} OFFSET 0) AS z WHERE {}", disjunction(conditions))
             }
         }
     }

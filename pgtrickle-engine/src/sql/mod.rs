@@ -56,6 +56,12 @@ pub fn conjunction<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Strin
     if text.is_empty() { "true".into() } else { text }
 }
 
+/// `items` printed and separated by ` OR `; an empty list is `false`.
+pub fn disjunction<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let text = joined(items, " OR ");
+    if text.is_empty() { "false".into() } else { text }
+}
+
 fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
     let mut text = String::new();
     for item in items {
