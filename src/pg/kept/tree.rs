@@ -11,7 +11,7 @@
 //! The result of the query itself has no such column, for no table has.
 
 use super::super::nodes::items;
-use super::super::rows::palloc_string;
+use super::super::rows::{make_node, palloc_string};
 use super::form::ARRAY_CAT;
 use pgrx::{PgList, is_a, pg_guard, pg_sys};
 use std::ffi::c_void;
@@ -156,6 +156,42 @@ impl Walk {
                 pg_sys::RTEKind::RTE_CTE => PgList::<()>::from_pg(entry.coltypes).iter_oid().any(is_record),
                 _ => false,
             }
+        }
+    }
+
+    /// The entry's row as a value of its columns, each as it is read: what the planner makes of it, too, where it pulls a
+    /// sub-select up (`pullup_replace_vars_callback`, prepjointree.c).
+    unsafe fn row(&self, var: &pg_sys::Var) -> *mut pg_sys::Node {
+        // SAFETY: the entry is of a query around, and is a sub-select or a reference to a WITH item.
+        unsafe {
+            let entry = &*self.entry(var);
+            let columns: Vec<(pg_sys::Oid, i32, pg_sys::Oid)> = match entry.rtekind {
+                pg_sys::RTEKind::RTE_SUBQUERY => {
+                    let targets = items::<pg_sys::TargetEntry>((*entry.subquery).targetList).into_iter();
+                    let exprs = targets.filter(|target| !target.resjunk).map(|target| target.expr.cast());
+                    exprs.map(|e| (pg_sys::exprType(e), pg_sys::exprTypmod(e), pg_sys::exprCollation(e))).collect()
+                }
+                _ => {
+                    let [types, typmods, collations] =
+                        [entry.coltypes, entry.coltypmods, entry.colcollations].map(|list| cells(list).iter());
+                    let each = types.zip(typmods).zip(collations);
+                    each.map(|((ty, typmod), of)| (ty.oid_value, typmod.int_value, of.oid_value)).collect()
+                }
+            };
+            let mut fields = std::ptr::null_mut();
+            for (number, (ty, typmod, collation)) in (1..).zip(columns) {
+                let stored = if is_record(ty) { self.ty } else { ty };
+                let column = pg_sys::makeVar(var.varno, number, stored, typmod, collation, var.varlevelsup).cast();
+                let field = if is_record(ty) { self.kept(column, ty) } else { column };
+                fields = pg_sys::lappend(fields, field.cast());
+            }
+            let row = make_node::<pg_sys::RowExpr>(pg_sys::NodeTag::T_RowExpr);
+            (*row).args = fields;
+            (*row).row_typeid = pg_sys::RECORDOID;
+            (*row).row_format = pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
+            (*row).colnames = (*entry.eref).colnames;
+            (*row).location = -1;
+            row.cast()
         }
     }
 
@@ -320,7 +356,11 @@ unsafe extern "C-unwind" fn mutate(node: *mut pg_sys::Node, context: *mut c_void
             pg_sys::NodeTag::T_Var => {
                 let var = &*node.cast::<pg_sys::Var>();
                 if var.varattno == 0 && walk.has_kept_columns(var) {
-                    walk.stuck = Some("the whole row of a sub-select with a column of type record");
+                    if var.varnullingrels.is_null() {
+                        return walk.row(var);
+                    }
+                    walk.stuck =
+                        Some("the whole row of a sub-select with a column of type record that an outer join pads");
                 }
                 if var.varattno > 0 && is_record(var.vartype) && walk.is_kept(var) {
                     let column = pg_sys::copyObjectImpl(node.cast()).cast::<pg_sys::Var>();

@@ -236,6 +236,10 @@ fn records_in_other_places(db: &mut Database) {
     db.stream("grouped", "SELECT count(*) AS n, ROW(a, weight)::text AS r FROM edge GROUP BY ROW(a, weight)");
     db.stream("appended", "SELECT q.r::text AS r FROM (SELECT s.r || ARRAY[ROW(s.b, s.b)] AS r FROM (SELECT CASE WHEN a > 2 THEN ARRAY[ROW(a, weight)] WHEN a > 1 THEN ARRAY[ARRAY[ROW(a, weight)]] WHEN a = 1 THEN ARRAY[ROW(a, weight)] || ARRAY[NULL::record] END AS r, b FROM edge WHERE a IS DISTINCT FROM 2) AS s OFFSET 0) AS q");
     db.stream("appended_to_rows", "SELECT q.r::text AS r FROM (SELECT DISTINCT s.r || ARRAY[ARRAY[ROW(s.b, NULL::text)]] AS r FROM (SELECT ARRAY[ARRAY[ROW(a, 'x'::text)]] AS r, b FROM edge) AS s) AS q");
+    db.stream("rows", r#"SELECT row_to_json(q) AS j, q::text AS t, (q).l::text AS l FROM (SELECT ROW(a, weight) AS r, b AS "B", ARRAY[ROW(a, b)] AS l FROM edge) AS q"#);
+    db.stream("walked", &format!("{WALK} CYCLE id SET again USING path SELECT row_to_json(r)::text AS j FROM r"));
+    db.stream("gathered", "WITH q AS MATERIALIZED (SELECT ROW(a, weight) AS r, b FROM edge) SELECT b, jsonb_agg(q ORDER BY q.r) AS j, max(q.r::text) AS m FROM q GROUP BY b");
+    db.stream("above", "SELECT id, (SELECT json_agg(q ORDER BY q.r, q.b) FROM (SELECT ROW(a, weight) AS r, b FROM edge WHERE a = root.id) AS q) AS j FROM root");
     db.stream("nested", "SELECT q.r::text AS r FROM (SELECT DISTINCT ROW(a, ROW(b, ARRAY[ROW(weight, 'x'::text)])) AS r FROM edge) AS q");
     change(db);
     assert_eq!(db.fallback(), None);
@@ -252,7 +256,9 @@ fn records_themselves_are_no_columns(db: &mut Database) {
             assert!(failure.hint.contains("text"), "{failure:?}");
         }
     }
-    let whole = format!("{WALK} CYCLE id SET again USING path SELECT row_to_json(r)::text AS j FROM r");
+    let whole = format!(
+        "{WALK} CYCLE id SET again USING path SELECT row_to_json(r)::text AS j FROM root LEFT JOIN r ON r.id = root.id + 1"
+    );
     let failure = db.fails(&create("st", &whole, "schedule => '1h', refresh_mode => 'DIFFERENTIAL'"));
     assert_eq!((failure.sqlstate.as_str(), failure.message.contains("record")), ("0A000", true), "{failure:?}");
 }
