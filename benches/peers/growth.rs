@@ -1,6 +1,6 @@
 //! Whether the cost of a refresh grows with the table: each shape at two sizes, sample by sample in turns, so that both see the same
-//! state of the machine, and in the steady state: the first change of a page of a fresh stream table finds it full and not yet mapped
-//! by the session, which the first hundreds of samples of a large table all meet, and those of a small one seldom.
+//! state of the machine. The first refreshes of a fresh stream table do not count: some of them take longer for a large table, which
+//! is not explained.
 
 use crate::change::{Change, Effort, Writer};
 use crate::fixture;
