@@ -1,8 +1,9 @@
 //! Whether the cost of a refresh grows with the table: each shape at two sizes, sample by sample in turns, so that both see the same
-//! state of the machine. The first refreshes of a fresh stream table do not count: some of them take longer for a large table, which
-//! is not explained.
+//! state of the machine, and both in sessions on one core, the client on another: a session that the kernel puts on the client's core
+//! answers a third sooner, whatever it does.
 
 use crate::change::{Change, Effort, Writer};
+use crate::cores::Apart;
 use crate::fixture;
 use crate::refresh::NAME;
 use crate::shapes::Shape;
@@ -13,7 +14,7 @@ use pgtrickle_workload::stats::Spread;
 use postgres::{Client, Statement};
 use std::time::{Duration, Instant};
 
-/// Samples, and warm-ups before them, for each that is taken elsewhere.
+/// Samples for each that is taken elsewhere.
 const STEADY: usize = 10;
 
 /// A refresh after one changed row.
@@ -46,12 +47,13 @@ pub(crate) fn measure(
         eprintln!("measuring {} at {} and {} rows in turns", shape.name, sizes[0], sizes[1]);
         let sides = sizes.iter().zip(&databases).map(|(size, database)| Side::open(server, database, shape, *size));
         let mut sides = sides.collect::<Result<Vec<_>>>()?;
+        let _apart = Apart::new(sides.iter_mut().map(|side| &mut side.client))?;
         let mut samples = [Vec::new(), Vec::new()];
-        let wanted = effort.many * STEADY;
-        for sample in 0..2 * wanted {
+        let warm_up = effort.many.div_ceil(5);
+        for sample in 0..warm_up + effort.many * STEADY {
             for place in if sample % 2 == 0 { [0, 1] } else { [1, 0] } {
                 let time = sides[place].sample(shape)?;
-                if sample >= wanted {
+                if sample >= warm_up {
                     samples[place].push(time);
                 }
             }

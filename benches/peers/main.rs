@@ -5,6 +5,7 @@
 mod bulk;
 mod capture;
 mod change;
+mod cores;
 mod expected;
 mod figures;
 mod fixture;
