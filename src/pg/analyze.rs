@@ -5,7 +5,7 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{definition, join_rows, kept, marks, ordered, rows, search};
+use super::{definition, join_rows, kept, marks, ordered, position, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -40,7 +40,7 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
     // and errors are owned by Rust.
     unsafe {
         memory.switch_to(|_| {
-            let (tree, all_columns) = analyse(&source)?;
+            let (tree, all_columns) = position::told(&source, || analyse(&source))?;
             fold_sorted_constants(tree.cast(), std::ptr::null_mut());
             search::name_configurations(tree.cast(), std::ptr::null_mut());
             join_rows::name_columns(tree.cast(), std::ptr::null_mut());

@@ -33,6 +33,7 @@ pub mod ordering;
 mod page;
 mod pages;
 pub mod plans;
+mod position;
 pub mod reading;
 mod recursion;
 pub mod relation;

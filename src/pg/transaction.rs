@@ -11,6 +11,7 @@ use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 
+use super::position::Callbacks;
 use crate::error::Error;
 
 /// An error that was stopped at a transaction or subtransaction boundary.
@@ -97,8 +98,12 @@ impl From<CaughtError> for Caught {
 
 /// Runs `body` and turns whatever it raises into a value. The error state is flushed; transaction state is not touched.
 fn catch<T, E: Into<Caught>>(body: impl FnOnce() -> Result<T, E>) -> Result<T, Caught> {
+    let callbacks = Callbacks::here();
     PgTryBuilder::new(AssertUnwindSafe(|| body().map_err(Into::into)))
-        .catch_others(|caught| Err(caught.into()))
+        .catch_others(|caught| {
+            callbacks.restore();
+            Err(caught.into())
+        })
         .execute()
 }
 

@@ -8,6 +8,7 @@ tests![
     two_statements,
     not_a_select,
     syntax_errors_are_postgres_own,
+    errors_tell_their_place,
     unknown_table,
     unknown_column,
     volatile_function,
@@ -113,6 +114,39 @@ fn syntax_errors_are_postgres_own(db: &mut Database) {
     assert_eq!(db.fingerprint(), before);
     let failure = db.fails(&create("SELECT a FROM t LIMIT 1"));
     assert!(!failure.detail.is_empty() && !failure.detail.contains('\n'), "{failure:?}");
+}
+
+fn errors_tell_their_place(db: &mut Database) {
+    source(db);
+    let cases = [
+        ("SELEC a FROM t", "42601", 1),
+        ("SELECT a FROM t WHERE", "42601", 22),
+        ("SELECT 'ä' AS x,\n nosuch FROM t", "42703", 19),
+        ("SELECT a FROM nowhere", "42P01", 15),
+        ("SELECT nofunction(a) FROM t", "42883", 8),
+        ("SELECT a FROM t WHERE a = 'x'", "22P02", 27),
+        ("SELECT a FROM t WHERE b = 1", "42883", 25),
+    ];
+    for (query, sqlstate, position) in cases {
+        let calls = [
+            create(query),
+            format!("SELECT pgtrickle.create_stream_table('st', $query${query}$query$, refresh_mode => 'FULL')"),
+            format!("SELECT * FROM pgtrickle.validate_query($query${query}$query$)"),
+            format!("DO $do$ BEGIN PERFORM pgtrickle.create_stream_table('st', $query${query}$query$); END $do$"),
+        ];
+        for call in calls {
+            let failure = db.fails(&call);
+            assert_eq!(failure.sqlstate, sqlstate, "{failure:?}");
+            assert_eq!(failure.place.as_deref(), Some(&(position, query.into())), "{failure:?}\nin: {call}");
+        }
+    }
+    // Nothing is left of it for errors that come later, those that are caught before included.
+    db.run("DO $do$ BEGIN PERFORM pgtrickle.validate_query('SELECT nosuch FROM t'); EXCEPTION WHEN undefined_column THEN NULL; END $do$");
+    db.run("CREATE TABLE u (a int)");
+    for call in ["SELECT pgtrickle.drop_stream_table('none')", "DO $do$ BEGIN RAISE undefined_column; END $do$"] {
+        assert_eq!(db.fails(call).place, None);
+    }
+    assert_eq!(db.fails(&create("SELECT a FROM t LIMIT 1")).place, None);
 }
 
 fn unknown_table(db: &mut Database) {

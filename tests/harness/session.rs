@@ -1,7 +1,7 @@
 //! One connection, with the conveniences that tests want.
 
 use crate::wait::wait_until;
-use postgres::error::DbError;
+use postgres::error::{DbError, ErrorPosition};
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,8 @@ pub struct Failure {
     pub message: String,
     pub detail: String,
     pub hint: String,
+    /// Where in a query that a function was given the error is, in characters from 1, and that query.
+    pub place: Option<Box<(u32, String)>>,
 }
 
 impl From<&DbError> for Failure {
@@ -26,6 +28,10 @@ impl From<&DbError> for Failure {
             message: error.message().to_string(),
             detail: error.detail().unwrap_or_default().to_string(),
             hint: error.hint().unwrap_or_default().to_string(),
+            place: match error.position() {
+                Some(ErrorPosition::Internal { position, query }) => Some(Box::new((*position, query.clone()))),
+                _ => None,
+            },
         }
     }
 }
@@ -34,9 +40,13 @@ impl From<&DbError> for Failure {
 fn failure(error: postgres::Error) -> Failure {
     match error.as_db_error() {
         Some(reported) => Failure::from(reported),
-        None => {
-            Failure { sqlstate: String::new(), message: error.to_string(), detail: String::new(), hint: String::new() }
-        }
+        None => Failure {
+            sqlstate: String::new(),
+            message: error.to_string(),
+            detail: String::new(),
+            hint: String::new(),
+            place: None,
+        },
     }
 }
 
