@@ -132,6 +132,11 @@ impl<'a> Scope<'a> {
         Ok(self.made_of(expr, self.filled(self.deparser.pieces(expr)?, fragment)?))
     }
 
+    /// It uses the value of a sub-select.
+    pub(super) fn has_sub_select(&self, expr: Expr<'a>) -> bool {
+        expr.variables().columns.iter().any(|(entry, _)| *entry == self.link_entry)
+    }
+
     /// The text of the expression over the input.
     pub(super) fn fragments(&self, expr: Expr<'a>) -> Result<Vec<Fragment>> {
         self.check(expr, |variable| self.fragment(variable))?;

@@ -8,7 +8,7 @@ use super::from::From;
 use super::select::Level;
 use super::{target, unsupported};
 use crate::error::Result;
-use crate::pg::nodes::{Query, Target};
+use crate::pg::nodes::{Expr, Query, Target};
 use crate::pg::types::is_array;
 use pgtrickle_engine::query::{AggregateCall, AggregateFunction, Fragment, Rel, Scalar, SortItem};
 
@@ -83,10 +83,20 @@ pub(super) fn limited<'a>(query: Query<'a>, scope: &Scope<'a>, rel: Rel, referen
         order: order(query, &rel, references)?,
         input: Box::new(rel),
         partition: Vec::new(),
-        limit: query.limit().map(|limit| scope.scalar(limit)).transpose()?,
-        offset: query.offset().map(|offset| scope.scalar(offset)).transpose()?,
+        limit: query.limit().map(|limit| number(scope, limit)).transpose()?,
+        offset: query.offset().map(|offset| number(scope, offset)).transpose()?,
         with_ties: query.is_with_ties(),
     })
+}
+
+/// Of rows, of LIMIT or OFFSET.
+fn number<'a>(scope: &Scope<'a>, number: Expr<'a>) -> Result<Scalar> {
+    if scope.has_sub_select(number) {
+        let reason = "How many rows are kept would change with rows that are not sorted. Number the rows by row_number() in a \
+                      sub-select in FROM, and compare that with the value in WHERE.";
+        return Err(unsupported("a sub-select in LIMIT or OFFSET", reason));
+    }
+    scope.scalar(number)
 }
 
 fn first_of_each(query: Query<'_>, rel: Rel, references: &[u32]) -> Result<Rel> {

@@ -11,6 +11,7 @@ tests![
     announcements_beside_rows,
     recomputed_always_when_nobody_tells,
     which_partition_a_row_is_in,
+    own_stable_functions,
 ];
 
 /// A construct in the words of the reason, and a query that uses it.
@@ -270,4 +271,22 @@ fn recomputed_always_when_nobody_tells(db: &mut Database) {
     }
     let captured = "SELECT count(*) FROM pgtrickle.pgt_change_tracking";
     assert_eq!(db.number(captured), 0);
+}
+
+fn own_stable_functions(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE TABLE rates (rate int)");
+    db.run("INSERT INTO t VALUES (1, 10), (2, NULL), (3, 30); INSERT INTO rates VALUES (2)");
+    db.run("CREATE FUNCTION rated(int) RETURNS int STABLE LANGUAGE sql AS 'SELECT $1 * max(rate) FROM public.rates'");
+    let query = "SELECT id, rated(v) AS v FROM t";
+    let failure = db.fails(&pgtrickle_tests::create("rated", query, "refresh_mode => 'DIFFERENTIAL'"));
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    assert!(failure.message.contains("public.rated()") && failure.detail.contains("STABLE"), "{failure:?}");
+    assert!(failure.hint.contains("AUTO"), "{failure:?}");
+    db.stream_with("rated", query, "schedule => '1h'");
+    db.track("rated", query);
+    db.cycle_in_full(&["UPDATE t SET v = v + 1"]);
+    // No table that the query names changes.
+    db.cycle_in_full(&["UPDATE rates SET rate = 5"]);
+    db.cycle_in_full(&["INSERT INTO rates VALUES (7)", "DELETE FROM t WHERE id = 1"]);
+    db.cycle_in_full(&["TRUNCATE rates"]);
 }

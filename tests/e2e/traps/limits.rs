@@ -19,6 +19,7 @@ tests![
     unusual_limit_orders,
     duplicate_rows_at_the_boundary,
     fewer_rows_than_the_limit,
+    limits_that_are_sub_selects,
     distinct_on,
     distinct_on_several_columns,
     distinct_on_with_limit,
@@ -215,6 +216,29 @@ fn fewer_rows_than_the_limit(db: &mut Database) {
     db.cycle(&["DELETE FROM t WHERE id < 3"]);
     db.cycle(&["DELETE FROM t"]);
     db.cycle(&["INSERT INTO t VALUES (4, 10), (5, 10), (6, 10), (7, NULL)"]);
+}
+
+fn limits_that_are_sub_selects(db: &mut Database) {
+    source(db);
+    db.run("CREATE TABLE pages (rows int, skipped int); INSERT INTO pages VALUES (4, 2)");
+    let query = "SELECT id, v FROM t ORDER BY v DESC, id LIMIT (SELECT max(rows) FROM pages) OFFSET (SELECT max(skipped) FROM pages)";
+    let failure = db.fails(&pgtrickle_tests::create("page", query, "refresh_mode => 'DIFFERENTIAL'"));
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    assert!(failure.detail.contains("row_number()"), "{failure:?}");
+    db.stream_with("page", query, "schedule => '1h'");
+    db.track("page", query);
+    let changes =
+        ["UPDATE pages SET rows = 6", "UPDATE pages SET skipped = 0; DELETE FROM t WHERE v > 9", "DELETE FROM pages"];
+    for change in changes {
+        db.cycle_in_full(&[change]);
+    }
+    db.untrack("page");
+    db.run("INSERT INTO pages VALUES (4, 2)");
+    db.stream("ranked", "SELECT id, v FROM (SELECT id, v, row_number() OVER (ORDER BY v DESC, id) AS place FROM t) AS q WHERE place <= (SELECT max(rows) FROM pages)");
+    for change in changes {
+        db.cycle(&[change]);
+    }
+    all_changes(db);
 }
 
 fn distinct_on(db: &mut Database) {
