@@ -7,6 +7,8 @@
 //! that of the negation, negated. Where the comparison is NULL exactly when a side is, "some row compares NULL" is asked as
 //! "some row of q is NULL, or x is and q has a row", which no comparison of all rows with all is needed for.
 //!
+//! A sub-select that reads no table is an expression of the row, and stays one.
+//!
 //! `(x, y) op (q)` is the scalar sub-select `(SELECT (x, y) op (a, b) FROM q AS q(a, b))`.
 
 use super::expr::{Scope, over_own, own, read};
@@ -167,7 +169,8 @@ impl<'a> Links<'_, '_, 'a> {
         let decided = decided.or_else(|| conjunct.negated().and_then(link).map(|link| (link, false)));
         if let Some((link, wanted)) = decided {
             let kind = self.level.links[link].kind;
-            if matches!(kind, LinkKind::Exists | LinkKind::Any | LinkKind::All) {
+            let decides = matches!(kind, LinkKind::Exists | LinkKind::Any | LinkKind::All);
+            if decides && !self.level.links[link].reads_no_table() {
                 return self.decide(rel, link, wanted);
             }
         }
@@ -231,6 +234,9 @@ impl<'a> Links<'_, '_, 'a> {
         let link = &self.level.links[index];
         let rel = self.operands(rel, link)?;
         let name = format!("link{}", index + 1);
+        if link.reads_no_table() {
+            return self.in_place(rel, link, name);
+        }
         match link.kind {
             LinkKind::Scalar | LinkKind::Array => {
                 Ok(apply(rel, &self.right(link)?, Vec::new(), ApplyKind::Scalar(name)))
@@ -239,6 +245,15 @@ impl<'a> Links<'_, '_, 'a> {
             LinkKind::Any | LinkKind::All => self.mark(rel, link, name),
             LinkKind::Row => Ok(apply(rel, &self.compared(link)?, Vec::new(), ApplyKind::Scalar(name))),
         }
+    }
+
+    /// Adds the value of a link that is an expression of the row.
+    fn in_place(&self, rel: Rel, link: &SubLink<'a>, name: String) -> Result<Rel> {
+        let expr = link.in_place(self.level.row_entry, self.level.outer_entries);
+        let value = Scalar { nullable: link.kind != LinkKind::Exists, ..self.scope.scalar(expr)? };
+        let columns = rel.columns();
+        let outputs = kept(&columns).chain([(name, over_own(&value, self.start))]).collect();
+        Ok(Rel::Project { input: Box::new(rel), outputs })
     }
 
     /// What the comparison of the row with each row of the sub-select gives: its only column.

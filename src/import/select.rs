@@ -51,7 +51,7 @@ pub(super) struct Level<'e, 'a> {
     pub(super) links: &'e [SubLink<'a>],
     pub(super) link_entry: usize,
     pub(super) row_entry: usize,
-    outer_entries: &'e [usize],
+    pub(super) outer_entries: &'e [usize],
 }
 
 /// The columns of the rows for which a sub-select is evaluated.

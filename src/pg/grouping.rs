@@ -344,7 +344,7 @@ pub(super) fn collects(function: pg_sys::Oid) -> bool {
 }
 
 /// What a built-in aggregate function computes.
-fn known(function: pg_sys::Oid) -> AggregateFunction {
+pub(super) fn known(function: pg_sys::Oid) -> AggregateFunction {
     match function.to_u32() {
         pg_sys::F_COUNT_ => AggregateFunction::CountStar,
         pg_sys::F_COUNT_ANY => AggregateFunction::Count,

@@ -36,6 +36,8 @@ pub struct SubLink<'a> {
     pub test: Option<Expr<'a>>,
     /// Of its value.
     pub ty: DataType,
+    /// As it came from the analysis.
+    pub(super) node: *mut pg_sys::SubLink,
 }
 
 /// A query level.
@@ -155,6 +157,7 @@ fn sub_link<'a>(link: *mut pg_sys::SubLink) -> SubLink<'a> {
             query: Query { node: &*(*link).subselect.cast::<pg_sys::Query>() },
             test: (!test.is_null()).then(|| Expr::new(test)),
             ty,
+            node: link,
         }
     }
 }

@@ -91,6 +91,7 @@ use c_function;
 pub type Oid = pgrx::pg_sys::Oid;
 
 mod hooks;
+mod in_place;
 mod join_rows;
 mod layout;
 mod leaving;

@@ -80,8 +80,11 @@ pub(super) unsafe extern "C-unwind" fn guard(node: *mut pg_sys::Node, context: *
     if node.is_null() {
         return node;
     }
-    // SAFETY: the mutator calls back with valid nodes and copies them; every type that text is read from has a cast to text.
+    // SAFETY: the mutators call back with valid nodes and copy them; every type that text is read from has a cast to text.
     unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            return pg_sys::query_tree_mutator_impl(node.cast(), Some(guard), context, 0).cast();
+        }
         let mutated = pg_sys::expression_tree_mutator_impl(node, Some(guard), context);
         let Some(operand) = guarded(mutated) else { return mutated };
         let text = pg_sys::coerce_to_target_type(

@@ -15,6 +15,8 @@ pub struct Variables {
     pub anonymous_field: bool,
     /// It contains a call of GROUPING().
     pub grouping: bool,
+    /// How many sub-selects deep the walk is.
+    depth: pg_sys::Index,
 }
 
 impl<'a> Expr<'a> {
@@ -73,19 +75,28 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
     unsafe {
         let variables = &mut *context.cast::<Variables>();
         match (*node).type_ {
+            pg_sys::NodeTag::T_Query => {
+                variables.depth += 1;
+                pg_sys::query_tree_walker_impl(node.cast(), Some(visit), context, 0);
+                variables.depth -= 1;
+                return false;
+            }
             pg_sys::NodeTag::T_Var => {
                 let var = &*node.cast::<pg_sys::Var>();
                 let variable = (var.varno as usize, var.varattno);
-                if !variables.columns.contains(&variable) {
+                if var.varlevelsup == variables.depth && !variables.columns.contains(&variable) {
                     variables.columns.push(variable);
                 }
             }
             pg_sys::NodeTag::T_FieldSelect => {
-                let record = (*node.cast::<pg_sys::FieldSelect>()).arg.cast();
-                variables.anonymous_field |=
-                    is_a(record, pg_sys::NodeTag::T_Var) && pg_sys::exprType(record) == pg_sys::RECORDOID;
+                let record = (*node.cast::<pg_sys::FieldSelect>()).arg.cast::<pg_sys::Node>();
+                variables.anonymous_field |= is_a(record, pg_sys::NodeTag::T_Var)
+                    && pg_sys::exprType(record) == pg_sys::RECORDOID
+                    && (*record.cast::<pg_sys::Var>()).varlevelsup == variables.depth;
             }
-            pg_sys::NodeTag::T_GroupingFunc => variables.grouping = true,
+            pg_sys::NodeTag::T_GroupingFunc => {
+                variables.grouping |= (*node.cast::<pg_sys::GroupingFunc>()).agglevelsup == variables.depth;
+            }
             _ => {}
         }
         pg_sys::expression_tree_walker_impl(node, Some(visit), context)

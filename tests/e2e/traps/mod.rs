@@ -10,6 +10,7 @@ mod functions;
 mod grouping_sets;
 mod groups;
 mod images;
+mod in_place;
 mod join_conditions;
 mod joins;
 mod keys;
@@ -41,6 +42,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     grouping_sets::TESTS,
     groups::TESTS,
     images::TESTS,
+    in_place::TESTS,
     join_conditions::TESTS,
     joins::TESTS,
     keys::TESTS,
