@@ -39,7 +39,9 @@ pub enum Step {
     Consolidate { source: u32, delta_size: u32 },
     /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
     Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
-    /// Find out what the changes of these leaves change in the state of an inner stage.
+    /// Find out whether the changes of these leaves reach the state of an inner stage, where that can be told soon.
+    Reach { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    /// Find out what they change in it.
     Find { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Compute the change of the stream table after those of these leaves.
     Change { changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
@@ -335,6 +337,10 @@ impl Prepared {
                 .program
                 .find(*stage, &self.storage, changed, *delta_size == 0)
                 .unwrap_or_else(|| unreachable!("a stage is looked at only when one of its leaves changed")),
+            Step::Reach { stage, changed, delta_size, .. } => self
+                .program
+                .reached(*stage, &self.storage, changed, *delta_size == 0)
+                .unwrap_or_else(|| unreachable!("only stages that can tell are asked")),
             Step::Change { changed, delta_size, .. } => self
                 .program
                 .change(&self.storage, changed, *delta_size == 0)

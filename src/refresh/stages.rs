@@ -89,6 +89,19 @@ struct Input<'a> {
 impl Run<'_> {
     /// Brings the state of an inner stage up to date; returns what changed in it.
     fn inner_stage(&self, input: Input) -> TupleStore {
+        if input.delta_size <= FEW && self.prepared.program.has_reach(input.stage) {
+            let step = Step::Reach {
+                stage: input.stage,
+                changed: input.changed.clone(),
+                consolidated: self.consolidated,
+                delta_size: input.delta_size,
+                stored_size: self.stored_size,
+            };
+            let reached = self.execute(step, &input);
+            if reached.rows() == 0 {
+                return reached;
+            }
+        }
         let found = self.prepared.program.found(input.stage).filter(|_| input.delta_size <= FEW);
         let state = found.and_then(|found| Some((found, self.prepared.rowwise_state(input.stage)?)));
         if let Some((found, state)) = state {

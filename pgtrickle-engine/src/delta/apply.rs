@@ -133,6 +133,18 @@ impl Program {
         Some(self.shown(last, &delta(&self.stages[last].body, &context)?, &context))
     }
 
+    /// Whether it can be told soon that a change does not reach the state of an inner `stage`.
+    pub fn has_reach(&self, stage: usize) -> bool {
+        matches!(&self.stages[stage].kind, StageKind::Keyed(keyed) if keyed.reach().is_some())
+    }
+
+    /// A SELECT that tells it: it has a row when the changes of the leaves in `changed`, very `few` rows perhaps, may change the state.
+    pub fn reached(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
+        let Stage { body, kind: StageKind::Keyed(keyed) } = &self.stages[stage] else { return None };
+        let context = Context { few, ..Context::new(storage, changed) };
+        Some(keyed.reach()?.reached(&delta(body, &context)?, body.columns().len(), &storage.states[stage]))
+    }
+
     /// What a SELECT of the change of the state of an inner `stage` yields, if there is one.
     pub fn found(&self, stage: usize) -> Option<Found> {
         match &self.stages[stage].kind {

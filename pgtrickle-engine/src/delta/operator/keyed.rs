@@ -97,6 +97,14 @@ impl Keyed {
         format!("{} SELECT {values}, u.w, u.tid FROM u WHERE u.r <= u.s * u.w", self.compared(delta, body, table))
     }
 
+    /// That a change reaches the state can be told much sooner than what it changes: see [`Leading::reached`].
+    pub fn reach(&self) -> Option<&Leading> {
+        match &self.computation {
+            Computation::Leading(leading) if self.partition.is_empty() => Some(leading),
+            _ => None,
+        }
+    }
+
     /// The WITH list of which `u` are the rows of the touched partitions, new ones and stored ones.
     fn compared(&self, delta: &str, body: &str, table: &QualifiedName) -> String {
         let [with, new, stored] = match &self.computation {

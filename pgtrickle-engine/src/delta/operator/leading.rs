@@ -7,6 +7,8 @@
 //! further. Rows that tie with `b` are stored, all of them: which rows are stored follows from `b` alone. `o` is made total by
 //! a key of R unless whoever reads it wants the ties.
 //!
+//! Where there is one partition and few rows changed, it is asked first whether any of them is not beyond `b`.
+//!
 //! Partitions to select anew are looked up one by one as long as they are few, so that an index on the partition and the
 //! order gives their first rows at once.
 
@@ -70,6 +72,21 @@ impl Leading {
             true => order,
             false => format!("{order} FETCH FIRST {} ROWS WITH TIES", self.room()),
         }
+    }
+
+    /// A SELECT that has a row when `delta`, a SELECT of changes of the only partition, may change what is stored: among all of these in
+    /// order, changes before the stored rows that they tie with, it looks at the first, as many as are stored.
+    pub fn reached(&self, delta: &str, width: usize, table: &QualifiedName) -> String {
+        let order = self.order.order_by(true);
+        let order = if order.is_empty() { " ORDER BY ".to_string() } else { format!("{order}, ") };
+        let (changes, stored) = (all_columns("d", width, true), all_columns("s", width, false));
+        format!(
+            "WITH d AS ({delta}) SELECT 1 AS one FROM (SELECT i.w FROM \
+             (SELECT {changes} FROM d UNION ALL SELECT {stored}, 0 AS w FROM {table} AS s) AS i{order}i.w = 0 \
+             LIMIT (SELECT pg_catalog.count(*) FROM {table})) AS i \
+             HAVING pg_catalog.bool_or(i.w <> 0) OR pg_catalog.count(*) < {}",
+            self.wanted()
+        )
     }
 
     /// The WITH items after `d` and `k`, and a SELECT of the new rows of the partitions that change, and one of the `stored`
