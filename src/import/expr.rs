@@ -34,6 +34,24 @@ pub(super) fn over_own(scalar: &Scalar, start: usize) -> Scalar {
     })
 }
 
+/// Fails when the expression reads the clock but in comparisons that can be evaluated apart from it.
+fn check_clock(expr: Expr<'_>) -> Result<()> {
+    if !expr.compares_clock() {
+        let reason = "Its value changes with every moment. Only a comparison with it changes at moments that an index can \
+                      find: compare a column with an expression of the clock and constants.";
+        return Err(unsupported("the value of now() and its kin", reason));
+    }
+    if !expr.compares_clock_safely() {
+        let reason =
+            "The comparison would be evaluated where CASE or COALESCE does not, and what it compares may fail there.";
+        return Err(unsupported(
+            "a comparison of a computed value with now() and its kin under CASE or COALESCE",
+            reason,
+        ));
+    }
+    Ok(())
+}
+
 /// Where the columns of a query's range table are found in an operator's input.
 pub(super) struct Scope<'a> {
     deparser: Deparser<'a>,
@@ -84,8 +102,20 @@ impl<'a> Scope<'a> {
         self.places.values_mut().filter(|place| range.contains(place)).for_each(|place| *place += by);
     }
 
-    /// The expression over the input.
+    /// The expression over the input, its comparisons with the clock marked.
     pub(super) fn scalar(&self, expr: Expr<'a>) -> Result<Scalar> {
+        if !expr.reads_clock() {
+            return self.fixed(expr);
+        }
+        let expr = expr.with_thresholds();
+        check_clock(expr)?;
+        let fragment = |variable| self.fragment(variable);
+        self.check_columns(expr, fragment)?;
+        Ok(self.made_of(expr, self.filled(self.deparser.condition(expr)?, fragment)?))
+    }
+
+    /// The expression over the input, if no row's value changes with the clock.
+    pub(super) fn fixed(&self, expr: Expr<'a>) -> Result<Scalar> {
         Ok(self.made_of(expr, self.fragments(expr)?))
     }
 
@@ -106,8 +136,10 @@ impl<'a> Scope<'a> {
 
     /// The call of a window function, OVER the window `name`.
     pub(super) fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Scalar> {
+        let expr = if expr.reads_clock() { expr.with_thresholds() } else { expr };
+        check_clock(expr)?;
         let fragment = |variable| self.fragment(variable);
-        self.check(expr, fragment)?;
+        self.check_columns(expr, fragment)?;
         Ok(self.made_of(expr, self.filled(self.deparser.window_call(expr, name)?, fragment)?))
     }
 
@@ -145,9 +177,7 @@ impl<'a> Scope<'a> {
 
     fn check(&self, expr: Expr<'a>, fragment: impl Fn(Variable) -> Result<Fragment>) -> Result<()> {
         if expr.reads_clock() {
-            let reason = "Only a comparison with it, in a condition of WHERE, HAVING or a join, changes at moments that \
-                          an index can find: compare a column with an expression of the clock and constants.";
-            return Err(unsupported("now() and its kin in this place", reason));
+            return Err(unsupported("now() and its kin in this place", "Rows would come and go with the clock alone."));
         }
         self.check_columns(expr, fragment)
     }

@@ -21,8 +21,7 @@ use super::expr::Scope;
 use super::from::{kept, predicates, tree};
 use super::link;
 use super::select::{Importer, Level};
-use super::unsupported;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::nodes::{Expr, FromItem, JoinKind};
 use pgtrickle_engine::query::rel::{self, ApplyKind, Side, Yield, outer_columns};
 use pgtrickle_engine::query::{Column, Fragment, Rel, Scalar, Volatility, scalar};
@@ -175,9 +174,6 @@ pub(super) fn outer_join<'a>(
     };
     let conjuncts = condition.into_iter().flat_map(Expr::conjuncts);
     let (first, rest): (Vec<Expr<'a>>, Vec<Expr<'a>>) = conjuncts.partition(first);
-    if rest.iter().any(|conjunct| conjunct.reads_clock()) {
-        return Err(moving_condition());
-    }
     let left = link::values_within(importer, level, scope, (left, start), &rest)?;
     let middle = start + left.columns().len();
     let mut right = tree(importer, level, scope, right, middle)?;
@@ -285,9 +281,4 @@ fn over(item: rel::Item, own: &Range<usize>, at: impl Fn(usize) -> usize) -> rel
         other => other.clone(),
     };
     rel::Item { text: item.text.iter().map(moved).collect(), ..item }
-}
-
-fn moving_condition() -> Error {
-    let reason = "Matches would come and go with the clock alone on both sides.";
-    unsupported("now() and its kin in the condition of an outer join about its kept side", reason)
 }

@@ -96,7 +96,7 @@ fn number<'a>(scope: &Scope<'a>, number: Expr<'a>) -> Result<Scalar> {
                       sub-select in FROM, and compare that with the value in WHERE.";
         return Err(unsupported("a sub-select in LIMIT or OFFSET", reason));
     }
-    scope.scalar(number)
+    scope.fixed(number)
 }
 
 fn first_of_each(query: Query<'_>, rel: Rel, references: &[u32]) -> Result<Rel> {

@@ -13,6 +13,7 @@ use crate::pg::deparse::Deparser;
 use crate::pg::level::SubLink;
 use crate::pg::nodes::Query;
 use crate::pg::stack;
+use pgtrickle_engine::query::rewrite::clock_values;
 use pgtrickle_engine::query::{Column, DataType, Rel};
 use std::cell::{Cell, RefCell};
 
@@ -162,7 +163,7 @@ impl Importer {
 
     /// The tree of a whole defining query.
     pub(super) fn query(&self, query: Query<'_>) -> Result<Rel> {
-        self.select(&Level::new(query, 0))
+        self.select(&Level::new(query, 0)).map(clock_values::apply)
     }
 
     /// The tree of one query; its columns are the SELECT list without junk.

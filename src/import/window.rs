@@ -77,7 +77,7 @@ fn definition<'a>(scope: &Scope<'a>, window: &Window<'a>, targets: &[Target<'a>]
     for part in &window.frame {
         frame.push(match part {
             FramePart::Words(words) => (*words).to_string(),
-            FramePart::Offset(expr) => constant(&scope.scalar(*expr)?)?,
+            FramePart::Offset(expr) => constant(&scope.fixed(*expr)?)?,
         });
     }
     Ok(WindowDefinition { name: Ident::new(name(window.reference)), order, frame: frame.join(" ") })

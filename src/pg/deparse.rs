@@ -100,7 +100,7 @@ impl<'a> Deparser<'a> {
         self.printed(expr, context, true)
     }
 
-    /// The text of a window function call, OVER the window `name`.
+    /// Likewise of a window function call, OVER the window `name`.
     pub fn window_call(&self, expr: Expr<'a>, name: &str) -> Result<Vec<Piece>> {
         // SAFETY: of a plan node, the deparser asks a WindowAgg for the name of its window only.
         let context = unsafe {
@@ -111,7 +111,7 @@ impl<'a> Deparser<'a> {
             let context = pg_sys::deparse_context_for_plan_tree(self.statement, self.names);
             pg_sys::set_deparse_context_plan(context, node.cast(), std::ptr::null_mut())
         };
-        self.printed(expr, context, false)
+        self.printed(expr, context, true)
     }
 
     fn printed(&self, expr: Expr<'a>, context: *mut pg_sys::List, comparisons: bool) -> Result<Vec<Piece>> {

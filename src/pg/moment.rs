@@ -38,6 +38,13 @@ impl Expr<'_> {
         // SAFETY: a valid expression; no context is used.
         unsafe { !has_other_clock(self.node, std::ptr::null_mut()) }
     }
+
+    /// No comparison with the clock that CASE or COALESCE may leave out can fail.
+    pub fn compares_clock_safely(self) -> bool {
+        let mut guarded = false;
+        // SAFETY: a valid expression; the context is the walker's.
+        unsafe { !is_unsafe(self.node, (&raw mut guarded).cast()) }
+    }
 }
 
 /// # Safety
@@ -115,6 +122,63 @@ unsafe extern "C-unwind" fn has_other_clock(node: *mut pg_sys::Node, context: *m
             && !is_comparison(node)
             && (is_clock(node) || pg_sys::expression_tree_walker_impl(node, Some(has_other_clock), context))
     }
+}
+
+/// A walker: true where a comparison with the clock stands under CASE or COALESCE and may fail. The context is whether it stands there.
+#[pg_guard]
+unsafe extern "C-unwind" fn is_unsafe(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    use pg_sys::NodeTag as Tag;
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the caller passes a bool, and the walker calls back with valid nodes.
+    unsafe {
+        let mut guarded = *context.cast::<bool>();
+        if is_comparison(node) {
+            let operator = &*node.cast::<pg_sys::OpExpr>();
+            return guarded
+                && !items::<pg_sys::Node>(operator.args)
+                    .iter()
+                    .all(|side| is_harmless(std::ptr::from_ref(*side).cast_mut()));
+        }
+        guarded |= matches!((*node).type_, Tag::T_CaseExpr | Tag::T_CoalesceExpr);
+        pg_sys::expression_tree_walker_impl(node, Some(is_unsafe), (&raw mut guarded).cast())
+    }
+}
+
+/// Computed from the clock and constants, or a column that is moved by some time.
+///
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn is_harmless(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells the type; arguments are expressions.
+    unsafe {
+        let all =
+            |list| items::<pg_sys::Node>(list).iter().all(|node| is_harmless(std::ptr::from_ref(*node).cast_mut()));
+        match (*node).type_ {
+            pg_sys::NodeTag::T_Var | pg_sys::NodeTag::T_Const => true,
+            pg_sys::NodeTag::T_RelabelType => is_harmless((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            pg_sys::NodeTag::T_FuncExpr => {
+                let call = &*node.cast::<pg_sys::FuncExpr>();
+                (goes_along(call.funcid).is_some() && all(call.args)) || is_computed(node)
+            }
+            pg_sys::NodeTag::T_OpExpr => {
+                let operator = &*node.cast::<pg_sys::OpExpr>();
+                (goes_along(operator.opfuncid).is_some() && all(operator.args)) || is_computed(node)
+            }
+            _ => is_computed(node),
+        }
+    }
+}
+
+/// The place of the operand that the result of the function goes along with; see [`GOES_ALONG`].
+fn goes_along(function: pg_sys::Oid) -> Option<usize> {
+    if function.to_u32() >= pg_sys::FirstUnpinnedObjectId {
+        return None;
+    }
+    // SAFETY: a syscache lookup.
+    let name = unsafe { super::nodes::text(pg_sys::get_func_name(function)) };
+    GOES_ALONG.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
 }
 
 /// Built in, so that nothing but its arguments decides, and strict.
@@ -197,9 +261,7 @@ pub(super) unsafe fn may_waver(node: *mut pg_sys::Node) -> bool {
         if differences.contains(&function.to_u32()) && arguments.iter().filter(|node| moving(node)).count() == 1 {
             return false;
         }
-        let name = super::nodes::text(pg_sys::get_func_name(function));
-        let steady = function.to_u32() < pg_sys::FirstUnpinnedObjectId
-            && GOES_ALONG.iter().any(|(known, at)| *known == name && *at == place)
+        let steady = goes_along(function) == Some(place)
             && arguments.iter().enumerate().all(|(i, argument)| i == place || is_of_one_length(argument));
         !steady
     }

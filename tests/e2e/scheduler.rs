@@ -111,6 +111,7 @@ fn the_clock_waits_for_the_next_row(db: &mut Database) {
     db.run("INSERT INTO t VALUES (100, 'infinity'), (101, now() - interval '1 year')");
     let ahead = "SELECT id, at FROM t WHERE at > now()";
     live(db, "ahead", ahead);
+    live(db, "open", "SELECT id, at > now() AS open FROM t");
     live(
         db,
         "by_day",
@@ -137,7 +138,11 @@ fn the_clock_needs_no_writer(db: &mut Database) {
     db.run("CREATE TABLE t (id int, at timestamptz); INSERT INTO t VALUES (1, clock_timestamp() + interval '2 seconds'), (2, NULL)");
     live(db, "past", "SELECT id FROM t WHERE at < now()");
     assert_eq!(db.number("SELECT count(*) FROM past"), 0);
+    live(db, "states", "SELECT id, CASE WHEN at < now() THEN 'late' ELSE 'ok' END AS state FROM t");
+    live(db, "counts", "SELECT count(*) FILTER (WHERE at < now()) AS late FROM t");
     wait_until("the clock to let a row in", || db.number("SELECT count(*) FROM past") == 1);
+    wait_until("the clock to make it late", || db.number("SELECT count(*) FROM states WHERE state = 'late'") == 1);
+    wait_until("the clock to count it", || db.number("SELECT late FROM counts") == 1);
 }
 
 /// A query without a delta over captured tables: recomputed when they were written, and not otherwise.

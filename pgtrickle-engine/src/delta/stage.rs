@@ -15,6 +15,7 @@ use super::operator::recursive::stored_columns;
 use super::operator::shown::{Shown, shown};
 use super::operator::top_k::TopK;
 use crate::delta::{Identity, Leaf};
+use crate::query::analysis::clock::yields_truth;
 use crate::query::analysis::keys::keys;
 use crate::query::explain::tree;
 use crate::query::rewrite::map_inputs;
@@ -74,6 +75,9 @@ fn without_copies(mut stages: Vec<Stage>, identity: &Identity) -> Vec<Stage> {
 fn shows_all(rel: &Rel) -> bool {
     let mut leaf = rel;
     while let Rel::Project { input, .. } = leaf {
+        if yields_truth(leaf) {
+            return false;
+        }
         leaf = input;
     }
     matches!(leaf, Rel::Stage { .. }) && places(rel, leaf).is_some()
@@ -292,6 +296,11 @@ fn leaves(rel: &Rel, found: &mut BTreeSet<Leaf>) {
             }
             leaves(input, found);
         }
-        _ => rel.inputs().into_iter().for_each(|input| leaves(input, found)),
+        _ => {
+            if yields_truth(rel) {
+                found.insert(Leaf::Clock);
+            }
+            rel.inputs().into_iter().for_each(|input| leaves(input, found));
+        }
     }
 }

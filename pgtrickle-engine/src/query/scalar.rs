@@ -15,10 +15,10 @@ pub enum Fragment {
     Text(String),
     /// The column of the operator's input at this position (0-based; a join counts through its inputs in order).
     Column(usize),
-    /// The clock of the refresh as a value of this type. Occurs in the predicates of a Filter or a Join only, compared
-    /// with what does not read the clock.
+    /// The clock of the refresh as a value of this type. Occurs in comparisons with what does not read the clock only: in the
+    /// predicates of a Filter or a Join, and as outputs of a Project.
     Clock(String),
-    /// Where such a comparison begins in a predicate that is more than one.
+    /// Where such a comparison begins in an expression that is more than one.
     Begin,
     /// Where it ends.
     End,
@@ -234,6 +234,14 @@ impl Scalar {
     /// The value depends on when it is computed.
     pub fn reads_clock(&self) -> bool {
         self.fragments.iter().any(|fragment| matches!(fragment, Fragment::Clock(_)))
+    }
+
+    /// Marks it as a comparison with the clock, if it is one and not marked.
+    pub fn mark(&mut self) {
+        if self.reads_clock() && !self.fragments.contains(&Fragment::Begin) {
+            self.fragments.insert(0, Fragment::Begin);
+            self.fragments.push(Fragment::End);
+        }
     }
 
     /// The comparisons with the clock in it: nothing where it is one itself.

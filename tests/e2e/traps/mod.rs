@@ -4,6 +4,7 @@ use pgtrickle_tests::Test;
 
 mod aggregates;
 mod clock;
+mod clock_values;
 mod cycles;
 mod distinct;
 mod functions;
@@ -36,6 +37,7 @@ mod xml;
 pub(crate) const MODULES: &[&[Test]] = &[
     aggregates::TESTS,
     clock::TESTS,
+    clock_values::TESTS,
     cycles::TESTS,
     distinct::TESTS,
     functions::TESTS,

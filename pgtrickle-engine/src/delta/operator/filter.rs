@@ -77,7 +77,7 @@ fn holds_but(holds: &str, fails: &str) -> Vec<String> {
     vec![holds.into(), format!("NOT {fails}")]
 }
 
-/// Adds SELECTs that yield something if a predicate in `rel` flips for some row between [`OLD_CLOCK`] and [`LATER_CLOCK`].
+/// Adds SELECTs that yield something if a predicate or a truth in `rel` flips for some row between [`OLD_CLOCK`] and [`LATER_CLOCK`].
 pub(crate) fn flips(rel: &Rel, context: &Context, found: &mut Vec<String>) {
     if let Rel::Filter { input, predicates } = rel {
         let (moving, fixed): (Vec<&Scalar>, Vec<&Scalar>) =
@@ -94,6 +94,9 @@ pub(crate) fn flips(rel: &Rel, context: &Context, found: &mut Vec<String>) {
                 found.push(select(&super::now(input, context), 0, Some("1"), conditions));
             }
         }
+    }
+    if let Rel::Project { input, outputs } = rel {
+        super::project::flips(input, outputs, context, found);
     }
     rel.inputs().into_iter().for_each(|input| flips(input, context, found));
 }

@@ -7,6 +7,7 @@
 use super::semi_join::Operands;
 use super::{Context, all_columns, column, join, semi_join};
 use crate::delta::zset::consolidate;
+use crate::query::analysis::clock::yields_truth;
 use crate::query::rel::{Side, Yield, outer_columns};
 use crate::query::{Rel, Scalar};
 use crate::sql::{conjunction, list};
@@ -94,6 +95,7 @@ pub(super) fn delta(left: &Rel, right: &Rel, predicates: &[Scalar], side: Side, 
 fn branches(rel: &Rel) -> bool {
     match rel {
         Rel::Scan(_) | Rel::Stage { .. } => false,
+        _ if yields_truth(rel) => true,
         Rel::Filter { input, .. } | Rel::Project { input, .. } | Rel::Expand { input, .. } => branches(input),
         _ => true,
     }

@@ -14,6 +14,7 @@
 
 use super::{Context, Working, all_columns, column, rederive};
 use crate::delta::zset::difference;
+use crate::query::analysis::clock::yields_truth;
 use crate::query::{Column, Rel};
 use crate::sql::list;
 use std::collections::BTreeSet;
@@ -90,7 +91,7 @@ fn is_linear(step: &Rel) -> bool {
         match rel {
             Rel::OuterJoin { .. } | Rel::SemiJoin { .. } if rel.reads_working() => false,
             Rel::Filter { predicates, .. } if predicates.iter().any(|predicate| predicate.reads_clock()) => false,
-            _ => rel.inputs().into_iter().all(passes),
+            _ => !yields_truth(rel) && rel.inputs().into_iter().all(passes),
         }
     }
     passes(step)

@@ -27,6 +27,7 @@
 use super::{Context, Working, all_columns, column, recursive};
 use crate::delta::key::equal;
 use crate::delta::zset::{difference, row};
+use crate::query::analysis::clock::yields_truth;
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{conjunction, list};
 use std::collections::BTreeSet;
@@ -160,6 +161,7 @@ fn is_traceable(rel: &Rel, below: bool) -> bool {
     let mut inputs = rel.inputs().into_iter().filter(|input| input.reads_working());
     match rel {
         Rel::Working { .. } => true,
+        Rel::Project { .. } if yields_truth(rel) => false,
         Rel::Project { .. } | Rel::UnionAll { .. } => !below && inputs.all(|input| is_traceable(input, false)),
         Rel::Filter { predicates, .. } if predicates.iter().any(|predicate| predicate.reads_clock()) => false,
         Rel::Filter { .. } | Rel::Expand { .. } => inputs.all(|input| is_traceable(input, below)),

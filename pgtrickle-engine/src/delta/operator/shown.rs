@@ -10,6 +10,7 @@ use super::keyed::{Computation, Keyed};
 use super::{Context, Working, all_columns, column, now};
 use crate::delta::key::{key_index, same_key};
 use crate::delta::{Identity, Stage, StageKind};
+use crate::query::analysis::clock::yields_truth;
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Rel, Scalar};
 use crate::sql::{Ident, QualifiedName, list};
@@ -60,7 +61,7 @@ fn over_working(rel: &Rel, columns: &[Column]) -> Option<Rel> {
             let input = Box::new(over_working(input, columns)?);
             Some(Rel::Filter { input, predicates: predicates.clone() })
         }
-        Rel::Project { input, outputs } => {
+        Rel::Project { input, outputs } if !yields_truth(rel) => {
             let input = Box::new(over_working(input, columns)?);
             Some(Rel::Project { input, outputs: outputs.clone() })
         }

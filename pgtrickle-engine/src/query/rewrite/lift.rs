@@ -35,6 +35,9 @@ pub(super) fn lift(rel: Rel) -> Option<Lifted> {
         Rel::Filter { input, predicates } => filter(lift(*input)?, &predicates),
         Rel::Project { input, outputs } => {
             let below = lift(*input)?;
+            if outputs.iter().any(|(_, scalar)| scalar.reads_clock()) {
+                return with_truths(below, &outputs);
+            }
             let over = |values: &[Scalar]| -> Vec<Scalar> {
                 outputs.iter().map(|(_, scalar)| scalar.substitute(|i| values[i].clone())).collect()
             };
@@ -101,6 +104,29 @@ pub(super) fn lift(rel: Rel) -> Option<Lifted> {
         }
         _ => None,
     }
+}
+
+/// Outputs that read the clock stay where they are read from: above them they are columns.
+fn with_truths(below: Lifted, outputs: &[(String, Scalar)]) -> Option<Lifted> {
+    if below.absent.is_some() {
+        return None;
+    }
+    let mut inner: Vec<(String, Scalar)> = kept(&below.rel.columns()).collect();
+    let mut columns = Vec::new();
+    for (name, output) in outputs {
+        let value = output.substitute(|i| below.columns[i].clone());
+        columns.push(match value.reads_clock() {
+            false => value,
+            true if reads_outer(&value) => return None,
+            true => {
+                inner.push((name.clone(), value.clone()));
+                Scalar::column(inner.len() - 1, value.ty, value.nullable)
+            }
+        });
+    }
+    let rel = Rel::Project { input: Box::new(below.rel), outputs: inner };
+    let names = outputs.iter().map(|(name, _)| name.clone()).collect();
+    Some(Lifted { rel, columns, names, ..below })
 }
 
 fn plain(rel: Rel) -> Lifted {

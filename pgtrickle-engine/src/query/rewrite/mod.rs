@@ -1,5 +1,6 @@
 //! Tree-to-tree passes, one per file.
 
+pub mod clock_values;
 pub mod decorrelate;
 pub mod distinct;
 pub mod distinct_calls;
