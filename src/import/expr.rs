@@ -42,10 +42,9 @@ fn check_clock(expr: Expr<'_>) -> Result<()> {
         return Err(unsupported("the value of now() and its kin", reason));
     }
     if !expr.compares_clock_safely() {
-        let reason =
-            "The comparison would be evaluated where CASE or COALESCE does not, and what it compares may fail there.";
+        let reason = "The comparison would be evaluated where the query may not evaluate it, and what it compares may fail there.";
         return Err(unsupported(
-            "a comparison of a computed value with now() and its kin under CASE or COALESCE",
+            "a comparison of a computed value with now() and its kin under CASE, AND, OR or FILTER",
             reason,
         ));
     }

@@ -39,7 +39,7 @@ impl Expr<'_> {
         unsafe { !has_other_clock(self.node, std::ptr::null_mut()) }
     }
 
-    /// No comparison with the clock that CASE or COALESCE may leave out can fail.
+    /// No comparison with the clock can fail that CASE, COALESCE, AND, OR or FILTER may leave out.
     pub fn compares_clock_safely(self) -> bool {
         let mut guarded = false;
         // SAFETY: a valid expression; the context is the walker's.
@@ -124,7 +124,7 @@ unsafe extern "C-unwind" fn has_other_clock(node: *mut pg_sys::Node, context: *m
     }
 }
 
-/// A walker: true where a comparison with the clock stands under CASE or COALESCE and may fail. The context is whether it stands there.
+/// A walker: true where a comparison with the clock stands where it may not be evaluated and may fail. The context is whether it stands there.
 #[pg_guard]
 unsafe extern "C-unwind" fn is_unsafe(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     use pg_sys::NodeTag as Tag;
@@ -141,12 +141,17 @@ unsafe extern "C-unwind" fn is_unsafe(node: *mut pg_sys::Node, context: *mut c_v
                     .iter()
                     .all(|side| is_harmless(std::ptr::from_ref(*side).cast_mut()));
         }
-        guarded |= matches!((*node).type_, Tag::T_CaseExpr | Tag::T_CoalesceExpr);
+        guarded |= match (*node).type_ {
+            Tag::T_CaseExpr | Tag::T_CoalesceExpr | Tag::T_BoolExpr => true,
+            Tag::T_Aggref => !(*node.cast::<pg_sys::Aggref>()).aggfilter.is_null(),
+            Tag::T_WindowFunc => !(*node.cast::<pg_sys::WindowFunc>()).aggfilter.is_null(),
+            _ => false,
+        };
         pg_sys::expression_tree_walker_impl(node, Some(is_unsafe), (&raw mut guarded).cast())
     }
 }
 
-/// Computed from the clock and constants, or a column that is moved by some time.
+/// Computed from the clock and constants, or columns, moved by some time.
 ///
 /// # Safety
 /// `node` is a valid expression.
@@ -158,6 +163,8 @@ unsafe fn is_harmless(node: *mut pg_sys::Node) -> bool {
         match (*node).type_ {
             pg_sys::NodeTag::T_Var | pg_sys::NodeTag::T_Const => true,
             pg_sys::NodeTag::T_RelabelType => is_harmless((*node.cast::<pg_sys::RelabelType>()).arg.cast()),
+            pg_sys::NodeTag::T_CoalesceExpr => all((*node.cast::<pg_sys::CoalesceExpr>()).args),
+            pg_sys::NodeTag::T_MinMaxExpr => all((*node.cast::<pg_sys::MinMaxExpr>()).args),
             pg_sys::NodeTag::T_FuncExpr => {
                 let call = &*node.cast::<pg_sys::FuncExpr>();
                 (goes_along(call.funcid).is_some() && all(call.args)) || is_computed(node)

@@ -164,6 +164,9 @@ pub(crate) fn predicate(random: &mut Random, scope: &[Column], depth: u32) -> St
             _ => format!("NOT ({a})"),
         };
     }
+    if random.random_bool(0.04) {
+        return past(random, scope);
+    }
     let ty = scope.choose(random).map_or(Type::Int, |column| column.ty);
     let a = scalar(random, scope, ty, depth.min(1)).sql;
     let literal = ty.literal(random);
@@ -179,6 +182,13 @@ pub(crate) fn predicate(random: &mut Random, scope: &[Column], depth: u32) -> St
         7 => format!("{a} <= {literal}"),
         _ => format!("{a} >= {}", scalar(random, scope, ty, 0).sql),
     }
+}
+
+/// A comparison with the clock, whose truth is another one in every few refreshes.
+fn past(random: &mut Random, scope: &[Column]) -> String {
+    let number = scalar(random, scope, Type::Int, 0).sql;
+    let operator = ["<", ">=", "="].choose(random).expect("not empty");
+    format!("{number} {operator} (extract(milliseconds FROM now())::int % 7)")
 }
 
 /// An aggregate call and the type of its result.

@@ -155,11 +155,18 @@ fn what_is_not_evaluated_does_not_fail(db: &mut Database) {
     one_cycle(db, "INSERT INTO t VALUES (6, 0, now() - interval '1 us')");
     one_cycle(db, "UPDATE t SET d = 0 WHERE at < now()");
     one_cycle(db, "DELETE FROM t WHERE d = 0");
-    let query = "SELECT CASE WHEN d > 0 THEN at + interval '1 day' / d < now() END AS late FROM t";
-    let call = format!(
-        "SELECT pgtrickle.create_stream_table('guarded', $q${query}$q$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
-    );
-    assert_eq!(db.fails(&call).sqlstate, "0A000");
+    db.stream("moved", "SELECT CASE WHEN d > 0 THEN COALESCE(at, at) + interval '1 day' < now() END AS late FROM t");
+    for query in [
+        "SELECT CASE WHEN d > 0 THEN at + interval '1 day' / d < now() END AS late FROM t",
+        "SELECT d > 0 AND at + interval '1 day' / d < now() AS late FROM t",
+        "SELECT bool_or(at + interval '1 day' / d < now()) FILTER (WHERE d > 0) AS late FROM t",
+    ] {
+        let call = format!(
+            "SELECT pgtrickle.create_stream_table('guarded', $q${query}$q$, schedule => '1h', refresh_mode => 'DIFFERENTIAL')"
+        );
+        assert_eq!(db.fails(&call).sqlstate, "0A000", "{query}");
+    }
+    one_cycle(db, "INSERT INTO t VALUES (7, 1, now() - interval '1 day' - interval '1 us'), (8, 0, NULL)");
 }
 
 /// What changes with every moment is computed anew at each refresh, though no source changes.
