@@ -8,7 +8,7 @@ use crate::script::{Script, Step, Stream};
 use crate::types::{Column, DEFINITIONS, Random};
 use crate::write::Writer;
 use pgtrickle_tests::{Comparison, refresh};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 
 const STREAMS: usize = 6;
 
@@ -21,7 +21,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn random(seed: u64, operators: &Operators) -> Case {
-        let mut random = Random::seed_from_u64(seed);
+        let mut random = Random::of(seed);
         let tables: Vec<Table> =
             (0..random.random_range(3..5)).map(|number| Table::random(&mut random, number)).collect();
         let mut setup: Vec<String> = DEFINITIONS.map(String::from).into();

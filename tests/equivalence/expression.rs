@@ -164,7 +164,7 @@ pub(crate) fn predicate(random: &mut Random, scope: &[Column], depth: u32) -> St
             _ => format!("NOT ({a})"),
         };
     }
-    if random.random_bool(0.04) {
+    if random.clock && random.random_bool(0.1) {
         return past(random, scope);
     }
     let ty = scope.choose(random).map_or(Type::Int, |column| column.ty);

@@ -2,9 +2,39 @@
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-pub(crate) type Random = ChaCha8Rng;
+/// One case in so many compares with the clock: what it finds, its seed need not find again.
+const CLOCK: u64 = 8;
+
+/// What a case is drawn with.
+#[derive(Debug)]
+pub(crate) struct Random {
+    numbers: ChaCha8Rng,
+    /// Its queries may compare with the clock.
+    pub(crate) clock: bool,
+}
+
+impl Random {
+    pub(crate) fn of(seed: u64) -> Random {
+        Random { numbers: ChaCha8Rng::seed_from_u64(seed), clock: seed.is_multiple_of(CLOCK) }
+    }
+}
+
+impl RngCore for Random {
+    fn next_u32(&mut self) -> u32 {
+        self.numbers.next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.numbers.next_u64()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.numbers.fill_bytes(bytes);
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
