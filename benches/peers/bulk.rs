@@ -114,6 +114,7 @@ fn costs(stored: &[Stored<'_>], shape: &Shape) -> Result<Costs> {
     Ok(Costs {
         differential: find(Way::Differential).context("no samples")?,
         auto: find(Way::Auto),
+        recomputed: find(Way::Recomputed),
         full: find(Way::Full).context("no samples")?,
         concurrent: find(Way::Concurrent),
         floor: find(Way::Floor),

@@ -54,13 +54,13 @@ impl Figures {
         writeln!(f, "\n### {} rows\n", spaced(size))?;
         writeln!(
             f,
-            "| shape | rows changed | pg_trickle refresh | in AUTO mode | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | AUTO against the faster | goal |"
+            "| shape | rows changed | pg_trickle refresh | in AUTO mode | in FULL mode | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | AUTO against the faster of its two | AUTO against the faster of delta and REFRESH | goal |"
         )?;
-        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
+        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
         for measured in self.of(size) {
             let (shape, idle) = (measured.shape, measured.idle);
             let goal = verdict(idle.median <= NOTHING);
-            writeln!(f, "| {shape} | 0 | {} | | | | | | | | | | {goal} |", idle.milliseconds())?;
+            writeln!(f, "| {shape} | 0 | {} | | | | | | | | | | | | {goal} |", idle.milliseconds())?;
             for (change, costs) in &measured.changes {
                 writeln!(f, "| {shape} | {change} | {} |", row(*change, costs))?;
             }
@@ -171,11 +171,13 @@ fn row(change: Change, costs: &Costs) -> String {
     };
     let spread = |spread: Option<Spread>| spread.map_or("–".to_owned(), |spread| spread.milliseconds());
     let extra = |time: Option<Duration>| time.map_or("–".to_owned(), milliseconds);
+    let loss = |loss: Option<f64>| loss.map_or("–".to_owned(), |loss| format!("{loss:.2}×"));
     let over_floor =
         costs.floor.map_or("–".to_owned(), |floor| format!("{:.1}×", costs.differential.against(&floor)));
     [
         costs.differential.milliseconds(),
         spread(costs.auto),
+        spread(costs.recomputed),
         spread(costs.floor),
         costs.full.milliseconds(),
         spread(costs.concurrent),
@@ -183,7 +185,8 @@ fn row(change: Change, costs: &Costs) -> String {
         extra(costs.capture),
         format!("{:.1}×", costs.gain()),
         over_floor,
-        costs.auto_loss().map_or("–".to_owned(), |loss| format!("{loss:.2}×")),
+        loss(costs.choice_loss()),
+        loss(costs.auto_loss()),
         goal.to_owned(),
     ]
     .join(" | ")

@@ -93,6 +93,7 @@ fn point(x: f64, costs: &Costs, way: Way) -> Option<(f64, f64)> {
     let spread: Option<Spread> = match way {
         Way::Differential => Some(costs.differential),
         Way::Auto => costs.auto,
+        Way::Recomputed => costs.recomputed,
         Way::Full => Some(costs.full),
         Way::Concurrent => costs.concurrent,
         Way::Floor => costs.floor,
@@ -109,7 +110,7 @@ impl Picture {
         let (head, body) = root.split_vertically(HEAD);
         head.draw(&Text::new(self.title.as_str(), (12, 8), (FONT, 20)))?;
         for (place, way) in (0..).zip(Way::ALL) {
-            let (left, top) = (12 + place * 230, 44);
+            let (left, top) = (12 + place * 195, 44);
             let (colour, label) = look(way);
             head.draw(&PathElement::new(vec![(left, top), (left + 24, top)], colour.stroke_width(3)))?;
             head.draw(&Text::new(label, (left + 32, top - 8), (FONT, 15)))?;
@@ -151,6 +152,7 @@ fn look(way: Way) -> (RGBColor, &'static str) {
     match way {
         Way::Differential => (RGBColor(0, 90, 181), "pg_trickle"),
         Way::Auto => (RGBColor(0, 158, 115), "pg_trickle, AUTO"),
+        Way::Recomputed => (RGBColor(204, 121, 167), "pg_trickle, FULL"),
         Way::Full => (RGBColor(220, 50, 32), "REFRESH"),
         Way::Concurrent => (RGBColor(230, 159, 0), "REFRESH … CONCURRENTLY"),
         Way::Floor => (RGBColor(120, 120, 120), "delta written by hand"),

@@ -32,6 +32,8 @@ pub(crate) struct Costs {
     pub(crate) differential: Spread,
     /// In AUTO mode.
     pub(crate) auto: Option<Spread>,
+    /// In FULL mode, after large changes.
+    pub(crate) recomputed: Option<Spread>,
     pub(crate) full: Spread,
     pub(crate) concurrent: Option<Spread>,
     pub(crate) floor: Option<Spread>,
@@ -51,6 +53,13 @@ impl Costs {
     pub(crate) fn auto_loss(&self) -> Option<f64> {
         let best = if self.gain() < 1.0 { &self.full } else { &self.differential };
         Some(self.auto?.against(best))
+    }
+
+    /// How many times slower AUTO is than the faster of DIFFERENTIAL and FULL, between which it chooses.
+    pub(crate) fn choice_loss(&self) -> Option<f64> {
+        let (delta, recomputed) = (self.differential, self.recomputed?);
+        let best = if recomputed.median < delta.median { recomputed } else { delta };
+        Some(self.auto?.against(&best))
     }
 }
 
@@ -81,6 +90,7 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
         let costs = Costs {
             differential: differential[place].maintenance,
             auto: auto.as_ref().map(maintenance),
+            recomputed: None,
             full: full[place].maintenance,
             concurrent: concurrent.as_ref().map(maintenance),
             floor: floor.as_ref().map(maintenance),

@@ -15,6 +15,8 @@ pub(crate) enum Way {
     Differential,
     /// Likewise in AUTO mode.
     Auto,
+    /// Likewise in FULL mode.
+    Recomputed,
     /// `REFRESH MATERIALIZED VIEW`.
     Full,
     /// `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
@@ -24,14 +26,25 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Way; 5] = [Way::Differential, Way::Auto, Way::Full, Way::Concurrent, Way::Floor];
+    pub(crate) const ALL: [Way; 6] =
+        [Way::Differential, Way::Auto, Way::Recomputed, Way::Full, Way::Concurrent, Way::Floor];
+
+    /// Of a stream table that is refreshed this way.
+    fn mode(self) -> Option<&'static str> {
+        match self {
+            Way::Differential => Some("DIFFERENTIAL"),
+            Way::Auto => Some("AUTO"),
+            Way::Recomputed => Some("FULL"),
+            Way::Full | Way::Concurrent | Way::Floor => None,
+        }
+    }
 
     /// Is there such a way to this result over a fact table of `size` rows, one that ends within seconds?
     pub(crate) fn serves(self, shape: &Shape, size: i64) -> bool {
         match self {
             Way::Floor => floor::exists(shape),
             Way::Concurrent => size <= MOST_CONCURRENT,
-            Way::Differential | Way::Auto | Way::Full => true,
+            Way::Differential | Way::Auto | Way::Recomputed | Way::Full => true,
         }
     }
 
@@ -44,10 +57,9 @@ impl Way {
     pub(crate) fn create(self, client: &mut Client, shape: &Shape, name: &str) -> Result<()> {
         let Shape { query, key, .. } = shape;
         match self {
-            Way::Differential | Way::Auto => {
-                let mode = if self == Way::Auto { "AUTO" } else { "DIFFERENTIAL" };
+            Way::Differential | Way::Auto | Way::Recomputed => {
                 let create = "SELECT pgtrickle.create_stream_table($1, $2, schedule => '1h', refresh_mode => $3)";
-                client.execute(create, &[&name, query, &mode])?;
+                client.execute(create, &[&name, query, &self.mode()])?;
                 client.batch_execute(&format!("VACUUM ANALYZE {name}"))?;
             }
             Way::Full => client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query}"))?,
@@ -62,7 +74,9 @@ impl Way {
     /// What brings `name` up to date, as a transaction of its own.
     pub(crate) fn prepare(self, client: &mut Client, shape: &Shape, name: &str) -> Result<Statement> {
         let statement = match self {
-            Way::Differential | Way::Auto => format!("SELECT pgtrickle.refresh_stream_table('{name}')"),
+            Way::Differential | Way::Auto | Way::Recomputed => {
+                format!("SELECT pgtrickle.refresh_stream_table('{name}')")
+            }
             Way::Full => format!("REFRESH MATERIALIZED VIEW {name}"),
             Way::Concurrent => format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {name}"),
             Way::Floor => floor::statement(shape, name).context("no delta was written for this shape")?,
@@ -80,7 +94,7 @@ impl Way {
 
     /// Asks the oracle.
     pub(crate) fn check(self, client: &mut Client, shape: &Shape, name: &str) -> Result<()> {
-        if matches!(self, Way::Differential | Way::Auto) {
+        if self.mode().is_some() {
             return oracle::verify(client, name);
         }
         let verdict = oracle::compare(client, name, shape.query)?;
@@ -90,7 +104,7 @@ impl Way {
 
     pub(crate) fn drop(self, client: &mut Client, name: &str) -> Result<()> {
         match self {
-            Way::Differential | Way::Auto => {
+            Way::Differential | Way::Auto | Way::Recomputed => {
                 Ok(client.batch_execute(&format!("SELECT pgtrickle.drop_stream_table('{name}')"))?)
             }
             Way::Full | Way::Concurrent => Ok(client.batch_execute(&format!("DROP MATERIALIZED VIEW {name}"))?),
