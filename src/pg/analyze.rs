@@ -5,7 +5,7 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{definition, join_rows, kept, marks, ordered, position, rows, search};
+use super::{definition, join_rows, kept, marks, ordered, position, row_test, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -189,6 +189,7 @@ pub(super) unsafe fn printed(tree: *mut pg_sys::Query) -> String {
     // SAFETY: the caller's promise; deparsing works on a copy, for it locks and fixes what it reads.
     unsafe {
         let copy = rows::name_fields(pg_sys::copyObjectImpl(tree.cast()).cast(), std::ptr::null_mut());
+        row_test::nest(copy, std::ptr::null_mut());
         marks::printed(copy.cast(), |tree| text(pg_sys::pg_get_querydef(tree, false)))
     }
 }

@@ -7,6 +7,7 @@
 use super::moment::{self, Moment, Moments};
 use super::nodes::{Expr, Query, Variable, items, text};
 use super::reading;
+use super::row_test;
 use super::rows::{make_node, name_fields, palloc_string};
 use super::windows::window_function;
 use crate::error::{Error, Result};
@@ -126,6 +127,7 @@ impl<'a> Deparser<'a> {
             let copy = reading::guard(name_fields(copy, std::ptr::null_mut()), std::ptr::null_mut());
             let mut names = Names { widths: &self.widths, depth: 0 };
             use_own_names(copy, (&raw mut names).cast());
+            row_test::nest(copy, std::ptr::null_mut());
             text(pg_sys::deparse_expression(copy, context, true, true))
         };
         let mut pieces = Vec::new();

@@ -24,19 +24,7 @@ impl<'a> SubLink<'a> {
         let query = (self.query.node as *const pg_sys::Query).cast_mut();
         // SAFETY: an analysed query; the context is what `look` takes it for.
         unsafe { look(query.cast(), (&raw mut reads).cast()) };
-        !(reads.other || (reads.ordered && reads.planned) || self.compares_row())
-    }
-
-    /// `ROW(…) op ANY (q)` with a row that is one value: printed so, it is read as the list of its fields.
-    fn compares_row(&self) -> bool {
-        let Some(test) = self.test else { return false };
-        // SAFETY: the tag tells the type; an operator's arguments are expressions.
-        unsafe {
-            is_a(test.node, pg_sys::NodeTag::T_OpExpr)
-                && PgList::<pg_sys::Node>::from_pg((*test.node.cast::<pg_sys::OpExpr>()).args)
-                    .get_ptr(0)
-                    .is_some_and(|left| is_a(left, pg_sys::NodeTag::T_RowExpr))
-        }
+        !(reads.other || (reads.ordered && reads.planned))
     }
 
     /// The sub-select as an expression over its level; `row_entry` and `outer_entries` are that level's.

@@ -40,6 +40,7 @@ pub mod relation;
 pub mod report;
 pub mod rewrite;
 mod room;
+mod row_test;
 pub mod rows;
 pub mod rowwise;
 pub mod scalar;

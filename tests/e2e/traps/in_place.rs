@@ -84,7 +84,8 @@ fn truth_values_and_comparisons(db: &mut Database) {
     over_all_changes(
         db,
         &[
-            "SELECT id, ROW(ROW(ROW(g))) = ANY (SELECT ROW(ROW(x)) FROM unnest(arr) AS x) AS i FROM t",
+            "SELECT id, ROW(ROW(ROW(g))) = ANY (SELECT ROW(ROW(x)) FROM unnest(arr) AS x) AS i, ROW(ROW(g)) <> ALL (SELECT ROW(x) FROM unnest(arr) AS x) AS l FROM t",
+            "SELECT id FROM t WHERE ROW(ROW(g)) IN (SELECT ROW(o.g) FROM t AS o WHERE o.id <> t.id)",
             "SELECT id, g IN (SELECT x FROM unnest(t.arr) AS x) AS i, g > ANY (SELECT x FROM unnest(t.arr) AS x) AS o, g <= ALL (SELECT x FROM unnest(t.arr) AS x) AS l FROM t",
             "SELECT id, (g, 3) IN (SELECT x, y FROM unnest(t.arr, t.arr) AS u (x, y)) AS i, EXISTS (SELECT FROM json_each(t.doc)) AS e FROM t",
             "SELECT id, (g, id) = (SELECT min(x), max(x) FROM unnest(t.arr) AS x) AS r, (g, 1) < (SELECT min(x), max(x) FROM unnest(t.arr) AS x) AS l FROM t",
