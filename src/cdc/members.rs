@@ -35,6 +35,13 @@ impl Members {
         self.sources.iter().filter_map(|(_, links)| links.as_ref()).flatten().any(|link| link.pending)
     }
 
+    /// Keeps everybody from taking members from the sources, or giving them others, until the transaction ends.
+    pub fn hold(&self) {
+        self.sources
+            .iter()
+            .for_each(|(source, links)| inheritance::hold(*source, links.as_deref().unwrap_or_default()));
+    }
+
     /// Whether other members are there now than the snapshot sees.
     pub fn moved(&self) -> bool {
         self.sources.iter().any(|(source, seen)| match seen {

@@ -30,6 +30,13 @@ unsafe extern "C-unwind" {
         copy: bool,
         slot: *mut TupleTableSlot,
     ) -> bool;
+    pub(super) fn tuplestore_puttupleslot(store: *mut Tuplestorestate, slot: *mut TupleTableSlot);
+    pub(super) fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        descriptor: TupleDesc,
+        values: *const Datum,
+        nulls: *const bool,
+    );
     pub(super) fn MakeSingleTupleTableSlot(
         descriptor: TupleDesc,
         operations: *const TupleTableSlotOps,

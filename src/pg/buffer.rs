@@ -5,13 +5,13 @@
 
 use std::ffi::CString;
 
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, ffi::pg_guard_ffi_boundary};
 use pgtrickle_engine::frontier::Frontier;
 
 use super::capture::{ANNOUNCEMENT, MARKER};
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
-use super::{page, pages};
+use super::{bare, page, pages};
 use crate::names;
 
 /// What a source's buffer holds between a frontier and a snapshot.
@@ -112,13 +112,38 @@ impl<'a> Reading<'a> {
 
     /// Reads what is left.
     pub fn finish(mut self) -> Changes {
-        while !self.changes.truncated && self.step() {}
+        while !self.changes.truncated && self.batch() {}
         self.changes
     }
 
     /// Takes in the next row; false when there is none.
     fn step(&mut self) -> bool {
-        let Some((xid, cid, weight)) = self.scan.next() else { return false };
+        // SAFETY: what is inside owns nothing.
+        let row = unsafe { pg_guard_ffi_boundary(|| self.scan.next() && self.take()) };
+        row || self.scan.next_range()
+    }
+
+    /// Takes in some rows under one guard, which costs as much as a row; false when there is none.
+    fn batch(&mut self) -> bool {
+        pgrx::check_for_interrupts!();
+        // SAFETY: as above.
+        let more = unsafe {
+            pg_guard_ffi_boundary(|| (0..BATCH).all(|_| !self.changes.truncated && self.scan.next() && self.take()))
+        };
+        more || self.changes.truncated || self.scan.next_range()
+    }
+
+    /// Takes in the row in the scan's slot.
+    ///
+    /// # Safety
+    /// There is one, and a guard is around.
+    unsafe fn take(&mut self) -> bool {
+        // SAFETY: the first three columns of every buffer are xid8, int4 and int4, all NOT NULL.
+        let (xid, cid, weight) = unsafe {
+            bare::slot_getsomeattrs_int(self.scan.slot, 3);
+            let value = |index: usize| (*(*self.scan.slot).tts_values.add(index)).value();
+            (value(0) as u64, value(1) as u32, value(2) as i32)
+        };
         match weight {
             _ if self.frontier.contains(xid, cid) => {}
             MARKER => self.changes.truncated = true,
@@ -127,7 +152,7 @@ impl<'a> Reading<'a> {
             _ => {
                 let changes = &mut self.changes;
                 // SAFETY: the scan's slot holds a row of the buffer.
-                unsafe { changes.store.put(self.scan.slot) };
+                unsafe { bare::tuplestore_puttupleslot(changes.store.as_ptr(), self.scan.slot) };
                 changes.rows += 1;
                 changes.one_command &= *self.writer.get_or_insert((xid, cid)) == (xid, cid);
             }
@@ -135,6 +160,9 @@ impl<'a> Reading<'a> {
         true
     }
 }
+
+/// Rows that are read under one guard.
+const BATCH: usize = 256;
 
 /// Whether the buffer has no pages, so nobody ever wrote it or VACUUM gave all of it back.
 pub fn is_empty(buffer: u32) -> bool {
@@ -253,38 +281,38 @@ impl Scan {
         }
     }
 
-    /// Moves to the next row, over to the next range where one ends.
-    unsafe fn advance(&mut self) -> bool {
-        // SAFETY: limits are set right after the scan was started anew; a row that is gone is one that the snapshot does not see.
+    /// Moves to the next row of the range of pages.
+    ///
+    /// # Safety
+    /// A guard is around, and nothing between it and here owns anything.
+    unsafe fn next(&mut self) -> bool {
+        // SAFETY: by contract; a row that is gone is one that the snapshot does not see.
         unsafe {
             match &mut self.rest {
-                Rest::Pages(scan, ranges) => {
-                    let forward = pg_sys::ScanDirection::ForwardScanDirection;
-                    while !pg_sys::table_scan_getnextslot(*scan, forward, self.slot) {
-                        let Some(range) = ranges.next() else { return false };
-                        pg_sys::heap_rescan(*scan, std::ptr::null_mut(), false, false, false, false);
-                        pg_sys::heap_setscanlimits(*scan, range.start, range.end - range.start);
-                    }
-                    true
+                Rest::Pages(scan, _) => {
+                    let access = (*(*(**scan).rs_rd).rd_tableam).scan_getnextslot;
+                    let next = access.expect("every kind of table can be scanned");
+                    next(*scan, pg_sys::ScanDirection::ForwardScanDirection, self.slot)
                 }
-                Rest::Rows(snapshot, rows) => rows.any(|mut row| {
-                    pg_sys::table_tuple_fetch_row_version(self.relation, &mut row, *snapshot, self.slot)
-                }),
+                Rest::Rows(snapshot, rows) => {
+                    let access = (*(*self.relation).rd_tableam).tuple_fetch_row_version;
+                    let fetch = access.expect("every kind of table can be asked for a row");
+                    rows.any(|mut row| fetch(self.relation, &mut row, *snapshot, self.slot))
+                }
             }
         }
     }
 
-    /// Transaction, command and weight of the next row.
-    fn next(&mut self) -> Option<(u64, u32, i32)> {
-        // SAFETY: the first three columns of every buffer are xid8, int4 and int4, all NOT NULL.
+    /// Goes over to the next range of pages, if there is one.
+    fn next_range(&mut self) -> bool {
+        let Rest::Pages(scan, ranges) = &mut self.rest else { return false };
+        let Some(range) = ranges.next() else { return false };
+        // SAFETY: limits are set right after the scan was started anew.
         unsafe {
-            if !self.advance() {
-                return None;
-            }
-            pg_sys::slot_getsomeattrs(self.slot, 3);
-            let value = |index: usize| (*(*self.slot).tts_values.add(index)).value();
-            Some((value(0) as u64, value(1) as u32, value(2) as i32))
+            pg_sys::heap_rescan(*scan, std::ptr::null_mut(), false, false, false, false);
+            pg_sys::heap_setscanlimits(*scan, range.start, range.end - range.start);
         }
+        true
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) unsafe fn equal(left: Datum, right: Datum, storage: Storage) -> bool 
         if same_pointer(left, right) {
             return true;
         }
-        pg_sys::toast_raw_datum_size(left) == pg_sys::toast_raw_datum_size(right)
+        content_size(left) == content_size(right)
             && with_bytes(left, storage, |left| with_bytes(right, storage, |right| left == right))
     }
 }
@@ -60,13 +60,31 @@ pub(super) unsafe fn digest(value: Datum, storage: Storage) -> u64 {
     // SAFETY: by contract.
     unsafe {
         if !storage.by_value && storage.length == -1 {
-            let size = pg_sys::toast_raw_datum_size(value);
+            let size = content_size(value);
             if size > LONGEST {
                 return size as u64;
             }
         }
         with_bytes(value, storage, xxh3_64)
     }
+}
+
+/// The length of a varlena's content, detoasted.
+unsafe fn content_size(value: Datum) -> usize {
+    let varlena = value.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: the header tells; what is stored elsewhere, or compressed, says how long it was.
+    unsafe {
+        match is_packed(varlena) {
+            true => varsize_any_exhdr(varlena),
+            false => pg_sys::toast_raw_datum_size(value) - pg_sys::VARHDRSZ,
+        }
+    }
+}
+
+/// Whether the content of a varlena is there as it is.
+unsafe fn is_packed(value: *const pg_sys::varlena) -> bool {
+    // SAFETY: looks at the header only.
+    unsafe { varatt_is_4b_u(value) || (varatt_is_1b(value) && !varatt_is_1b_e(value)) }
 }
 
 /// Whether two varlenas are the same pointer to one out-of-line value, as they are when an UPDATE leaves it alone.
@@ -95,8 +113,7 @@ pub(super) unsafe fn with_bytes<T>(value: Datum, storage: Storage, read: impl Fn
             (true, length) => read(&value.value().to_ne_bytes()[native_range(length as usize)]),
             (false, -1) => {
                 let original = value.cast_mut_ptr::<pg_sys::varlena>();
-                let packed = varatt_is_4b_u(original) || (varatt_is_1b(original) && !varatt_is_1b_e(original));
-                let plain = if packed { original } else { pg_sys::pg_detoast_datum_packed(original) };
+                let plain = if is_packed(original) { original } else { pg_sys::pg_detoast_datum_packed(original) };
                 let result =
                     read(std::slice::from_raw_parts(vardata_any(plain).cast::<u8>(), varsize_any_exhdr(plain)));
                 if plain != original {

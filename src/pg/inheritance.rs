@@ -110,6 +110,18 @@ pub fn settled(source: u32, snapshot: &Snapshot) -> Vec<Link> {
     found
 }
 
+/// Keeps others from making and removing links below `source`, which are `links` perhaps: whoever does takes at least this lock on the
+/// parent, or one that conflicts with it on the child.
+pub fn hold(source: u32, links: &[Link]) {
+    let partitioned = super::source::is_partitioned(source);
+    let below = links.iter().map(|link| link.child);
+    let parents = below.filter(|child| !partitioned || super::source::is_partitioned(*child));
+    for relation in std::iter::once(source).chain(parents) {
+        // SAFETY: waits for a lock, which is kept until the transaction ends.
+        unsafe { pg_sys::LockRelationOid(relation.into(), pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) };
+    }
+}
+
 /// Locks the relation and what inherits from it as DROP TABLE does: a partition's parent first.
 pub fn lock_for_drop(relation: u32) {
     let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;

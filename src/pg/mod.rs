@@ -67,6 +67,8 @@ pub mod utility;
 pub mod windows;
 pub mod worker;
 pub mod xact;
+mod zset;
+
 /// A C-language function of the extension: the entry point that PostgreSQL looks up by name, and the record by which it
 /// recognises the calling convention, around a Rust function. pgrx would also write the SQL declaration, but has no
 /// spelling for trigger functions and `record` arguments as they are wanted here; see `sql/install/capture.sql`.

@@ -139,6 +139,27 @@ impl WarmPages {
     }
 }
 
+/// While it lives, sorts and hash tables of statements have the memory of maintenance: those over many changes, and those that compute a
+/// whole query.
+#[derive(Debug)]
+pub struct MaintenanceMemory(#[expect(dead_code, reason = "held for its drop")] Option<Level>);
+
+impl MaintenanceMemory {
+    #[must_use = "the setting is restored when the guard is dropped"]
+    #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
+    pub fn new() -> Self {
+        let memory = super::tuplestore::memory();
+        // SAFETY: an integer that exists from the server's start on.
+        let more = memory > unsafe { pg_sys::work_mem };
+        MaintenanceMemory(more.then(|| {
+            let level = Level::new();
+            let value = CString::new(memory.to_string()).expect("digits have no NUL");
+            level.set(c"work_mem", &value);
+            level
+        }))
+    }
+}
+
 /// While it lives, a policy that would hide rows of a table is an error: contents must not depend on who reads.
 #[derive(Debug)]
 pub struct WholeTables(#[expect(dead_code, reason = "held for its drop")] Level);

@@ -1,8 +1,10 @@
-//! Tuplestores that a Rust value owns: rows in memory up to `work_mem`, in a temporary file past that.
+//! Tuplestores that a Rust value owns: rows in memory up to what [`memory`] says, in a temporary file past that.
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
+use super::bare;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::pg_sys::{self, Datum};
 
 /// Rows of one tuple descriptor, written once and read many times. Lives until it is dropped or the transaction ends,
 /// across subtransactions.
@@ -10,6 +12,13 @@ pub struct TupleStore {
     state: *mut pg_sys::Tuplestorestate,
     descriptor: pg_sys::TupleDesc,
     context: pg_sys::MemoryContext,
+}
+
+/// What the changes of one relation, or a step of a statement over many, may take in memory, in kB: a refresh is maintenance, and has several of
+/// these. What a session's queries may take is not taken away from it.
+pub(super) fn memory() -> i32 {
+    // SAFETY: settings are integers that exist from the server's start on.
+    unsafe { pg_sys::work_mem.max(pg_sys::maintenance_work_mem / 4) }
 }
 
 impl TupleStore {
@@ -31,7 +40,7 @@ impl TupleStore {
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let owner = pg_sys::CurrentResourceOwner;
             pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-            let state = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+            let state = pg_sys::tuplestore_begin_heap(false, false, memory());
             let descriptor = pg_sys::CreateTupleDescCopy(descriptor);
             pg_sys::CurrentResourceOwner = owner;
             pg_sys::MemoryContextSwitchTo(caller);
@@ -43,6 +52,12 @@ impl TupleStore {
     pub fn rows(&self) -> u64 {
         // SAFETY: the state is ours; it counts what was ever added, and nothing is ever taken out.
         unsafe { pg_sys::tuplestore_tuple_count(self.state) as u64 }
+    }
+
+    /// Whether its rows are all in memory.
+    pub fn is_in_memory(&self) -> bool {
+        // SAFETY: the state is ours.
+        unsafe { pg_sys::tuplestore_in_memory(self.state) }
     }
 
     /// The names of its columns, in order.
@@ -78,6 +93,49 @@ impl TupleStore {
                 read(&*slot);
             }
             pg_sys::ExecDropSingleTupleTableSlot(slot);
+        }
+    }
+
+    /// The columns at `places` of all rows, one row after the other, and which are NULL. What is not passed by value stays
+    /// where the store has it; the store is in memory.
+    pub(super) fn deformed(&self, places: &[usize]) -> (Vec<Datum>, Vec<bool>) {
+        assert!(self.is_in_memory(), "rows that are not in memory move");
+        let (width, rows) = (places.len(), self.rows() as usize);
+        let (mut values, mut nulls) = (vec![Datum::from(0); rows * width], vec![true; rows * width]);
+        let needed = places.iter().max().map_or(0, |place| *place as i32 + 1);
+        // SAFETY: the slot has the store's descriptor, which has these columns. One guard for all calls: what is inside owns nothing.
+        unsafe {
+            pg_guard_ffi_boundary(|| {
+                let slot = bare::MakeSingleTupleTableSlot(self.descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
+                bare::tuplestore_rescan(self.state);
+                for (values, nulls) in values.chunks_exact_mut(width).zip(nulls.chunks_exact_mut(width)) {
+                    if !bare::tuplestore_gettupleslot(self.state, true, false, slot) {
+                        break;
+                    }
+                    bare::slot_getsomeattrs_int(slot, needed);
+                    for ((value, null), place) in values.iter_mut().zip(nulls).zip(places) {
+                        *value = *(*slot).tts_values.add(*place);
+                        *null = *(*slot).tts_isnull.add(*place);
+                    }
+                }
+                bare::ExecDropSingleTupleTableSlot(slot);
+            });
+        }
+        (values, nulls)
+    }
+
+    /// Adds rows of `width` columns, one after the other in `values` and `nulls`.
+    ///
+    /// # Safety
+    /// They are of the store's types.
+    pub(super) unsafe fn put_all(&mut self, width: usize, values: &[Datum], nulls: &[bool]) {
+        // SAFETY: by contract; the store copies the rows. One guard for all calls: what is inside owns nothing.
+        unsafe {
+            pg_guard_ffi_boundary(|| {
+                for (values, nulls) in values.chunks_exact(width).zip(nulls.chunks_exact(width)) {
+                    bare::tuplestore_putvalues(self.state, self.descriptor, values.as_ptr(), nulls.as_ptr());
+                }
+            });
         }
     }
 

@@ -7,11 +7,13 @@ use super::stages::counts;
 use crate::catalog::StreamTable;
 use crate::error::Result;
 use crate::pg::executor::Sink;
+use crate::pg::settings::MaintenanceMemory;
 use crate::pg::snapshot::Snapshot;
 
 /// Makes `table` equal to its query at `snapshot`; returns the rows inserted and deleted.
 pub(super) fn recompute((table, prepared): (&StreamTable, &Prepared), snapshot: &Snapshot) -> Result<(i64, i64)> {
     prepared.check(table)?;
+    let _memory = MaintenanceMemory::new();
     let last = prepared.program.stages.len() - 1;
     for stage in 0..last {
         if table.is_populated {

@@ -372,11 +372,14 @@ fn milliseconds(begun: Instant) -> f64 {
 
 /// Does the `work`, and undoes it if the sources have others than the `members` that its snapshot sees when it is done.
 ///
+/// When it fails, the locks on what it read are gone with it, and members may have come and gone meanwhile. So it is done again
+/// while nobody can take or give any: then it fails by itself.
+///
 /// # Errors
 /// Of the work, and `MembersChanged` (40001) for the first child of a table, which is not worth a subtransaction.
 fn while_they_stay<T>(
     members: &Members,
-    work: impl FnOnce() -> std::result::Result<T, Caught>,
+    work: impl Fn() -> std::result::Result<T, Caught>,
 ) -> std::result::Result<Option<T>, Caught> {
     let checked = || match (work()?, members.moved()) {
         (value, false) => Ok(value),
@@ -386,8 +389,14 @@ fn while_they_stay<T>(
         return checked().map(Some);
     }
     match subtransaction(checked) {
-        // Rows that the snapshot sees and the statements did not, or the reverse, may have failed it.
-        Err(caught) if !caught.is_cancel() && members.moved() => Ok(None),
+        Err(caught) if !caught.is_cancel() => {
+            if members.moved() {
+                return Ok(None);
+            }
+            members.hold();
+            // Whoever had a lock may have changed them.
+            if members.moved() { Ok(None) } else { subtransaction(checked).map(Some) }
+        }
         result => result.map(Some),
     }
 }

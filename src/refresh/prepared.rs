@@ -37,6 +37,8 @@ const CAPACITY: usize = 256;
 pub enum Step {
     /// Take out of a source's changes what cancels.
     Consolidate { source: u32, delta_size: u32 },
+    /// Of consolidated changes take those that may change something, where some cannot.
+    Want { source: u32, delta_size: u32 },
     /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
     Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Find out whether the changes of these leaves reach the state of an inner stage, where that can be told soon.
@@ -329,6 +331,10 @@ impl Prepared {
     fn text(&self, step: &Step) -> String {
         match step {
             Step::Consolidate { source, .. } => self.program.consolidated(*source),
+            Step::Want { source, .. } => self
+                .program
+                .wanted_rows(*source)
+                .unwrap_or_else(|| unreachable!("only programs that cannot use every row are asked")),
             Step::Maintain { stage, changed, .. } => self
                 .program
                 .maintain(*stage, &self.storage, changed)

@@ -9,13 +9,13 @@ use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
 use crate::pg::rowwise::Told;
-use crate::pg::settings::WarmPages;
+use crate::pg::settings::{MaintenanceMemory, WarmPages};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Found, Leaf, Program};
 use std::collections::BTreeSet;
 
-/// The largest size class of changes after which stored rows are changed one by one.
+/// The largest size class of changes that are few: of these it is asked first whether they reach a state.
 const FEW: u32 = 1;
 
 /// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
@@ -31,6 +31,8 @@ pub(super) fn differential(
 ) -> Result<(i64, i64)> {
     prepared.check(table)?;
     check_rights(&prepared.program)?;
+    let many = size_class(changes.iter().map(|(_, read)| read.rows).sum()) > FEW;
+    let _memory = many.then(MaintenanceMemory::new);
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(prepared, *source, read, snapshot)).collect(),
@@ -56,6 +58,7 @@ pub(super) fn differential(
             stage,
             changed: changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect(),
             delta_size: size_class(changed.iter().map(|(_, store)| store.rows()).sum()),
+            in_memory: changed.iter().all(|(_, store)| store.is_in_memory()),
             relations: changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect(),
             parameters: moved.map(clock::parameter).into_iter().collect(),
         };
@@ -82,6 +85,8 @@ struct Input<'a> {
     stage: usize,
     changed: BTreeSet<Leaf>,
     delta_size: u32,
+    /// Stored rows can be changed one by one.
+    in_memory: bool,
     relations: Vec<Named<'a>>,
     parameters: Vec<Param>,
 }
@@ -102,7 +107,7 @@ impl Run<'_> {
                 return reached;
             }
         }
-        let found = self.prepared.program.found(input.stage).filter(|_| input.delta_size <= FEW);
+        let found = self.prepared.program.found(input.stage).filter(|_| input.in_memory);
         let state = found.and_then(|found| Some((found, self.prepared.rowwise_state(input.stage)?)));
         if let Some((found, state)) = state {
             let step = Step::Find {
@@ -127,7 +132,7 @@ impl Run<'_> {
 
     /// Brings the stream table up to date; returns the rows inserted and deleted.
     fn last_stage(&self, input: Input) -> Result<(i64, i64)> {
-        let rows = if input.delta_size <= FEW { self.prepared.rowwise() } else { None };
+        let rows = if input.in_memory { self.prepared.rowwise() } else { None };
         let Some(rows) = rows else { return counts(&self.maintain(&input), self.table) };
         let step = Step::Change {
             changed: input.changed.clone(),
@@ -177,10 +182,16 @@ pub(super) fn meets_pairs(prepared: &Prepared, changes: &[(u32, Changes)]) -> bo
     scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1
 }
 
-/// The changes of `source` without what cancels among them.
+/// The changes of `source` without what cancels among them, and those that may change something.
 fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snapshot) -> TupleStore {
-    let relations = [prepared.named(Leaf::Source(source), &read.store)];
-    let step = Step::Consolidate { source, delta_size: size_class(read.rows) };
+    let delta_size = size_class(read.rows);
+    let (step, net) = match read.store.consolidated(&prepared.program.read_columns(source)) {
+        Some(net) if prepared.program.wants_all(source) => return net,
+        Some(net) => (Step::Want { source, delta_size }, Some(net)),
+        None => (Step::Consolidate { source, delta_size }, None),
+    };
+    let change = net.as_ref().unwrap_or(&read.store);
+    let relations = [prepared.named(Leaf::Source(source), change)];
     let statement = prepared.statement(step, &relations);
     let mut result = statement.result_store();
     statement.execute(Some(snapshot), &[], &relations, Sink::Store(&mut result));

@@ -4,17 +4,16 @@
 //! exactly the query's columns; how a row is found there is its [`Identity`].
 
 use super::key::{equal, key_index, same_key};
-use super::operator::scan::changed_value;
 use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
-use super::zset::{consolidate, consolidate_named, difference, row};
+use super::zset::{consolidate, difference, row};
 use super::{Leaf, Program, Stage, StageKind, Storage};
 use crate::query::analysis::keys::keys;
-use crate::query::{Column, Equality, Rel, Scalar, Scan};
-use crate::sql::{Ident, QualifiedName, conjunction, disjunction, list};
+use crate::query::{Column, Equality, Rel};
+use crate::sql::{Ident, QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// By how many rows the delta makes the table grow. `inserted - deleted` must be that: it is less when a row to delete was
 /// not found as such, or when a key turned out to be none, and then the contents are not what they should be.
@@ -243,32 +242,6 @@ impl Program {
         probes.into_iter().filter(|probe| !served(probe)).collect()
     }
 
-    /// A SELECT of the change of the source `relid` (its buffer's columns that this program reads, and `w`), rows that
-    /// cancel taken out: what was undone again in between is never looked at, and an expression is only evaluated on
-    /// rows that were there. (OFFSET 0 keeps the predicates from being asked before.) Rows that change nothing are taken
-    /// out, too.
-    pub fn consolidated(&self, relid: u32) -> String {
-        let mut columns = BTreeMap::new();
-        for scan in self.stages.iter().flat_map(|stage| stage.body.scans()).filter(|scan| scan.relid == relid) {
-            columns.extend(scan.columns.iter().map(|c| (c.attnum, c.column.ty.equality)));
-        }
-        let named: Vec<(String, Equality)> =
-            columns.into_iter().map(|(attnum, equality)| (format!("c{attnum}"), equality)).collect();
-        let names = || named.iter().map(|(name, _)| name.clone()).chain(["w".into()]);
-        let change = format!("SELECT {} FROM {}", list(names()), Leaf::Source(relid).delta_name());
-        let net = consolidate_named(&change, &named);
-        match self.wanted(relid) {
-            None => net,
-            Some(uses) => {
-                let mut conditions: Vec<String> = uses.iter().map(|(scan, all)| asked(scan, all)).collect();
-                conditions.sort();
-                conditions.dedup();
-                let columns = list(names().map(|name| format!("z.{name}")));
-                format!("SELECT {columns} FROM ({net} OFFSET 0) AS z WHERE {}", disjunction(conditions))
-            }
-        }
-    }
-
     /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
     /// `(inserted int8, deleted int8, net int8)`.
     ///
@@ -407,11 +380,6 @@ fn differs<'a>(columns: impl Iterator<Item = &'a Column>) -> Option<String> {
     });
     let differences: Vec<String> = plain.chain(images).collect();
     (!differences.is_empty()).then(|| differences.join(" OR "))
-}
-
-/// The predicates of `scan` over the row `z` of its change.
-fn asked(scan: &Scan, predicates: &[Scalar]) -> String {
-    conjunction(predicates.iter().map(|p| p.render(|position| changed_value("z", &scan.columns[position]))))
 }
 
 /// The statement that applies the consolidated Z-set `rows` to the bag in `table` with the columns `names`; yields

@@ -7,13 +7,64 @@
 //! Where rows without a match are kept, a predicate says nothing about their side. What reads the clock is met at two
 //! clocks, and is not used.
 
-use super::Program;
+use super::operator::scan::changed_value;
+use super::zset::consolidate_named;
+use super::{Leaf, Program};
 use crate::query::rel::Side;
-use crate::query::{Rel, Scalar, Scan};
+use crate::query::{Equality, Rel, Scalar, Scan};
+use crate::sql::{conjunction, disjunction, list};
+use std::collections::BTreeMap;
 
 impl Program {
+    /// A SELECT of the change of the source `relid`, its [`read_columns`](Program::read_columns) and `w`, rows that cancel taken out: what was
+    /// undone again in between is never looked at, and an expression is only evaluated on rows that were there. (OFFSET 0 keeps
+    /// the predicates from being asked before.) Rows that change nothing are taken out, too.
+    pub fn consolidated(&self, relid: u32) -> String {
+        let columns = self.buffer_columns(relid);
+        let names = columns.iter().map(|(name, _)| name.clone()).chain(["w".into()]);
+        let change = format!("SELECT {} FROM {}", list(names), Leaf::Source(relid).delta_name());
+        let net = consolidate_named(&change, &columns);
+        self.kept(relid, &format!("({net} OFFSET 0)")).unwrap_or(net)
+    }
+
+    /// A SELECT of those rows of the change that may change something, which is consolidated already; `None` when any may.
+    pub fn wanted_rows(&self, relid: u32) -> Option<String> {
+        self.kept(relid, &Leaf::Source(relid).delta_name())
+    }
+
+    /// Whether any row of the change may change something.
+    pub fn wants_all(&self, relid: u32) -> bool {
+        self.wanted(relid).is_none()
+    }
+
+    /// The columns of the buffer of the source `relid` that the program reads, in the order of their numbers.
+    pub fn read_columns(&self, relid: u32) -> Vec<String> {
+        self.buffer_columns(relid).into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn buffer_columns(&self, relid: u32) -> Vec<(String, Equality)> {
+        let mut columns = BTreeMap::new();
+        for scan in self.stages.iter().flat_map(|stage| stage.body.scans()).filter(|scan| scan.relid == relid) {
+            columns.extend(scan.columns.iter().map(|c| (c.attnum, c.column.ty.equality)));
+        }
+        columns.into_iter().map(|(attnum, equality)| (format!("c{attnum}"), equality)).collect()
+    }
+
+    /// Of the rows of `change` those that meet what some scan asks of them.
+    fn kept(&self, relid: u32, change: &str) -> Option<String> {
+        let asked = |(scan, all): &(&Scan, Vec<Scalar>)| {
+            conjunction(all.iter().map(|p| p.render(|position| changed_value("z", &scan.columns[position]))))
+        };
+        let mut conditions: Vec<String> = self.wanted(relid)?.iter().map(asked).collect();
+        conditions.sort();
+        conditions.dedup();
+        let names = self.read_columns(relid).into_iter().chain(["w".into()]);
+        let columns = list(names.map(|name| format!("z.{name}")));
+        Some(format!("SELECT {columns} FROM {change} AS z WHERE {}", disjunction(conditions)))
+    }
+
     /// For each scan of the source `relid`, the predicates that a row of its change has to meet; `None` if one has none.
-    pub(super) fn wanted(&self, relid: u32) -> Option<Vec<(&Scan, Vec<Scalar>)>> {
+    fn wanted(&self, relid: u32) -> Option<Vec<(&Scan, Vec<Scalar>)>> {
         let mut found = Vec::new();
         self.stages.iter().for_each(|stage| collect(&stage.body, Vec::new(), &mut found));
         let own: Vec<(&Scan, Vec<Scalar>)> = found.into_iter().filter(|(scan, _)| scan.relid == relid).collect();

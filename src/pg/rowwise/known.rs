@@ -3,12 +3,12 @@
 //! The rows were seen on the snapshot of the refresh, and nobody else may change the table meanwhile: it is a state, and the stream
 //! table's row is locked.
 
-use super::writing::{Slot, Writing};
-use super::zset::value_of;
-use super::{MOST_CHANGED, Table, fill};
+use super::writing::Writing;
+use super::{Table, fill};
 use crate::pg::executor::Work;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
+use crate::pg::zset::{Collected, value_of};
 use pgrx::pg_sys::{self, Datum};
 
 /// The columns of a pair before those of its rows: place, whether there is a new row, whether that cannot be told.
@@ -20,7 +20,7 @@ const OLD: usize = 3;
 impl Table {
     /// Replaces stored rows by new ones: each row of `pairs` is the place of the stored one, if there is one (`tid`), whether there is
     /// one from now on (`bool`), whether this cannot be told (`bool`), the columns of the stored row and those of the new one. Returns
-    /// what changed, the table's columns and `w`; `None`, and nothing is done, when columns differ in type, there are too many, or
+    /// what changed, the table's columns and `w`; `None`, and nothing is done, when columns differ in type or
     /// something cannot be told. The columns at `unchanged` stay as they are where a row does.
     pub fn replace(&self, pairs: &TupleStore, unchanged: &[usize], snapshot: &Snapshot) -> Option<TupleStore> {
         let width = self.places.len();
@@ -33,7 +33,7 @@ impl Table {
                 && self.fits(descriptor, OLD)
                 && self.fits(descriptor, OLD + width);
             let is = |slot: &pg_sys::TupleTableSlot, column| value_of(slot, column).is_some_and(|is| is.value() != 0);
-            let mut stale = !fits || pairs.rows() > MOST_CHANGED as u64;
+            let mut stale = !fits;
             if !stale {
                 pairs.each(|slot| stale |= is(slot, STALE));
             }
@@ -41,7 +41,7 @@ impl Table {
                 return None;
             }
             self.write(unchanged, snapshot, |writing| {
-                let mut applied = Applied::new(self);
+                let mut applied = self.applied();
                 pairs.each(|slot| {
                     let row = |first: usize| move |column: usize| value_of(slot, first + column);
                     let place = value_of(slot, PLACE);
@@ -78,11 +78,11 @@ impl Table {
                 && has_type(descriptor, width, pg_sys::INT4OID)
                 && has_type(descriptor, width + 1, pg_sys::TIDOID)
                 && self.fits(descriptor, 0);
-            if !fits || changes.rows() > MOST_CHANGED as u64 {
+            if !fits {
                 return None;
             }
             self.write(&[], snapshot, |writing| {
-                let mut applied = Applied::new(self);
+                let mut applied = self.applied();
                 changes.each(|slot| {
                     let row = |column: usize| value_of(slot, column);
                     match value_of(slot, width + 1) {
@@ -103,6 +103,14 @@ impl Table {
     }
 }
 
+impl Table {
+    /// For what is applied to it.
+    unsafe fn applied(&self) -> Collected {
+        // SAFETY: the table is open and has columns at its places.
+        unsafe { Collected::new((*self.relation).rd_att, &self.places) }
+    }
+}
+
 unsafe fn has_type(descriptor: pg_sys::TupleDesc, column: usize, ty: pg_sys::Oid) -> bool {
     // SAFETY: the descriptor has that column.
     unsafe { (*pg_sys::TupleDescAttr(descriptor, column as i32)).atttypid == ty }
@@ -114,54 +122,5 @@ impl Writing<'_> {
         // SAFETY: a slot that is changed by the place alone.
         unsafe { (*self.stored).tts_tid = *place.cast_mut_ptr::<pg_sys::ItemPointerData>() };
         self
-    }
-}
-
-/// The applied change as it grows.
-struct Applied {
-    store: TupleStore,
-    slot: Slot,
-    width: usize,
-}
-
-impl Applied {
-    unsafe fn new(table: &Table) -> Applied {
-        let width = table.places.len();
-        // SAFETY: the columns are the table's; the store copies the descriptor.
-        unsafe {
-            let descriptor = pg_sys::CreateTemplateTupleDesc(width as i32 + 1);
-            for (column, place) in table.places.iter().enumerate() {
-                let (to, from) = (column as i16 + 1, *place as i16 + 1);
-                pg_sys::TupleDescCopyEntry(descriptor, to, (*table.relation).rd_att, from);
-            }
-            pg_sys::TupleDescInitEntry(descriptor, width as i16 + 1, c"w".as_ptr(), pg_sys::INT4OID, -1, 0);
-            let store = TupleStore::like(descriptor);
-            let slot = pg_sys::MakeSingleTupleTableSlot(store.descriptor(), &raw const pg_sys::TTSOpsVirtual);
-            Applied { store, slot, width }
-        }
-    }
-
-    /// Adds a row.
-    unsafe fn add(&mut self, value: impl Fn(usize) -> Option<Datum>, w: i32) {
-        let slot = self.slot;
-        // SAFETY: the slot has these columns and the weight; the store copies the row.
-        unsafe {
-            (*(*slot).tts_ops).clear.expect("every kind of slot can be cleared")(slot);
-            for column in 0..self.width {
-                let value = value(column);
-                (*slot).tts_isnull.add(column).write(value.is_none());
-                (*slot).tts_values.add(column).write(value.unwrap_or(Datum::from(0)));
-            }
-            (*slot).tts_isnull.add(self.width).write(false);
-            (*slot).tts_values.add(self.width).write(Datum::from(w));
-            pg_sys::ExecStoreVirtualTuple(slot);
-            self.store.put(slot);
-        }
-    }
-
-    unsafe fn end(self) -> TupleStore {
-        // SAFETY: made with the value.
-        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
-        self.store
     }
 }

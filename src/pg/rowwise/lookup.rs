@@ -5,10 +5,10 @@
 //! candidates are compared, as `pgtrickle_engine::delta::key` has it.
 
 use super::writing::Executor;
-use super::zset::{Chains, ZSet, digest, value_of};
 use super::{Table, Told, fill};
 use crate::names;
 use crate::pg::image::{self, Storage};
+use crate::pg::zset::{Chains, ZSet, digest, value_of};
 use pgrx::pg_sys::{self, Datum};
 use std::ffi::CStr;
 use std::ptr::null_mut;

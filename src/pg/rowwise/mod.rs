@@ -18,23 +18,17 @@
 mod known;
 mod lookup;
 mod writing;
-mod zset;
 
 use self::lookup::{Key, Lookup};
 use self::writing::{Slot, Writing};
-use self::zset::{Weight, ZSet};
 use super::executor::Work;
 use super::image::Storage;
 use super::snapshot::Snapshot;
 use super::tuplestore::TupleStore;
+use super::zset::{Weight, ZSet, holds_rows, weight};
 use crate::names;
 use pgrx::pg_sys::{self, Datum};
 use std::ffi::CStr;
-
-/// Rows of a Z-set, some of which may cancel, that are held in memory.
-const MOST_READ: u64 = 4096;
-/// Rows that are changed one by one.
-const MOST_CHANGED: usize = 1024;
 
 /// What was done to a table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +85,16 @@ impl Table {
         Some(table)
     }
 
+    /// Whether so many rows are so many to a page of the table that reading all of it once takes less than looking each up.
+    fn is_mostly_meant(&self, rows: u64) -> bool {
+        /// Looking up a row takes a tenth of what reading a page does, as measured on pages in memory.
+        const PER_PAGE: u64 = 16;
+        const FEW: u64 = 1024;
+        // SAFETY: the relation is open.
+        let pages = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        rows > FEW.max(PER_PAGE * u64::from(pages))
+    }
+
     /// Whether nothing but rows and indexes is to be seen to.
     unsafe fn is_plain(&self) -> bool {
         // SAFETY: the relation is open; triggers and constraints, if any, are valid with it.
@@ -131,20 +135,19 @@ impl Table {
     /// transaction has done. `None`, and nothing is done, when the columns differ in type, there are too many rows or no index
     /// finds them.
     pub fn apply(&self, change: &TupleStore, told: Told, snapshot: &Snapshot) -> Option<Counts> {
-        if change.rows() > MOST_READ {
+        if !change.is_in_memory() || self.is_mostly_meant(change.rows()) {
             return None;
         }
         // SAFETY: the table is open. On an ERROR the (sub)transaction's abort releases what is held.
         Work::new().run(|| unsafe {
-            let rows = ZSet::consolidated(change, &self.storage(), self.weight(change)?);
+            let width = self.places.len();
+            let columns: Vec<usize> = (0..width).collect();
+            let rows = ZSet::consolidated(change, (&columns, &self.storage()), (width, self.weight(change)?));
             let (key, unchanged) = match told {
                 Told::Key(columns) => (Some(Key::of(self, columns)?), columns),
                 Told::Image if self.has_rows_in_columns() => return None,
                 Told::Image => (None, &[][..]),
             };
-            if rows.rows().count() > MOST_CHANGED {
-                return None;
-            }
             self.write(unchanged, snapshot, |writing| {
                 let lookup = Lookup::of(self, writing.executor(), (&told, key.as_ref(), &rows))?;
                 Some(match &key {
@@ -190,11 +193,7 @@ impl Table {
 
     /// Whether values have fields, whose images are not their bytes.
     fn has_rows_in_columns(&self) -> bool {
-        (0..self.places.len()).map(|column| self.attribute(column)).any(|attribute| {
-            let aligned = attribute.attlen == -1 && attribute.attalign as u8 == pg_sys::TYPALIGN_DOUBLE;
-            // SAFETY: a look-up in the system cache.
-            aligned && unsafe { pg_sys::type_is_rowtype(attribute.atttypid) }
-        })
+        (0..self.places.len()).any(|column| holds_rows(self.attribute(column)))
     }
 
     /// How the weight in a row of `change` is read, if the other columns are of the table's types.
@@ -205,12 +204,7 @@ impl Table {
             if (*descriptor).natts as usize != width + 1 || !self.fits(descriptor, 0) {
                 return None;
             }
-            let weight: Weight = match (*pg_sys::TupleDescAttr(descriptor, width as i32)).atttypid {
-                pg_sys::INT4OID => |datum| i64::from(datum.value() as i32),
-                pg_sys::INT8OID => |datum| datum.value() as i64,
-                _ => return None,
-            };
-            Some(weight)
+            weight(&*pg_sys::TupleDescAttr(descriptor, width as i32))
         }
     }
 
@@ -220,7 +214,8 @@ impl Table {
             let stored = self.attribute(column);
             // SAFETY: the descriptor has these columns.
             let given = unsafe { &*pg_sys::TupleDescAttr(descriptor, (first + column) as i32) };
-            let modified = stored.atttypmod == -1 || stored.atttypmod == given.atttypmod;
+            // What has passed through an aggregate or a union is of the column's type modifier still, though nothing says so.
+            let modified = [-1, stored.atttypmod].contains(&given.atttypmod) || stored.atttypmod == -1;
             given.atttypid == stored.atttypid && modified
         })
     }

@@ -1,9 +1,9 @@
 //! What the executor keeps of a table that it changes, and the changes row by row.
 
 use super::lookup::{Key, Lookup};
-use super::zset::ZSet;
 use super::{Counts, Table, fill};
 use crate::pg::rows::make_node;
+use crate::pg::zset::ZSet;
 use pgrx::pg_sys;
 use std::ptr::null_mut;
 

@@ -1,7 +1,7 @@
 //! `Δ(J ⋈ R) = ΔJ ⋈ R + J ⋈ ΔR - ΔJ ⋈ ΔR`, all on current content: adding the input R to the join J of those before it.
 //!
 //! With one changed input the delta is the join with that input replaced by its change. With several, the inputs are
-//! taken left-deep in an order in which every prefix is connected by predicates; each changed input makes one step of
+//! taken left-deep in an order in which every prefix is connected by predicates, see [`super::order`]; each changed input makes one step of
 //! three plain joins, each driven by a delta, and the unchanged inputs that a step needs or that remain at the end are
 //! ordinary members of those joins. The number of joins is linear in the number of changed inputs
 //! (inclusion-exclusion's is exponential). A self-join is two changed inputs.
@@ -12,6 +12,7 @@
 //! Old content is never `new UNION ALL -delta` inside a join: such an arm has no parameterised path, and the planner
 //! then reads the other side whole.
 
+use super::order::Order;
 use super::{Context, column};
 use crate::delta::zset::consolidate;
 use crate::query::{Column, Rel, Scalar};
@@ -55,6 +56,7 @@ struct Join<'a> {
     columns: Vec<Column>,
     /// Where each input's columns lie among the join's.
     spans: Vec<Range<usize>>,
+    order: Order,
 }
 
 /// The order of the inputs for [`Join::left_deep`].
@@ -81,6 +83,7 @@ impl<'a> Join<'a> {
             now: inputs.iter().map(|input| super::now(input, context)).collect(),
             delta: vec![None; inputs.len()],
             columns: inputs.iter().flat_map(Rel::columns).collect(),
+            order: Order::of(inputs, predicates, &spans),
             spans,
         }
     }
@@ -96,40 +99,21 @@ impl<'a> Join<'a> {
         inputs
     }
 
-    /// The changed inputs first where the predicates connect them, each with the unchanged ones that it takes to get
-    /// there.
     fn steps(&self) -> Steps {
-        let mut left: Vec<usize> = (0..self.now.len()).collect();
+        let is_changed = |input: usize| self.delta[input].is_some();
+        let every = 0..self.now.len();
+        let changed: Vec<usize> = every.clone().filter(|input| is_changed(*input)).collect();
         let mut steps = Steps { changed: Vec::new(), bridges: Vec::new(), rest: Vec::new() };
-        let mut taken: Vec<usize> = Vec::new();
-        let mut bridge = Vec::new();
-        while left.iter().any(|input| self.delta[*input].is_some()) {
-            let connected = |input: &usize| {
-                self.predicates.iter().any(|predicate| {
-                    let reads = self.reads(predicate);
-                    reads.contains(input) && reads.len() > 1 && reads.iter().all(|r| r == input || taken.contains(r))
-                })
-            };
-            let changed = |input: &usize| self.delta[*input].is_some();
-            let near = left.iter().find(|i| changed(i) && connected(i));
-            // Nothing has been taken yet, or nothing is connected: begin anew with a changed input.
-            let next = *match taken.is_empty() {
-                true => left.iter().find(|i| changed(i)),
-                false => {
-                    near.or_else(|| left.iter().find(|i| connected(i))).or_else(|| left.iter().find(|i| changed(i)))
-                }
-            }
-            .expect("a changed input is left");
-            left.retain(|input| *input != next);
-            taken.push(next);
-            if self.delta[next].is_some() {
-                steps.changed.push(next);
+        let (mut bridge, taken) = (Vec::new(), self.order.steps(&changed));
+        for input in &taken {
+            if is_changed(*input) {
+                steps.changed.push(*input);
                 steps.bridges.push(std::mem::take(&mut bridge));
             } else {
-                bridge.push(next);
+                bridge.push(*input);
             }
         }
-        steps.rest = left;
+        steps.rest = every.filter(|input| !taken.contains(input)).collect();
         steps
     }
 

@@ -1,0 +1,190 @@
+//! In which order the inputs of a join are taken, so that the delta of what has been taken stays small.
+//!
+//! An input is *determined* by others when each column of one of its keys equals one of theirs: each of their rows meets at most one
+//! row of it, as a line meets its order, the order its customer and the customer its nation. To take it multiplies nothing, and if it is
+//! filtered, fewer rows are left. So the order begins at the top of such a chain, where something is filtered if there is a
+//! choice, and follows it down; whatever is determined by what has been taken comes before what is not.
+
+use crate::query::Scalar;
+use crate::query::analysis::keys::keys;
+use crate::query::{Rel, rel::Side};
+use std::ops::Range;
+
+/// What the predicates of a join say about its inputs.
+pub(super) struct Order {
+    /// For each input its keys, as columns of the join, those that are empty left out.
+    keys: Vec<Vec<Vec<usize>>>,
+    /// Pairs of columns that are equal.
+    equal: Vec<(usize, usize)>,
+    /// The inputs that each predicate reads.
+    reads: Vec<Vec<usize>>,
+    spans: Vec<Range<usize>>,
+    /// Some rows of the input do not count, whatever the other inputs are.
+    filtered: Vec<bool>,
+}
+
+impl Order {
+    pub(super) fn of(inputs: &[Rel], predicates: &[Scalar], spans: &[Range<usize>]) -> Order {
+        let input_of = |column: usize| spans.iter().position(|span| span.contains(&column)).unwrap_or(spans.len());
+        let reads = |predicate: &Scalar| {
+            let mut inputs: Vec<usize> = predicate.columns().into_iter().map(input_of).collect();
+            inputs.sort_unstable();
+            inputs.dedup();
+            inputs
+        };
+        let shifted = |(input, span): (&Rel, &Range<usize>)| {
+            let whole = keys(input).into_iter().filter(|key| !key.is_empty());
+            whole.map(|key| key.into_iter().map(|column| column + span.start).collect()).collect()
+        };
+        let reads: Vec<Vec<usize>> = predicates.iter().map(reads).collect();
+        let own = |place: usize| reads.iter().any(|read| *read == [place]);
+        Order {
+            keys: inputs.iter().zip(spans).map(shifted).collect(),
+            equal: predicates.iter().filter_map(Scalar::as_equality).collect(),
+            filtered: inputs.iter().enumerate().map(|(place, input)| own(place) || is_filtered(input)).collect(),
+            spans: spans.to_vec(),
+            reads,
+        }
+    }
+
+    /// Each row of the inputs in `taken` together meets at most one row of `input`.
+    fn is_determined(&self, input: usize, taken: &[usize]) -> bool {
+        let inside = |column: usize| taken.iter().any(|input| self.spans[*input].contains(&column));
+        let known =
+            |column: &usize| self.equal.iter().any(|(a, b)| (a == column && inside(*b)) || (b == column && inside(*a)));
+        self.keys[input].iter().any(|key| key.iter().all(known))
+    }
+
+    /// Some predicate is about `input` and inputs in `taken` alone.
+    fn is_connected(&self, input: usize, taken: &[usize]) -> bool {
+        self.reads.iter().any(|reads| {
+            reads.contains(&input) && reads.len() > 1 && reads.iter().all(|r| *r == input || taken.contains(r))
+        })
+    }
+
+    /// How many steps it takes down from each input to one that determines no other.
+    fn heights(&self) -> Vec<usize> {
+        let every = 0..self.spans.len();
+        let mut heights = vec![0; self.spans.len()];
+        for _ in every.clone() {
+            for (above, below) in every.clone().flat_map(|above| every.clone().map(move |below| (above, below))) {
+                let one_way = self.is_determined(above, &[below]) && !self.is_determined(below, &[above]);
+                if above != below && one_way {
+                    heights[above] = heights[above].max(heights[below] + 1);
+                }
+            }
+        }
+        heights
+    }
+
+    /// Whether `input`, or one that it determines, or they, is filtered.
+    fn narrows(&self, input: usize) -> bool {
+        let (mut reached, mut next) = (vec![input], 0);
+        while let Some(at) = reached.get(next).copied() {
+            if self.filtered[at] {
+                return true;
+            }
+            let further = (0..self.spans.len()).filter(|other| self.is_determined(*other, &[at]));
+            let further: Vec<usize> = further.filter(|other| !reached.contains(other)).collect();
+            reached.extend(further);
+            next += 1;
+        }
+        false
+    }
+
+    /// The inputs up to the last of the `changed` ones, in order: these, and what narrows or connects them.
+    pub(super) fn steps(&self, changed: &[usize]) -> Vec<usize> {
+        let mut left: Vec<usize> = (0..self.spans.len()).collect();
+        let mut taken: Vec<usize> = Vec::new();
+        while left.iter().any(|input| changed.contains(input)) {
+            let next = self.next(&taken, &left, changed);
+            left.retain(|input| *input != next);
+            taken.push(next);
+        }
+        taken
+    }
+
+    fn next(&self, taken: &[usize], left: &[usize], changed: &[usize]) -> usize {
+        let is_changed = |input: &usize| changed.contains(input);
+        let connected = |input: &usize| self.is_connected(*input, taken);
+        let find = |wanted: &dyn Fn(&usize) -> bool| left.iter().copied().find(wanted);
+        let top = || {
+            let heights = self.heights();
+            let tops = left.iter().copied().filter(is_changed);
+            tops.rev().max_by_key(|input| (self.filtered[*input], heights[*input]))
+        };
+        let determined = |input: &usize| {
+            connected(input) && self.is_determined(*input, taken) && (is_changed(input) || self.narrows(*input))
+        };
+        let below = || {
+            taken.iter().rev().find_map(|above| {
+                find(&|input| is_changed(input) && connected(input) && self.is_determined(*above, &[*input]))
+            })
+        };
+        let begun = || {
+            find(&determined)
+                .or_else(below)
+                .or_else(|| find(&|input| is_changed(input) && connected(input)))
+                .or_else(|| find(&connected))
+        };
+        let next = if taken.is_empty() { None } else { begun() };
+        // Nothing has been taken yet, or nothing is connected: begin anew.
+        next.or_else(top).expect("a changed input is left")
+    }
+}
+
+/// Not all rows of what is read belong to the input.
+fn is_filtered(input: &Rel) -> bool {
+    match input {
+        Rel::Filter { .. } | Rel::SemiJoin { .. } => true,
+        Rel::Project { input, .. } => is_filtered(input),
+        Rel::OuterJoin { left, side: Side::Left, .. } => is_filtered(left),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::testing::{equality, scan};
+
+    /// Line (order, part), order (id, customer), customer (id), part (id): columns 0–1, 2–3, 4, 5.
+    fn lines() -> (Vec<Rel>, Vec<Scalar>, Vec<Range<usize>>) {
+        let inputs = vec![
+            scan(1, &["o", "p"], &[]),
+            scan(2, &["id", "c"], &[&[0]]),
+            scan(3, &["id"], &[&[0]]),
+            scan(4, &["id"], &[&[0]]),
+        ];
+        (inputs, vec![equality(0, 2), equality(3, 4), equality(1, 5)], vec![0..2, 2..4, 4..5, 5..6])
+    }
+
+    fn steps(filtered: Option<usize>, changed: &[usize]) -> Vec<usize> {
+        let (inputs, mut predicates, spans) = lines();
+        predicates.extend(filtered.map(|column| equality(column, column)));
+        Order::of(&inputs, &predicates, &spans).steps(changed)
+    }
+
+    #[test]
+    fn the_longest_chain_is_followed_from_its_top() {
+        assert_eq!(steps(None, &[0, 1, 2, 3]), [2, 1, 0, 3]);
+    }
+
+    #[test]
+    fn a_filtered_top_comes_first() {
+        assert_eq!(steps(Some(5), &[0, 1, 2, 3]), [3, 0, 1, 2]);
+    }
+
+    #[test]
+    fn an_unchanged_input_is_taken_where_it_narrows_or_connects() {
+        assert_eq!(steps(None, &[0, 1]), [1, 0]);
+        assert_eq!(steps(Some(4), &[0, 1]), [1, 2, 0]);
+        assert_eq!(steps(None, &[2, 3]), [2, 1, 0, 3]);
+    }
+
+    #[test]
+    fn what_nothing_connects_is_taken_all_the_same() {
+        let (inputs, _, spans) = lines();
+        assert_eq!(Order::of(&inputs, &[], &spans).steps(&[0, 2]), [0, 2]);
+    }
+}
