@@ -216,6 +216,21 @@ impl Statement {
         unsafe { TupleStore::like(self.result) }
     }
 
+    /// Whether the planner would have workers take part in the statement, which has no parameters and reads no named relation.
+    pub fn is_parallel(&self, snapshot: &Snapshot) -> bool {
+        // SAFETY: as in `execute`; nothing is executed.
+        Work::new().run(|| unsafe {
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::PushCopiedSnapshot(snapshot.as_ptr());
+            let plan = pg_sys::GetCachedPlan(self.source, null_mut(), owner, null_mut());
+            let planned: *mut pg_sys::PlannedStmt = pg_sys::list_nth((*plan).stmt_list, 0).cast();
+            let parallel = (*planned).parallelModeNeeded;
+            pg_sys::ReleaseCachedPlan(plan, owner);
+            pg_sys::PopActiveSnapshot();
+            parallel
+        })
+    }
+
     /// Runs the statement and returns how many rows it yielded or, when it yields none, changed. `snapshot`: what it
     /// reads, advanced to see the transaction's own changes so far; `None` takes the transaction's next one.
     pub fn execute(&self, snapshot: Option<&Snapshot>, params: &[Param], relations: &[Named], sink: Sink) -> u64 {

@@ -29,6 +29,9 @@ use std::rc::Rc;
 /// The name of a change of the stream table in the statement that applies it.
 pub(super) const CHANGE: &str = "d_change";
 
+/// The name of a stage's content that was computed before it is stored.
+pub(super) const CONTENT: &str = "d_content";
+
 /// Stream tables whose statements a backend keeps; a scheduler's working set, at some 100 kB each.
 const CAPACITY: usize = 256;
 
@@ -49,16 +52,18 @@ pub enum Step {
     Change { changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
     /// Apply such a change.
     Apply { delta_size: u32, stored_size: u32 },
-    /// Fill the stage, which is empty.
-    Fill { stage: usize },
+    /// Compute the content of the stage.
+    Content { stage: usize, stored_size: u32 },
+    /// Fill the stage, which is empty, with what was computed, or compute it.
+    Fill { stage: usize, computed: bool },
     /// Empty the state of an inner stage.
     Clear { stage: usize },
     /// Compare a polled source with its snapshot.
     Look { source: u32, stored_size: u32 },
     /// Apply the difference to the snapshot.
     Keep { source: u32, delta_size: u32, stored_size: u32 },
-    /// Make the stream table equal to the last stage's content.
-    Recompute { stored_size: u32 },
+    /// Make the stream table equal to the last stage's content, which was computed or is now.
+    Recompute { computed: bool, stored_size: u32 },
     /// Look whether the clock alone will change the contents.
     Flip { stored_size: u32 },
 }
@@ -328,6 +333,10 @@ impl Prepared {
         self.polled.iter().filter_map(|polled| object::oid(&polled.snapshot))
     }
 
+    fn content(&self, stage: usize, computed: bool) -> String {
+        if computed { format!("SELECT * FROM {CONTENT}") } else { self.program.content(stage, &self.storage) }
+    }
+
     fn text(&self, step: &Step) -> String {
         match step {
             Step::Consolidate { source, .. } => self.program.consolidated(*source),
@@ -352,11 +361,16 @@ impl Prepared {
                 .change(&self.storage, changed, *delta_size == 0)
                 .unwrap_or_else(|| unreachable!("the stream table changes only when a leaf did")),
             Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
-            Step::Fill { stage } => self.program.fill(*stage, &self.storage),
+            Step::Content { stage, .. } => self.program.content(*stage, &self.storage),
+            Step::Fill { stage, computed } => {
+                self.program.fill(*stage, &self.content(*stage, *computed), &self.storage)
+            }
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
             Step::Look { source, .. } => self.known(*source).difference(),
             Step::Keep { source, .. } => self.known(*source).apply(),
-            Step::Recompute { .. } => self.program.recompute(&self.storage),
+            Step::Recompute { computed, .. } => {
+                self.program.recompute(&self.content(self.program.stages.len() - 1, *computed), &self.storage)
+            }
             Step::Flip { .. } => self
                 .program
                 .flips(&self.storage)

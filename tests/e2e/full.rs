@@ -1,6 +1,6 @@
 //! Queries that cannot be maintained incrementally: refused in DIFFERENTIAL with the reason, recomputed in AUTO.
 
-use pgtrickle_tests::{Database, tests};
+use pgtrickle_tests::{Database, create, tests};
 
 tests![
     refused_in_differential,
@@ -12,6 +12,7 @@ tests![
     recomputed_always_when_nobody_tells,
     which_partition_a_row_is_in,
     own_stable_functions,
+    workers_take_part,
 ];
 
 /// A construct in the words of the reason, and a query that uses it.
@@ -289,4 +290,31 @@ fn own_stable_functions(db: &mut Database) {
     db.cycle_in_full(&["UPDATE rates SET rate = 5"]);
     db.cycle_in_full(&["INSERT INTO rates VALUES (7)", "DELETE FROM t WHERE id = 1"]);
     db.cycle_in_full(&["TRUNCATE rates"]);
+}
+
+fn workers_take_part(db: &mut Database) {
+    db.run(
+        "CREATE TABLE t AS SELECT i AS id, i % 100 AS k, i * 0.1 AS v FROM generate_series(1, 20000) AS i; ANALYZE t;
+         SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
+    );
+    let launched = |db: &mut Database| {
+        db.run("SELECT pg_stat_force_next_flush()");
+        db.number("SELECT parallel_workers_launched FROM pg_stat_database WHERE datname = current_database()")
+    };
+    for (name, query) in [
+        ("sums", "SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k"),
+        (
+            "highest",
+            "SELECT sum(n) AS n, max(s) AS s FROM (SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k) AS q",
+        ),
+        ("bag", "SELECT v, k FROM t WHERE id % 100 = 1"),
+    ] {
+        let before = launched(db);
+        db.run(&create(name, query, "refresh_mode => 'FULL', schedule => '1h'"));
+        db.track(name, query);
+        let created = launched(db);
+        assert!(created > before, "{name}: no worker was asked to help filling it");
+        db.cycle_in_full(&["UPDATE t SET v = v + 1 WHERE id % 300 = 1", "DELETE FROM t WHERE id % 500 = 2"]);
+        assert!(launched(db) > created, "{name}: no worker was asked to help recomputing it");
+    }
 }

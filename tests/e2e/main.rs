@@ -22,6 +22,7 @@ mod large_changes;
 mod lifecycle;
 mod long_buffers;
 mod long_refreshes;
+mod many_changes;
 mod members;
 mod monitoring;
 mod ownership;
@@ -51,6 +52,7 @@ fn main() {
         frontier::TESTS,
         long_buffers::TESTS,
         large_changes::TESTS,
+        many_changes::TESTS,
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,

@@ -85,15 +85,15 @@ impl Program {
         }
     }
 
-    /// The INSERT that fills the stored result of `stage`, which is empty.
-    pub fn fill(&self, stage: usize, storage: &Storage) -> String {
+    /// The INSERT of `content`, a SELECT of it, that fills the stored result of `stage`, which is empty.
+    pub fn fill(&self, stage: usize, content: &str, storage: &Storage) -> String {
         let columns = match &self.stages[stage].kind {
             StageKind::Output | StageKind::Shown(_) => self.output.clone(),
             _ => self.stages[stage].columns(),
         };
         let table = storage.states.get(stage).unwrap_or(&storage.stream_table);
         let names = list(columns.iter().map(|column| Ident::new(&column.name)));
-        format!("INSERT INTO {table} ({names}) {}", self.content(stage, storage))
+        format!("INSERT INTO {table} ({names}) {content}")
     }
 
     /// The statement that applies the changes of the leaves in `changed` to the stored result of `stage`; `None` when
@@ -242,18 +242,17 @@ impl Program {
         probes.into_iter().filter(|probe| !served(probe)).collect()
     }
 
-    /// The statement that makes the stream table equal to its last stage's content by applying the difference; yields
+    /// The statement that makes the stream table equal to `new`, a SELECT of its last stage's content, by applying the difference; yields
     /// `(inserted int8, deleted int8, net int8)`.
     ///
     /// Where rows are found by a key without NULLs, old and new ones are paired by it, each once, and nothing else is done with those that stay as
     /// they are. That the key is one is left to its unique index. Otherwise the difference is computed as a Z-set.
-    pub fn recompute(&self, storage: &Storage) -> String {
-        let new = self.content(self.stages.len() - 1, storage);
+    pub fn recompute(&self, new: &str, storage: &Storage) -> String {
         match &self.identity {
             Identity::Key(key) if pairs(&self.key_columns(key), self.key_fits) => {
-                self.replace_by_key(&new, key, &storage.stream_table)
+                self.replace_by_key(new, key, &storage.stream_table)
             }
-            _ => self.apply(&difference(&new, &storage.stream_table.to_string(), &self.output), storage),
+            _ => self.apply(&difference(new, &storage.stream_table.to_string(), &self.output), storage),
         }
     }
 

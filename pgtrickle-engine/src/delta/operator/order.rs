@@ -1,9 +1,9 @@
 //! In which order the inputs of a join are taken, so that the delta of what has been taken stays small.
 //!
 //! An input is *determined* by others when each column of one of its keys equals one of theirs: each of their rows meets at most one
-//! row of it, as a line meets its order, the order its customer and the customer its nation. To take it multiplies nothing, and if it is
-//! filtered, fewer rows are left. So the order begins at the top of such a chain, where something is filtered if there is a
-//! choice, and follows it down; whatever is determined by what has been taken comes before what is not.
+//! row of it, as a line meets its order, the order its customer and the customer its nation. To take it multiplies nothing, and if it, or
+//! what it determines in turn, is filtered, fewer rows are left. So the order begins at the top of such a chain, one that
+//! narrows if there is one, and follows it down; whatever is determined by what has been taken comes before what is not.
 
 use crate::query::Scalar;
 use crate::query::analysis::keys::keys;
@@ -111,7 +111,7 @@ impl Order {
         let top = || {
             let heights = self.heights();
             let tops = left.iter().copied().filter(is_changed);
-            tops.rev().max_by_key(|input| (self.filtered[*input], heights[*input]))
+            tops.rev().max_by_key(|input| (self.narrows(*input), heights[*input]))
         };
         let determined = |input: &usize| {
             connected(input) && self.is_determined(*input, taken) && (is_changed(input) || self.narrows(*input))
@@ -173,6 +173,7 @@ mod tests {
     #[test]
     fn a_filtered_top_comes_first() {
         assert_eq!(steps(Some(5), &[0, 1, 2, 3]), [3, 0, 1, 2]);
+        assert_eq!(steps(Some(4), &[0, 1, 3]), [1, 2, 0, 3]);
     }
 
     #[test]

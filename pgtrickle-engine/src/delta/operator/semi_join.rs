@@ -7,7 +7,8 @@
 //!
 //! Where every predicate equates a column of L with one of R, or reads one side only, `f` is a function of the equated
 //! columns: a table with one row per key among ΔR, which is joined to L. Otherwise `f` is computed for each row of L that
-//! a row of ΔR matches.
+//! a row of ΔR matches. Of few changes `m` is asked for each of these rows by itself; many are joined to the rows, which are numbered for
+//! that, so that equated columns can be hashed and ΔR is not read once per row.
 //!
 //! No more of `c` is asked for than decides: of at most `max(m, 0) + 1` matches it is known whether `c ≤ m`, or `c = 0`. So a
 //! key that half of R has costs no more than a rare one. Each key is looked up by itself as long as there are few;
@@ -59,12 +60,15 @@ pub(super) fn delta_of(operands: Operands, [left, right]: [Option<String>; 2], c
     match (left, right) {
         (None, None) => None,
         (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
-        (None, Some(right)) => Some(format!("{}{}", join.flips(&right), join.of_flips(&right))),
+        (None, Some(right)) => Some(format!("{}{}", join.flips(None, &right), join.of_flips(&right))),
         (Some(left), Some(right)) => {
             let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched());
-            let seen = join.of_change(&left, &join.beside(&right), &before);
+            let seen = match join.numbered {
+                true => join.of_change(&format!("SELECT * FROM {CHANGED}"), &join.beside(&right), &before),
+                false => join.of_change(&left, &join.beside(&right), &before),
+            };
             let both = format!("({seen}) UNION ALL ({})", join.of_flips(&right));
-            Some(format!("{}{}", join.flips(&right), consolidate(&both, &join.yielded)))
+            Some(format!("{}{}", join.flips(Some(&left), &right), consolidate(&both, &join.yielded)))
         }
     }
 }
@@ -82,20 +86,32 @@ struct SemiJoin<'a> {
     keys: Option<Vec<(usize, usize)>>,
     /// Few keys change.
     few: bool,
+    /// Rows are numbered, and joined to what changes their matches.
+    numbered: bool,
 }
+
+/// The numbered rows of ΔL, and for those that ΔR matches the net weight of their matches in it.
+const CHANGED: &str = "ln";
+const CHANGED_MATCHES: &str = "lm";
+/// Likewise the rows of L that ΔR matches.
+const REACHED: &str = "rn";
+const REACHED_MATCHES: &str = "rm";
 
 impl<'a> SemiJoin<'a> {
     fn new(operands: Operands<'a>, context: &Context) -> Self {
         let columns = operands.left.columns();
         let width = columns.len();
+        let keys = keys(operands.predicates, width);
+        let equates = operands.predicates.iter().any(|predicate| predicate.as_equality_across(width).is_some());
         SemiJoin {
+            numbered: keys.is_none() && equates && !context.few,
             left: super::now(operands.left, context),
             right: super::now(operands.right, context),
             width,
             predicates: operands.predicates,
             yields: operands.yields,
             yielded: operands.yields.columns(columns),
-            keys: keys(operands.predicates, width),
+            keys,
             few: context.few,
         }
     }
@@ -150,9 +166,11 @@ impl<'a> SemiJoin<'a> {
         }
     }
 
-    /// The `WITH` clause that gives the flip `f` of each key; empty when flips are computed for each row.
-    fn flips(&self, right: &str) -> String {
-        let Some(keys) = &self.keys else { return String::new() };
+    /// The `WITH` clause that gives the flip `f` of each key, or the rows whose flips are computed; empty when these are not numbered.
+    fn flips(&self, left: Option<&str>, right: &str) -> String {
+        let Some(keys) = &self.keys else {
+            return if self.numbered { self.numbers(left, right) } else { String::new() };
+        };
         let (own, now) = (self.of_right(), &self.right);
         let flip = "CASE WHEN k.m > 0 AND k.c <= k.m THEN 1 WHEN k.m < 0 AND k.c = 0 THEN -1 END AS f";
         if keys.is_empty() {
@@ -199,6 +217,22 @@ impl<'a> SemiJoin<'a> {
         )
     }
 
+    /// The `WITH` clause with the numbered rows of ΔL, `left`, if there are any, and those of L that ΔR, `right`, matches.
+    fn numbers(&self, left: Option<&str>, right: &str) -> String {
+        let condition = self.condition();
+        let matches = format!("EXISTS (SELECT FROM ({right}) AS r WHERE {condition})");
+        let numbered = |name: &str, matches_name: &str, rows: &str, which: &str| {
+            format!(
+                "{name} AS MATERIALIZED (SELECT l.*, pg_catalog.row_number() OVER () AS i FROM ({rows}) AS l{which}), \
+                 {matches_name} AS MATERIALIZED (SELECT l.i, pg_catalog.sum(r.w)::int8 AS m FROM {name} AS l \
+                 JOIN ({right}) AS r ON {condition} GROUP BY l.i HAVING pg_catalog.sum(r.w) <> 0)"
+            )
+        };
+        let changed = left.map(|left| numbered(CHANGED, CHANGED_MATCHES, left, ""));
+        let reached = numbered(REACHED, REACHED_MATCHES, &self.left, &format!(" WHERE {matches}"));
+        format!("WITH {} ", list(changed.into_iter().chain([reached])))
+    }
+
     /// Which flip is that of `l`.
     fn is_flip_of_left(&self, keys: &[(usize, usize)]) -> String {
         let same = keys.iter().enumerate().map(|(i, (l, _))| format!("l.{} = f.k{}", column(*l), i + 1));
@@ -218,10 +252,21 @@ impl<'a> SemiJoin<'a> {
     }
 
     fn flip_of_each(&self, right: &str) -> String {
+        let net = match self.numbered {
+            true => format!(" LEFT JOIN {CHANGED_MATCHES} AS x ON x.i = l.i"),
+            false => format!(
+                " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {}) AS x",
+                self.condition()
+            ),
+        };
+        format!("{net}{}", self.flip_by_net())
+    }
+
+    /// Joins to `l` its flip, given the net weight `x.m` of its matches in ΔR.
+    fn flip_by_net(&self) -> String {
         let (condition, now) = (self.condition(), &self.right);
         format!(
-            " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {condition}) AS x \
-             CROSS JOIN LATERAL (SELECT CASE WHEN x.m > 0 AND (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r \
+            " CROSS JOIN LATERAL (SELECT CASE WHEN x.m > 0 AND (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r \
              WHERE {condition} LIMIT greatest(x.m, 0) + 1) AS o) <= x.m THEN 1 \
              WHEN x.m < 0 AND NOT {} THEN -1 END AS f) AS f",
             self.matched()
@@ -235,6 +280,10 @@ impl<'a> SemiJoin<'a> {
             Some(keys) => {
                 format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
             }
+            None if self.numbered => format!(
+                "FROM {REACHED} AS l JOIN {REACHED_MATCHES} AS x ON x.i = l.i{} WHERE f.f IS NOT NULL",
+                self.flip_by_net()
+            ),
             None => format!(
                 "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM ({right}) AS r WHERE {}) AND f.f IS NOT NULL",
                 self.flip_of_each(right),

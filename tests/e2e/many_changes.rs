@@ -1,0 +1,120 @@
+//! Changes of some thousand rows: consolidated in memory and applied row by row, or by statements where they do not fit.
+
+use pgtrickle_tests::{Database, tests};
+
+tests![in_memory, beyond_memory, one_image_many_times, a_table_smaller_than_its_change, chains_of_changed_tables];
+
+fn tables(db: &mut Database) {
+    db.run(
+        "CREATE TABLE f (id int PRIMARY KEY, a int, b int NOT NULL, v numeric(12,2), note text);
+         CREATE TABLE g (a int, b int, v numeric(8,1), note text);
+         INSERT INTO f SELECT i, nullif(i % 300, 7), i % 7, i * 0.01, repeat('n', i % 50) FROM generate_series(1, 3000) AS i;
+         INSERT INTO g SELECT nullif(i % 310, 9), nullif(i % 5, 4), i % 40, 'g' || i % 3 FROM generate_series(1, 1500) AS i;
+         ANALYZE f; ANALYZE g",
+    );
+    for (name, query) in [
+        ("keyed", "SELECT id, v, note FROM f"),
+        ("few", "SELECT id, v FROM f WHERE b < 3 AND v > 1"),
+        ("bag", "SELECT a, v, note FROM g"),
+        ("groups", "SELECT a, count(*) AS n, sum(v) AS s, max(v) AS hi, min(note) AS lo FROM f GROUP BY a"),
+        ("present", "SELECT id, v FROM f WHERE EXISTS (SELECT FROM g WHERE g.a = f.a AND g.b <> f.b)"),
+        ("absent", "SELECT a, v FROM g WHERE NOT EXISTS (SELECT FROM f WHERE f.a = g.a AND f.b > g.b AND f.v > g.v)"),
+        ("marked", "SELECT id, v > 20 OR EXISTS (SELECT FROM g WHERE g.a = f.a AND g.b > f.b) AS mark FROM f"),
+        ("kept", "SELECT f.id, g.b, g.note FROM f LEFT JOIN g ON g.a = f.a AND g.b < f.b"),
+        ("joined", "SELECT f.id, g.v FROM f JOIN g ON g.a = f.a AND g.b = f.b"),
+        ("first", "SELECT id, v FROM f ORDER BY v DESC, id LIMIT 50"),
+        ("ranked", "SELECT id, rank() OVER (PARTITION BY a ORDER BY v) AS place FROM f"),
+    ] {
+        db.stream(name, query);
+    }
+}
+
+fn change(db: &mut Database) {
+    db.cycle(&["UPDATE f SET v = v + 0.01 WHERE id % 3 = 0"]);
+    db.cycle(&["UPDATE g SET b = (coalesce(b, 0) + 1) % 5, note = note || 'x' WHERE v > 10"]);
+    db.cycle(&["UPDATE f SET b = (b + 2) % 7, a = a + 1 WHERE id % 2 = 0", "DELETE FROM g WHERE b = 2"]);
+    db.cycle(&[
+        "INSERT INTO g SELECT i % 310, i % 6, i % 30, NULL FROM generate_series(1, 900) AS i",
+        "UPDATE g SET v = v + 1 WHERE a % 2 = 0",
+        "DELETE FROM g WHERE note IS NULL AND a % 4 = 0",
+    ]);
+    db.cycle(&["UPDATE f SET id = -id WHERE id % 5 = 0", "UPDATE f SET note = NULL WHERE b = 1"]);
+    // The highest go, and change nothing else.
+    db.cycle(&["DELETE FROM f WHERE v > 25"]);
+    db.cycle(&["INSERT INTO f SELECT i, i % 300, i % 7, i * 0.01, 'back' FROM generate_series(5001, 6000) AS i"]);
+    db.cycle(&[
+        "UPDATE f SET v = v",
+        "UPDATE f SET v = v + 1 WHERE id > 5000",
+        "UPDATE f SET v = v - 1 WHERE id > 5000",
+    ]);
+}
+
+fn in_memory(db: &mut Database) {
+    tables(db);
+    change(db);
+}
+
+fn beyond_memory(db: &mut Database) {
+    db.run("SET work_mem = '64kB'; SET maintenance_work_mem = '64kB'");
+    tables(db);
+    change(db);
+}
+
+fn one_image_many_times(db: &mut Database) {
+    db.run("CREATE TABLE t (v numeric, j json); CREATE TYPE pair AS (v numeric, n int); CREATE TABLE u (r pair)");
+    db.stream("images", "SELECT v, j FROM t");
+    db.stream("sums", "SELECT v, count(*) AS n FROM t GROUP BY v");
+    db.stream("records", "SELECT r FROM u");
+    db.cycle(&["INSERT INTO t SELECT 1.0, '{}' FROM generate_series(1, 1000); INSERT INTO t SELECT 1.00, '{ }' FROM generate_series(1, 1000)"]);
+    db.cycle(&["DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE v::text = '1.0' LIMIT 700)"]);
+    db.cycle(&["UPDATE t SET v = 1.00 WHERE v::text = '1.0'", "UPDATE t SET j = '{}'"]);
+    db.cycle(&["UPDATE t SET v = -v", "UPDATE t SET v = -v"]);
+    db.cycle(&["INSERT INTO u SELECT ROW(v, 1)::pair FROM t LIMIT 800"]);
+    db.cycle(&["UPDATE u SET r = ROW(NULL, 2)::pair WHERE ctid IN (SELECT ctid FROM u LIMIT 600)"]);
+}
+
+fn a_table_smaller_than_its_change(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int)");
+    db.stream("copies", "SELECT id, v FROM t");
+    db.stream("bag", "SELECT v FROM t");
+    db.cycle(&["INSERT INTO t SELECT i, i % 10 FROM generate_series(1, 5000) AS i"]);
+    db.cycle(&["DELETE FROM t WHERE id > 20"]);
+    db.cycle(&["INSERT INTO t SELECT i, i % 10 FROM generate_series(21, 4000) AS i; UPDATE t SET v = v + 1"]);
+    db.cycle(&["DELETE FROM t"]);
+}
+
+fn chains_of_changed_tables(db: &mut Database) {
+    db.run(
+        "CREATE TABLE r (id int PRIMARY KEY, name text); CREATE TABLE n (id int PRIMARY KEY, r int, name text);
+         CREATE TABLE c (id int PRIMARY KEY, n int); CREATE TABLE o (id int PRIMARY KEY, c int, at int); CREATE TABLE l (o int, s int, v int);
+         CREATE TABLE s (id int PRIMARY KEY, n int);
+         INSERT INTO r SELECT i, 'r' || i FROM generate_series(0, 4) AS i; INSERT INTO n SELECT i, i % 5, 'n' || i FROM generate_series(0, 24) AS i;
+         INSERT INTO c SELECT i, i % 25 FROM generate_series(1, 200) AS i; INSERT INTO s SELECT i, i % 26 FROM generate_series(1, 60) AS i;
+         INSERT INTO o SELECT i, i % 210, i % 9 FROM generate_series(1, 900) AS i; INSERT INTO l SELECT i % 900, i % 61, i FROM generate_series(1, 2500) AS i",
+    );
+    let from = "FROM c JOIN o ON o.c = c.id JOIN l ON l.o = o.id JOIN s ON s.id = l.s AND s.n = c.n JOIN n ON n.id = s.n JOIN r ON r.id = n.r";
+    db.stream(
+        "by_nation",
+        &format!("SELECT n.name, count(*), sum(l.v) {from} WHERE r.name = 'r1' AND o.at < 5 GROUP BY n.name"),
+    );
+    db.stream("lines", &format!("SELECT l.v, n.name, o.id {from} WHERE o.at > 2"));
+    db.stream(
+        "two_nations",
+        "SELECT a.name AS a, b.name AS b, sum(l.v) FROM s JOIN l ON l.s = s.id JOIN o ON o.id = l.o JOIN c ON c.id = o.c \
+         JOIN n AS a ON a.id = s.n JOIN n AS b ON b.id = c.n WHERE a.r = 1 OR b.r = 2 GROUP BY a.name, b.name",
+    );
+    for _ in 0..2 {
+        db.cycle(&["UPDATE l SET v = v + 1 WHERE v % 2 = 0", "UPDATE s SET n = (n + 1) % 25 WHERE id % 3 = 0"]);
+        db.cycle(&[
+            "UPDATE n SET r = (r + 1) % 5 WHERE id % 4 = 0",
+            "UPDATE c SET n = (n + 7) % 26 WHERE id % 5 = 0",
+            "DELETE FROM o WHERE id % 17 = 0",
+            "INSERT INTO l SELECT i % 900, i % 61, i FROM generate_series(1, 700) AS i",
+            "UPDATE r SET name = 'r' || (id + 1) % 5",
+        ]);
+        db.cycle(&[
+            "INSERT INTO o SELECT i * 17, i, i % 9 FROM generate_series(1, 50) AS i ON CONFLICT DO NOTHING",
+            "DELETE FROM l WHERE v % 11 = 0",
+        ]);
+    }
+}
