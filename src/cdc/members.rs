@@ -6,6 +6,7 @@
 
 use crate::pg::inheritance::{self, Link};
 use crate::pg::snapshot::Snapshot;
+use crate::pg::source::is_partitioned;
 
 /// The members of some sources, as a snapshot sees them.
 pub struct Members {
@@ -35,11 +36,14 @@ impl Members {
         self.sources.iter().filter_map(|(_, links)| links.as_ref()).flatten().any(|link| link.pending)
     }
 
-    /// Keeps everybody from taking members from the sources, or giving them others, until the transaction ends.
-    pub fn hold(&self) {
-        self.sources
-            .iter()
-            .for_each(|(source, links)| inheritance::hold(*source, links.as_deref().unwrap_or_default()));
+    /// Keeps everybody from taking members from the sources, or giving them others, until the transaction ends; false when no source
+    /// is partitioned or has children.
+    pub fn hold(&self) -> bool {
+        let trees = self.sources.iter().filter_map(|(source, links)| Some((*source, links.as_deref()?)));
+        let trees: Vec<(u32, &[Link])> =
+            trees.filter(|(source, links)| !links.is_empty() || is_partitioned(*source)).collect();
+        trees.iter().for_each(|(source, links)| inheritance::hold(*source, links));
+        !trees.is_empty()
     }
 
     /// Whether other members are there now than the snapshot sees.

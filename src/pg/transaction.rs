@@ -47,6 +47,11 @@ impl Caught {
         ["21", "22"].iter().any(|class| self.sqlstate_text().starts_with(class))
     }
 
+    /// Whether it says nothing about the statement: a deadlock (class 40), a full disk (53), and the like.
+    pub fn is_about_the_server(&self) -> bool {
+        ["40", "53", "57", "58"].iter().any(|class| self.sqlstate_text().starts_with(class))
+    }
+
     /// Reports it at `level`; ERROR does not return.
     pub fn report(&self, level: PgLogLevel) {
         self.clone().into_report().report(level);

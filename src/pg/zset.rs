@@ -5,7 +5,7 @@
 
 use super::executor::Work;
 use super::image::{self, Storage};
-use super::tuplestore::TupleStore;
+use super::tuplestore::{self, TupleStore};
 use pgrx::pg_sys::{self, Datum};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -13,6 +13,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::marker::PhantomData;
 
 const WEIGHT: &CStr = c"w";
+
+/// So many times what a store may take in memory may be kept of its rows besides.
+const MOST_TIMES: u64 = 2;
 
 /// How the weight is read from its datum.
 pub(super) type Weight = fn(Datum) -> i64;
@@ -28,7 +31,9 @@ pub(super) struct ZSet<'a> {
 }
 
 impl<'a> ZSet<'a> {
-    /// Reads the columns of `change`, which is in memory, at `places`, and the weight at the place that comes with it.
+    /// Reads the columns of `change`, which is in memory, at `places`, and the weight at the place that comes with it. `None` when
+    /// reading takes much more memory than the rows do, or when so many rows have one digest that a statement, which sorts or
+    /// hashes their images, takes less.
     ///
     /// # Safety
     /// `storage` is that of these columns, and the weight is read as what is there.
@@ -36,13 +41,17 @@ impl<'a> ZSet<'a> {
         change: &'a TupleStore,
         (places, storage): (&[usize], &[Storage]),
         (last, weight): (usize, Weight),
-    ) -> ZSet<'a> {
+    ) -> Option<ZSet<'a>> {
+        if change.rows() * Self::bytes_of_row(places.len()) > MOST_TIMES * tuplestore::memory() as u64 * 1024 {
+            return None;
+        }
         let (width, stride) = (places.len(), places.len() + 1);
         let places: Vec<usize> = places.iter().copied().chain([last]).collect();
         let (values, nulls) = change.deformed(&places);
         let mut rows = ZSet { width, values, nulls, weights: Vec::new(), store: PhantomData };
         let mut known = Chains::for_rows(change.rows() as usize);
         for row in 0..change.rows() as usize {
+            pgrx::check_for_interrupts!();
             let w = weight(rows.values[row * stride + width]);
             let value = |column| rows.value(row, column);
             // SAFETY: values of columns that are stored so.
@@ -56,16 +65,22 @@ impl<'a> ZSet<'a> {
                 };
                 (digest, known.find(digest, same))
             };
-            match found {
-                Some(known) => rows.weights[known] += w,
-                None => {
+            match found? {
+                Found::At(known) => rows.weights[known] += w,
+                Found::Nowhere => {
                     known.add(digest);
                     rows.move_row(row, rows.weights.len());
                     rows.weights.push(w);
                 }
             }
         }
-        rows
+        Some(rows)
+    }
+
+    /// What is kept of a row of so many columns besides the row.
+    fn bytes_of_row(width: usize) -> u64 {
+        const CHAINS: usize = size_of::<(u64, usize)>() + size_of::<Option<usize>>() + size_of::<i64>();
+        ((width + 1) * (size_of::<Datum>() + size_of::<bool>()) + CHAINS) as u64
     }
 
     /// A row takes the place of one that is no more wanted.
@@ -121,7 +136,7 @@ impl TupleStore {
             let weight = weight(attribute(last))?;
             let storage: Vec<Storage> = places.iter().map(|place| Storage::of(attribute(*place))).collect();
             let mut net = weighted(self.descriptor(), &places);
-            ZSet::consolidated(self, (&places, &storage), (last, weight)).put_into(&mut net)?;
+            ZSet::consolidated(self, (&places, &storage), (last, weight))?.put_into(&mut net)?;
             Some(net)
         })
     }
@@ -230,6 +245,15 @@ pub(super) struct Chains {
     before: Vec<Option<usize>>,
 }
 
+/// Long values of one length, and values of types without a hash, have one digest.
+const LONGEST_CHAIN: usize = 16;
+
+/// Where something is among what has been numbered.
+pub(super) enum Found {
+    At(usize),
+    Nowhere,
+}
+
 impl Chains {
     /// With room for so many.
     pub(super) fn for_rows(rows: usize) -> Chains {
@@ -237,14 +261,15 @@ impl Chains {
         Chains { last, before: Vec::with_capacity(rows) }
     }
 
-    /// The one with this digest that is the `same`.
-    pub(super) fn find(&self, digest: u64, mut same: impl FnMut(usize) -> bool) -> Option<usize> {
+    /// The one with this digest that is the `same`; `None` when there are too many with it to look at each.
+    pub(super) fn find(&self, digest: u64, mut same: impl FnMut(usize) -> bool) -> Option<Found> {
         let mut next = self.last.get(&digest).copied();
-        while let Some(found) = next {
-            if same(found) {
-                return Some(found);
+        for _ in 0..LONGEST_CHAIN {
+            match next {
+                Some(found) if same(found) => return Some(Found::At(found)),
+                Some(found) => next = self.before[found],
+                None => return Some(Found::Nowhere),
             }
-            next = self.before[found];
         }
         None
     }

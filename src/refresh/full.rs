@@ -5,7 +5,7 @@
 //! A statement that writes is never executed in parallel. So where the planner would compute a content in parallel, that is done
 //! by a statement of its own, and what it yields is stored by another.
 
-use super::prepared::{CONTENT, Prepared, Step};
+use super::prepared::{CONTENT, Prepared, Step, size_class};
 use super::stages::counts;
 use crate::catalog::StreamTable;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub(super) fn recompute((table, prepared): (&StreamTable, &Prepared), snapshot: 
     }
     let content = computed(prepared, last, snapshot);
     let content = named(content.as_ref());
-    let step = Step::Recompute { computed: !content.is_empty(), stored_size: prepared.stored_size() };
+    let step = Step::Recompute { computed: sized(&content), stored_size: prepared.stored_size() };
     let statement = prepared.statement(step, &content);
     let mut result = statement.result_store();
     statement.execute(Some(snapshot), &[], &content, Sink::Store(&mut result));
@@ -41,12 +41,20 @@ pub(super) fn recompute((table, prepared): (&StreamTable, &Prepared), snapshot: 
 fn fill(prepared: &Prepared, stage: usize, snapshot: &Snapshot) -> u64 {
     let content = computed(prepared, stage, snapshot);
     let content = named(content.as_ref());
-    let statement = prepared.statement(Step::Fill { stage, computed: !content.is_empty() }, &content);
+    let statement = prepared.statement(Step::Fill { stage, computed: sized(&content) }, &content);
     statement.execute(Some(snapshot), &[], &content, Sink::Discard)
 }
 
-/// The content of `stage`, if the planner would compute it in parallel.
+/// The size class of what was computed, if it was.
+fn sized(content: &[Named]) -> Option<u32> {
+    content.first().map(|content| size_class(content.store.rows()))
+}
+
+/// The content of `stage`, if the planner would compute it in parallel and that makes no difference to it.
 fn computed(prepared: &Prepared, stage: usize, snapshot: &Snapshot) -> Option<TupleStore> {
+    if !prepared.program.is_steady_in_parallel() {
+        return None;
+    }
     let statement = prepared.statement(Step::Content { stage, stored_size: prepared.stored_size() }, &[]);
     if !statement.is_parallel(snapshot) {
         return None;

@@ -393,7 +393,9 @@ fn while_they_stay<T>(
             if members.moved() {
                 return Ok(None);
             }
-            members.hold();
+            if caught.is_about_the_server() || !members.hold() {
+                return Err(caught);
+            }
             // Whoever had a lock may have changed them.
             if members.moved() { Ok(None) } else { subtransaction(checked).map(Some) }
         }

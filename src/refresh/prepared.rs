@@ -54,8 +54,8 @@ pub enum Step {
     Apply { delta_size: u32, stored_size: u32 },
     /// Compute the content of the stage.
     Content { stage: usize, stored_size: u32 },
-    /// Fill the stage, which is empty, with what was computed, or compute it.
-    Fill { stage: usize, computed: bool },
+    /// Fill the stage, which is empty, with what was computed and is of this size class, or compute it.
+    Fill { stage: usize, computed: Option<u32> },
     /// Empty the state of an inner stage.
     Clear { stage: usize },
     /// Compare a polled source with its snapshot.
@@ -63,7 +63,7 @@ pub enum Step {
     /// Apply the difference to the snapshot.
     Keep { source: u32, delta_size: u32, stored_size: u32 },
     /// Make the stream table equal to the last stage's content, which was computed or is now.
-    Recompute { computed: bool, stored_size: u32 },
+    Recompute { computed: Option<u32>, stored_size: u32 },
     /// Look whether the clock alone will change the contents.
     Flip { stored_size: u32 },
 }
@@ -363,13 +363,13 @@ impl Prepared {
             Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
             Step::Content { stage, .. } => self.program.content(*stage, &self.storage),
             Step::Fill { stage, computed } => {
-                self.program.fill(*stage, &self.content(*stage, *computed), &self.storage)
+                self.program.fill(*stage, &self.content(*stage, computed.is_some()), &self.storage)
             }
             Step::Clear { stage } => format!("DELETE FROM {}", self.storage.states[*stage]),
             Step::Look { source, .. } => self.known(*source).difference(),
             Step::Keep { source, .. } => self.known(*source).apply(),
             Step::Recompute { computed, .. } => {
-                self.program.recompute(&self.content(self.program.stages.len() - 1, *computed), &self.storage)
+                self.program.recompute(&self.content(self.program.stages.len() - 1, computed.is_some()), &self.storage)
             }
             Step::Flip { .. } => self
                 .program

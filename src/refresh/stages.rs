@@ -107,7 +107,7 @@ impl Run<'_> {
                 return reached;
             }
         }
-        let found = self.prepared.program.found(input.stage).filter(|_| input.in_memory);
+        let found = self.prepared.program.found(input.stage, input.delta_size <= FEW).filter(|_| input.in_memory);
         let state = found.and_then(|found| Some((found, self.prepared.rowwise_state(input.stage)?)));
         if let Some((found, state)) = state {
             let step = Step::Find {

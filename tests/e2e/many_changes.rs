@@ -2,7 +2,14 @@
 
 use pgtrickle_tests::{Database, tests};
 
-tests![in_memory, beyond_memory, one_image_many_times, a_table_smaller_than_its_change, chains_of_changed_tables];
+tests![
+    in_memory,
+    beyond_memory,
+    one_image_many_times,
+    values_with_one_digest,
+    a_table_smaller_than_its_change,
+    chains_of_changed_tables
+];
 
 fn tables(db: &mut Database) {
     db.run(
@@ -71,6 +78,23 @@ fn one_image_many_times(db: &mut Database) {
     db.cycle(&["UPDATE t SET v = -v", "UPDATE t SET v = -v"]);
     db.cycle(&["INSERT INTO u SELECT ROW(v, 1)::pair FROM t LIMIT 800"]);
     db.cycle(&["UPDATE u SET r = ROW(NULL, 2)::pair WHERE ctid IN (SELECT ctid FROM u LIMIT 600)"]);
+}
+
+fn values_with_one_digest(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, h text, b varbit UNIQUE NOT NULL)");
+    db.stream("long", "SELECT h FROM t");
+    db.stream("bits", "SELECT b, h FROM t");
+    let rows = |from, to| {
+        format!("INSERT INTO t SELECT i, repeat(md5(i::text), 10), i::bit(20) FROM generate_series({from}, {to}) AS i")
+    };
+    db.cycle(&[&rows(1, 3000)]);
+    db.cycle(&["UPDATE t SET h = repeat(md5((id + 1)::text), 10) WHERE id % 2 = 0", "DELETE FROM t WHERE id % 7 = 0"]);
+    db.run("ALTER TABLE t ALTER h SET STORAGE EXTERNAL");
+    db.cycle(&[
+        "UPDATE t SET h = repeat(h, 20) WHERE id % 5 = 0",
+        "UPDATE t SET b = (id + 10000)::bit(20) WHERE id % 3 = 0",
+    ]);
+    db.cycle(&[&rows(3001, 3400), "DELETE FROM t WHERE id % 5 = 0"]);
 }
 
 fn a_table_smaller_than_its_change(db: &mut Database) {

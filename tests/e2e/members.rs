@@ -25,6 +25,7 @@ tests![
     attached_below_while_a_reader_is_created,
     detached_concurrently_while_somebody_reads,
     members_and_refreshes_over_and_over,
+    a_failure_that_has_nothing_to_do_with_members,
 ];
 
 fn partitioned(db: &mut Database) {
@@ -441,4 +442,16 @@ fn members_and_refreshes_over_and_over(db: &mut Database) {
     }
     db.cycle(&[]);
     db.cycle(&["UPDATE p SET v = v + 1; INSERT INTO q VALUES (1, 'end')"]);
+}
+
+fn a_failure_that_has_nothing_to_do_with_members(db: &mut Database) {
+    partitioned(db);
+    db.stream("shares", "SELECT p.id, 10 / (p.v - 100) AS share FROM p JOIN q USING (g)");
+    db.stream("copies", "SELECT id, v FROM p");
+    db.run("UPDATE p SET v = 100 WHERE id = 1; UPDATE q SET name = 'x'");
+    for _ in 0..2 {
+        let failure = db.attempt(&refresh("shares")).expect_err("it divides by zero");
+        assert_eq!(failure.sqlstate, "22012", "{failure:?}");
+    }
+    db.cycle_in_full(&["UPDATE p SET v = 1 WHERE id = 1", ATTACH]);
 }

@@ -85,6 +85,15 @@ impl Program {
         }
     }
 
+    /// Whether its content is the same however workers share the rows: not that of sums of floating-point numbers, of lists, or of whatever
+    /// is not known.
+    pub fn is_steady_in_parallel(&self) -> bool {
+        self.stages.iter().all(|stage| {
+            let listed = matches!(&stage.kind, StageKind::Aggregate(state) if state.always_recomputes());
+            !listed && !is_opaque(&stage.body)
+        })
+    }
+
     /// The INSERT of `content`, a SELECT of it, that fills the stored result of `stage`, which is empty.
     pub fn fill(&self, stage: usize, content: &str, storage: &Storage) -> String {
         let columns = match &self.stages[stage].kind {
@@ -144,11 +153,13 @@ impl Program {
         Some(keyed.reach()?.reached(&delta(body, &context)?, body.columns().len(), &storage.states[stage]))
     }
 
-    /// What a SELECT of the change of the state of an inner `stage` yields, if there is one.
-    pub fn found(&self, stage: usize) -> Option<Found> {
+    /// What a SELECT of the change of the state of an inner `stage` yields, if there is one that most likely tells it after `few` changes, or
+    /// many.
+    pub fn found(&self, stage: usize, few: bool) -> Option<Found> {
         match &self.stages[stage].kind {
             StageKind::Aggregate(state) => {
-                (!state.always_recomputes()).then_some(Found::Pairs { key: state.keys.len() })
+                let told = if few { !state.always_recomputes() } else { !state.often_recomputes() };
+                told.then_some(Found::Pairs { key: state.keys.len() })
             }
             StageKind::Keyed(_) => Some(Found::Places),
             StageKind::Rows => Some(Found::Images),
@@ -379,6 +390,12 @@ fn differs<'a>(columns: impl Iterator<Item = &'a Column>) -> Option<String> {
     });
     let differences: Vec<String> = plain.chain(images).collect();
     (!differences.is_empty()).then(|| differences.join(" OR "))
+}
+
+/// Part of it is only known as text.
+fn is_opaque(rel: &Rel) -> bool {
+    let own = matches!(rel, Rel::Opaque { .. }) && *rel != Rel::unit();
+    own || rel.inputs().into_iter().any(is_opaque)
 }
 
 /// The statement that applies the consolidated Z-set `rows` to the bag in `table` with the columns `names`; yields

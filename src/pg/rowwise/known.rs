@@ -43,6 +43,7 @@ impl Table {
             self.write(unchanged, snapshot, |writing| {
                 let mut applied = self.applied();
                 pairs.each(|slot| {
+                    pgrx::check_for_interrupts!();
                     let row = |first: usize| move |column: usize| value_of(slot, first + column);
                     let place = value_of(slot, PLACE);
                     let new = is(slot, NEW);
@@ -84,6 +85,7 @@ impl Table {
             self.write(&[], snapshot, |writing| {
                 let mut applied = self.applied();
                 changes.each(|slot| {
+                    pgrx::check_for_interrupts!();
                     let row = |column: usize| value_of(slot, column);
                     match value_of(slot, width + 1) {
                         Some(place) => {

@@ -8,7 +8,7 @@ use super::writing::Executor;
 use super::{Table, Told, fill};
 use crate::names;
 use crate::pg::image::{self, Storage};
-use crate::pg::zset::{Chains, ZSet, digest, value_of};
+use crate::pg::zset::{Chains, Found, ZSet, digest, value_of};
 use pgrx::pg_sys::{self, Datum};
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -64,10 +64,11 @@ impl Key {
         known.collect::<Option<Vec<_>>>().map(Key)
     }
 
-    /// Of the rows with each key the one with the greatest weight; those that go first.
-    pub(super) unsafe fn decisive(&self, rows: &ZSet) -> Vec<usize> {
+    /// Of the rows with each key the one with the greatest weight; those that go first. `None` when too many keys have one digest.
+    pub(super) unsafe fn decisive(&self, rows: &ZSet) -> Option<Vec<usize>> {
         let (mut chosen, mut known): (Vec<usize>, _) = (Vec::new(), Chains::default());
         for row in rows.rows() {
+            pgrx::check_for_interrupts!();
             // SAFETY: the Z-set has these columns.
             let (found, digest) = unsafe {
                 let digest = digest(self.0.iter().map(|key| key.digest(rows.value(row, key.column))));
@@ -77,17 +78,17 @@ impl Key {
                 };
                 (known.find(digest, same), digest)
             };
-            match found {
-                Some(other) if rows.weights[chosen[other]] < rows.weights[row] => chosen[other] = row,
-                Some(_) => {}
-                None => {
+            match found? {
+                Found::At(other) if rows.weights[chosen[other]] < rows.weights[row] => chosen[other] = row,
+                Found::At(_) => {}
+                Found::Nowhere => {
                     known.add(digest);
                     chosen.push(row);
                 }
             }
         }
         chosen.sort_by_key(|row| rows.weights[*row] > 0);
-        chosen
+        Some(chosen)
     }
 
     fn is_never_null(&self, rows: &ZSet) -> bool {
@@ -172,7 +173,9 @@ impl<'a> Lookup<'a> {
                 (*context).ecxt_scantuple = probe;
                 let (mut value, mut null) = (Datum::from(0), false);
                 pg_sys::FormIndexDatum(self.info, probe, executor.state, &mut value, &mut null);
+                // A number, by value: what was made on the way to it is not needed.
                 self.keys[0].sk_argument = value;
+                executor.forget();
             }
             pg_sys::index_rescan(scan, self.keys.as_mut_ptr(), self.keys.len() as i32, null_mut(), 0);
         }

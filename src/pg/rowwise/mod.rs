@@ -142,16 +142,20 @@ impl Table {
         Work::new().run(|| unsafe {
             let width = self.places.len();
             let columns: Vec<usize> = (0..width).collect();
-            let rows = ZSet::consolidated(change, (&columns, &self.storage()), (width, self.weight(change)?));
+            let rows = ZSet::consolidated(change, (&columns, &self.storage()), (width, self.weight(change)?))?;
             let (key, unchanged) = match told {
                 Told::Key(columns) => (Some(Key::of(self, columns)?), columns),
                 Told::Image if self.has_rows_in_columns() => return None,
                 Told::Image => (None, &[][..]),
             };
+            let decisive = match &key {
+                Some(key) => Some(key.decisive(&rows)?),
+                None => None,
+            };
             self.write(unchanged, snapshot, |writing| {
                 let lookup = Lookup::of(self, writing.executor(), (&told, key.as_ref(), &rows))?;
-                Some(match &key {
-                    Some(key) => writing.replace_by_key(self, lookup, (&rows, key)),
+                Some(match &decisive {
+                    Some(decisive) => writing.replace_by_key(self, lookup, (&rows, decisive)),
                     None => writing.replace_by_image(self, lookup, &rows),
                 })
             })

@@ -1,6 +1,6 @@
 //! What the executor keeps of a table that it changes, and the changes row by row.
 
-use super::lookup::{Key, Lookup};
+use super::lookup::Lookup;
 use super::{Counts, Table, fill};
 use crate::pg::rows::make_node;
 use crate::pg::zset::ZSet;
@@ -17,6 +17,8 @@ pub(super) struct Writing<'a> {
     pub(super) stored: Slot,
     pub(super) written: Slot,
     executor: Option<Executor>,
+    /// Nobody else changes a row that is changed here, so it holds nothing.
+    others: Option<pg_sys::EPQState>,
 }
 
 /// The table with its indexes as the executor has them, from the first time on that they are needed.
@@ -27,6 +29,17 @@ pub(super) struct Executor {
 }
 
 impl Executor {
+    /// Frees what expressions of indexes have made for a row: the row, with its out-of-line values.
+    pub(super) unsafe fn forget(self) {
+        // SAFETY: nothing that is used any more lives there.
+        unsafe {
+            let context = (*self.state).es_per_tuple_exprcontext;
+            if !context.is_null() {
+                pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+            }
+        }
+    }
+
     /// As `create_edata_for_relation` in logical replication's worker.
     unsafe fn of(table: &Table, unchanged: &[usize]) -> Executor {
         // SAFETY: the table is open; everything lives in the current memory context and that of the executor's state.
@@ -66,7 +79,7 @@ impl<'a> Writing<'a> {
             let stored = pg_sys::table_slot_create(table.relation, null_mut());
             let descriptor = (*table.relation).rd_att;
             let written = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
-            Writing { table, unchanged, stored, written, executor: None }
+            Writing { table, unchanged, stored, written, executor: None, others: None }
         }
     }
 
@@ -93,7 +106,8 @@ impl<'a> Writing<'a> {
     pub(super) unsafe fn insert(&mut self) {
         // SAFETY: the slot holds a row of the table.
         unsafe {
-            let Executor { state, result } = self.executor();
+            let executor = self.executor();
+            let Executor { state, result } = executor;
             match self.table.own {
                 false => pg_sys::ExecSimpleRelationInsert(result, state, self.written),
                 true => {
@@ -112,6 +126,7 @@ impl<'a> Writing<'a> {
                     );
                 }
             }
+            executor.forget();
         }
     }
 
@@ -120,10 +135,15 @@ impl<'a> Writing<'a> {
         // SAFETY: as above; of the stored row the place is known.
         unsafe {
             if !self.table.own {
-                let Executor { state, result } = self.executor();
-                let mut others = pg_sys::EPQState::default();
-                pg_sys::EvalPlanQualInit(&mut others, state, null_mut(), null_mut(), -1, null_mut());
-                pg_sys::ExecSimpleRelationUpdate(result, state, &mut others, self.stored, self.written);
+                let executor = self.executor();
+                let Executor { state, result } = executor;
+                let others = self.others.get_or_insert_with(|| {
+                    let mut others = pg_sys::EPQState::default();
+                    pg_sys::EvalPlanQualInit(&mut others, state, null_mut(), null_mut(), -1, null_mut());
+                    others
+                });
+                pg_sys::ExecSimpleRelationUpdate(result, state, others, self.stored, self.written);
+                executor.forget();
                 return;
             }
             let (relation, place) = (self.table.relation, &raw mut (*self.stored).tts_tid);
@@ -131,7 +151,8 @@ impl<'a> Writing<'a> {
             let (snapshot, mut indexes) = (pg_sys::GetActiveSnapshot(), pg_sys::TU_UpdateIndexes::TU_None);
             pg_sys::simple_table_tuple_update(relation, place, self.written, snapshot, &mut indexes);
             if indexes != pg_sys::TU_UpdateIndexes::TU_None {
-                let Executor { state, result } = self.executor();
+                let executor = self.executor();
+                let Executor { state, result } = executor;
                 let summarizing = indexes == pg_sys::TU_UpdateIndexes::TU_Summarizing;
                 let nothing = null_mut();
                 pg_sys::ExecInsertIndexTuples(
@@ -144,6 +165,7 @@ impl<'a> Writing<'a> {
                     nothing,
                     summarizing,
                 );
+                executor.forget();
             }
         }
     }
@@ -162,14 +184,15 @@ impl<'a> Writing<'a> {
         &mut self,
         table: &Table,
         mut lookup: Lookup,
-        (rows, key): (&ZSet, &Key),
+        (rows, decisive): (&ZSet, &[usize]),
     ) -> Counts {
         let net = rows.rows().map(|row| rows.weights[row]).sum();
         let mut counts = Counts { net, ..Counts::default() };
         // SAFETY: the scan ends before the index is closed; a stored row stays pinned by its slot.
         unsafe {
             let scan = lookup.begin(table, self.executor());
-            for row in key.decisive(rows) {
+            for row in decisive.iter().copied() {
+                pgrx::check_for_interrupts!();
                 let is_new = rows.weights[row] > 0;
                 lookup.seek((table, self.executor()), (scan, self.written), (rows, row));
                 let found = lookup.next(table, (scan, self.stored), (rows, row));
@@ -196,6 +219,7 @@ impl<'a> Writing<'a> {
         unsafe {
             let scan = lookup.begin(table, self.executor());
             for row in rows.rows().filter(|row| rows.weights[*row] < 0) {
+                pgrx::check_for_interrupts!();
                 lookup.seek((table, self.executor()), (scan, self.written), (rows, row));
                 let mut left = -rows.weights[row];
                 while left > 0 && lookup.next(table, (scan, self.stored), (rows, row)) {
@@ -207,6 +231,7 @@ impl<'a> Writing<'a> {
             }
             pg_sys::index_endscan(scan);
             for row in rows.rows().filter(|row| rows.weights[*row] > 0) {
+                pgrx::check_for_interrupts!();
                 fill(self.written, table, |column| rows.value(row, column));
                 (0..rows.weights[row]).for_each(|_| self.insert());
                 counts.inserted += rows.weights[row];

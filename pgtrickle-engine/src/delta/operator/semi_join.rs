@@ -253,7 +253,9 @@ impl<'a> SemiJoin<'a> {
 
     fn flip_of_each(&self, right: &str) -> String {
         let net = match self.numbered {
-            true => format!(" LEFT JOIN {CHANGED_MATCHES} AS x ON x.i = l.i"),
+            true => format!(
+                " LEFT JOIN {CHANGED_MATCHES} AS y ON y.i = l.i CROSS JOIN LATERAL (SELECT coalesce(y.m, 0) AS m) AS x"
+            ),
             false => format!(
                 " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {}) AS x",
                 self.condition()

@@ -70,6 +70,12 @@ impl State {
         !self.coarse_keys().is_empty() || self.accumulators.iter().any(|a| a.stale("a").is_some())
     }
 
+    /// Of many changes some are likely to leave a group stale: an extremum goes, or the row whose key is stored.
+    pub fn often_recomputes(&self) -> bool {
+        let extremum = self.accumulators.iter().any(|a| matches!(a, Accumulator::Extremum { .. }));
+        extremum || self.always_recomputes() || !self.coarse_keys().is_empty()
+    }
+
     /// Every group is stale at every change.
     pub fn always_recomputes(&self) -> bool {
         self.accumulators.iter().any(|accumulator| matches!(accumulator, Accumulator::Opaque(_)))
