@@ -1,4 +1,4 @@
-//! A few rows of a table changed without a statement.
+//! Rows of a table changed one by one, without a statement.
 //!
 //! **Law.** A Z-set is consolidated by image. Where rows are told apart by a key, each key is treated once: by its row with the
 //! greatest weight, which is the new one if there is one. A key with a new row gets it, in place of the stored one or beside the
