@@ -139,8 +139,8 @@ impl WarmPages {
     }
 }
 
-/// While it lives, sorts and hash tables of statements have the memory of maintenance: those over many changes, and those that compute a
-/// whole query.
+/// While it lives, sorts and hash tables of statements have the memory of maintenance. It is for those that compute a whole query: given more
+/// room for hash tables, the planner reads whole tables for a delta whose rows an index finds sooner.
 #[derive(Debug)]
 pub struct MaintenanceMemory(#[expect(dead_code, reason = "held for its drop")] Option<Level>);
 

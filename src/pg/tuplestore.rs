@@ -14,7 +14,7 @@ pub struct TupleStore {
     context: pg_sys::MemoryContext,
 }
 
-/// What the changes of one relation, or a step of a statement over many, may take in memory, in kB: a refresh is maintenance, and has several of
+/// What the changes of one relation, or a step of a recomputation, may take in memory, in kB: a refresh is maintenance, and has several of
 /// these. What a session's queries may take is not taken away from it.
 pub(super) fn memory() -> i32 {
     // SAFETY: settings are integers that exist from the server's start on.

@@ -9,7 +9,7 @@ use crate::pg::analyze::may_read;
 use crate::pg::clock;
 use crate::pg::executor::{Named, Param, Sink};
 use crate::pg::rowwise::Told;
-use crate::pg::settings::{MaintenanceMemory, WarmPages};
+use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Found, Leaf, Program};
@@ -31,8 +31,6 @@ pub(super) fn differential(
 ) -> Result<(i64, i64)> {
     prepared.check(table)?;
     check_rights(&prepared.program)?;
-    let many = size_class(changes.iter().map(|(_, read)| read.rows).sum()) > FEW;
-    let _memory = many.then(MaintenanceMemory::new);
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(prepared, *source, read, snapshot)).collect(),

@@ -87,7 +87,7 @@ impl Table {
 
     /// Whether so many rows are so many to a page of the table that reading all of it once takes less than looking each up.
     fn is_mostly_meant(&self, rows: u64) -> bool {
-        /// Looking up a row takes a tenth of what reading a page does, as measured on pages in memory.
+        /// At about so many the look-ups read every page, and a scan reads each once.
         const PER_PAGE: u64 = 16;
         const FEW: u64 = 1024;
         // SAFETY: the relation is open.
