@@ -61,7 +61,7 @@ impl Line {
 
     /// What each row adds, if nobody knows better `each`; more rows never take less, and none at all not less than nothing.
     fn slope(&self, each: f64) -> f64 {
-        self.each.unwrap_or(each).clamp(0.0, self.ms / self.rows.max(1.0))
+        self.each.unwrap_or(each).clamp(0.0, (self.ms / self.rows.max(1.0)).max(0.0))
     }
 
     /// What is expected for so many rows.
@@ -81,7 +81,8 @@ impl Line {
         if off.abs() > ALIKE * self.rows {
             let measured = (ms - self.ms) / off;
             line.each = Some(self.each.map_or(measured, |each| each + RATE * (measured - each)));
-            line.ms += RATE * (ms - line.at(rows, each));
+            // How far off the line was there is mostly its slope's fault.
+            line.ms = (line.ms + RATE * (ms - line.at(rows, each))).max(line.ms / 2.0);
         } else {
             let rate = RATE.max(1.0 / f64::from(line.samples));
             line.rows += rate * off;
@@ -369,6 +370,22 @@ mod tests {
     }
 
     proptest! {
+        /// A small change and then one fifty times as large, which took little longer, was expected to take less than nothing before.
+        #[test]
+        fn no_sequence_of_changes_takes_less_than_nothing(
+            samples in proptest::collection::vec((1u64..1_000_000, 0.01f64..10_000.0, any::<bool>()), 1..60),
+        ) {
+            let mut costs = Costs::filled(1.0);
+            for (rows, ms, full) in samples {
+                let change = change(rows);
+                costs = if full { costs.after_full(change, ms) } else { costs.after_differential(change, ms) };
+                for line in [costs.full, costs.many].into_iter().flatten() {
+                    prop_assert!(line.ms > 0.0 && line.at(rows as f64, 0.0) >= 0.0, "{:?}", line);
+                }
+                prop_assert!(costs.compared(change).is_none_or(|(delta, full)| delta >= 0.0 && full >= 0.0));
+            }
+        }
+
         #[test]
         fn the_better_way_for_one_size_is_learned(
             rows in prop_oneof![1u64..100, 1_000u64..20_000, 50_000u64..100_000],
