@@ -25,6 +25,7 @@ mod long_refreshes;
 mod many_changes;
 mod members;
 mod monitoring;
+mod one_row;
 mod ownership;
 mod partitions;
 mod polled;
@@ -53,6 +54,7 @@ fn main() {
         long_buffers::TESTS,
         large_changes::TESTS,
         many_changes::TESTS,
+        one_row::TESTS,
         races::TESTS,
         recovery::TESTS,
         ddl::TESTS,

@@ -8,7 +8,8 @@
 //! Where every predicate equates a column of L with one of R, or reads one side only, `f` is a function of the equated
 //! columns: a table with one row per key among ΔR, which is joined to L. Otherwise `f` is computed for each row of L that
 //! a row of ΔR matches. Of few changes `m` is asked for each of these rows by itself; many are joined to the rows, which are numbered for
-//! that, so that equated columns can be hashed and ΔR is not read once per row.
+//! that, so that equated columns can be hashed and ΔR is not read once per row. Where R has at most one row, `m` is all: ΔR is the row
+//! `r0` that was there and the row `r1` that is, `f(l) = [p(l, r1)] - [p(l, r0)]`, and L is read once if anything of it changed.
 //!
 //! No more of `c` is asked for than decides: of at most `max(m, 0) + 1` matches it is known whether `c ≤ m`, or `c = 0`. So a
 //! key that half of R has costs no more than a rare one. Each key is looked up by itself as long as there are few;
@@ -19,6 +20,7 @@
 
 use super::{Context, all_columns, column};
 use crate::delta::zset::consolidate;
+use crate::query::analysis;
 use crate::query::rel::Yield;
 use crate::query::{Column, Rel, Scalar};
 use crate::sql::{conjunction, list};
@@ -60,15 +62,15 @@ pub(super) fn delta_of(operands: Operands, [left, right]: [Option<String>; 2], c
     match (left, right) {
         (None, None) => None,
         (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
-        (None, Some(right)) => Some(format!("{}{}", join.flips(None, &right), join.of_flips(&right))),
+        (None, Some(right)) => Some(format!("{}{}", join.with(None, &right), join.of_flips(&right))),
         (Some(left), Some(right)) => {
             let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched());
-            let seen = match join.numbered {
-                true => join.of_change(&format!("SELECT * FROM {CHANGED}"), &join.beside(&right), &before),
-                false => join.of_change(&left, &join.beside(&right), &before),
+            let seen = match join.flips {
+                Flips::Numbered => join.of_change(&format!("SELECT * FROM {CHANGED}"), &join.beside(&right), &before),
+                _ => join.of_change(&left, &join.beside(&right), &before),
             };
             let both = format!("({seen}) UNION ALL ({})", join.of_flips(&right));
-            Some(format!("{}{}", join.flips(Some(&left), &right), consolidate(&both, &join.yielded)))
+            Some(format!("{}{}", join.with(Some(&left), &right), consolidate(&both, &join.yielded)))
         }
     }
 }
@@ -82,13 +84,27 @@ struct SemiJoin<'a> {
     yields: &'a Yield,
     /// The operator's columns.
     yielded: Vec<Column>,
-    /// Equated columns of the two sides, when nothing else connects them.
-    keys: Option<Vec<(usize, usize)>>,
+    /// The columns of the right side.
+    of_right: Vec<Column>,
+    flips: Flips,
     /// Few keys change.
     few: bool,
-    /// Rows are numbered, and joined to what changes their matches.
-    numbered: bool,
 }
+
+/// How the flip of a row is found.
+enum Flips {
+    /// By the equated columns of the two sides: nothing else connects them.
+    Keyed(Vec<(usize, usize)>),
+    /// By the only row of the right side, as it was and as it is.
+    Only,
+    /// The rows are numbered, and joined to what changes their matches.
+    Numbered,
+    /// For each row by itself.
+    Each,
+}
+
+/// ΔR where R has at most one row.
+const ONLY: &str = "lone";
 
 /// The numbered rows of ΔL, and for those that ΔR matches the net weight of their matches in it.
 const CHANGED: &str = "ln";
@@ -101,17 +117,22 @@ impl<'a> SemiJoin<'a> {
     fn new(operands: Operands<'a>, context: &Context) -> Self {
         let columns = operands.left.columns();
         let width = columns.len();
-        let keys = keys(operands.predicates, width);
         let equates = operands.predicates.iter().any(|predicate| predicate.as_equality_across(width).is_some());
+        let flips = match keys(operands.predicates, width) {
+            Some(keys) => Flips::Keyed(keys),
+            None if analysis::keys::keys(operands.right).contains(&Vec::new()) => Flips::Only,
+            None if equates && !context.few => Flips::Numbered,
+            None => Flips::Each,
+        };
         SemiJoin {
-            numbered: keys.is_none() && equates && !context.few,
+            flips,
             left: super::now(operands.left, context),
             right: super::now(operands.right, context),
             width,
             predicates: operands.predicates,
             yields: operands.yields,
             yielded: operands.yields.columns(columns),
-            keys,
+            of_right: operands.right.columns(),
             few: context.few,
         }
     }
@@ -138,7 +159,7 @@ impl<'a> SemiJoin<'a> {
     }
 
     /// Those that read `r` alone.
-    fn of_right(&self) -> String {
+    fn own_of_right(&self) -> String {
         self.render(self.predicates.iter().filter(|p| reads_right(p, self.width)))
     }
 
@@ -166,12 +187,18 @@ impl<'a> SemiJoin<'a> {
         }
     }
 
-    /// The `WITH` clause that gives the flip `f` of each key, or the rows whose flips are computed; empty when these are not numbered.
-    fn flips(&self, left: Option<&str>, right: &str) -> String {
-        let Some(keys) = &self.keys else {
-            return if self.numbered { self.numbers(left, right) } else { String::new() };
-        };
-        let (own, now) = (self.of_right(), &self.right);
+    /// The `WITH` clause of what flips are found by: the flip `f` of each key, numbered rows, the only row; or none.
+    fn with(&self, left: Option<&str>, right: &str) -> String {
+        match &self.flips {
+            Flips::Keyed(keys) => self.flips_of_keys(keys, right),
+            Flips::Only => format!("WITH {ONLY} AS MATERIALIZED ({}) ", consolidate(right, &self.of_right)),
+            Flips::Numbered => self.numbers(left, right),
+            Flips::Each => String::new(),
+        }
+    }
+
+    fn flips_of_keys(&self, keys: &[(usize, usize)], right: &str) -> String {
+        let (own, now) = (self.own_of_right(), &self.right);
         let flip = "CASE WHEN k.m > 0 AND k.c <= k.m THEN 1 WHEN k.m < 0 AND k.c = 0 THEN -1 END AS f";
         if keys.is_empty() {
             let net = format!("SELECT pg_catalog.sum(r.w)::int8 AS m FROM ({right}) AS r WHERE {own}");
@@ -245,23 +272,40 @@ impl<'a> SemiJoin<'a> {
 
     /// Joins to `l` its flip, NULL when there is none.
     fn beside(&self, right: &str) -> String {
-        match &self.keys {
-            Some(keys) => format!(" LEFT JOIN f ON {}", self.is_flip_of_left(keys)),
-            None => self.flip_of_each(right),
+        match &self.flips {
+            Flips::Keyed(keys) => format!(" LEFT JOIN f ON {}", self.is_flip_of_left(keys)),
+            Flips::Only => self.flip_by_only(),
+            Flips::Numbered => format!(
+                " LEFT JOIN {CHANGED_MATCHES} AS y ON y.i = l.i CROSS JOIN LATERAL (SELECT coalesce(y.m, 0) AS m) AS x{}",
+                self.flip_by_net()
+            ),
+            Flips::Each => self.flip_of_each(right),
         }
     }
 
     fn flip_of_each(&self, right: &str) -> String {
-        let net = match self.numbered {
-            true => format!(
-                " LEFT JOIN {CHANGED_MATCHES} AS y ON y.i = l.i CROSS JOIN LATERAL (SELECT coalesce(y.m, 0) AS m) AS x"
-            ),
-            false => format!(
-                " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {}) AS x",
-                self.condition()
-            ),
+        format!(
+            " CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(r.w), 0)::int8 AS m FROM ({right}) AS r WHERE {}) AS x{}",
+            self.condition(),
+            self.flip_by_net()
+        )
+    }
+
+    /// Joins to `l` its flip, 0 when there is none, given [`ONLY`]. The limits are for the planner.
+    fn flip_by_only(&self) -> String {
+        let row = |alias: &str, sign: &str| {
+            format!(" LEFT JOIN (SELECT * FROM {ONLY} AS r WHERE r.w {sign} 0 LIMIT 1) AS {alias} ON true")
         };
-        format!("{net}{}", self.flip_by_net())
+        let holds = |alias: &str| {
+            let name = |place: usize| match place.checked_sub(self.width) {
+                Some(right) => format!("{alias}.{}", column(right)),
+                None => self.name(place),
+            };
+            let condition = conjunction(self.predicates.iter().map(|predicate| predicate.render(name)));
+            format!("(CASE WHEN {alias}.w IS NOT NULL THEN {condition} END IS TRUE)::int4")
+        };
+        let flip = format!(" CROSS JOIN LATERAL (SELECT {} - {} AS f) AS f", holds("r1"), holds("r0"));
+        [row("r0", "<"), row("r1", ">"), flip].concat()
     }
 
     /// Joins to `l` its flip, given the net weight `x.m` of its matches in ΔR.
@@ -278,15 +322,20 @@ impl<'a> SemiJoin<'a> {
     /// The rows of L whose match flipped.
     fn of_flips(&self, right: &str) -> String {
         let left = &self.left;
-        let from = match &self.keys {
-            Some(keys) => {
+        let from = match &self.flips {
+            Flips::Keyed(keys) => {
                 format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
             }
-            None if self.numbered => format!(
+            // Of an equality the planner expects few rows.
+            Flips::Only => format!(
+                "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM {ONLY}) AND pg_catalog.abs(f.f) = 1",
+                self.flip_by_only()
+            ),
+            Flips::Numbered => format!(
                 "FROM {REACHED} AS l JOIN {REACHED_MATCHES} AS x ON x.i = l.i{} WHERE f.f IS NOT NULL",
                 self.flip_by_net()
             ),
-            None => format!(
+            Flips::Each => format!(
                 "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM ({right}) AS r WHERE {}) AND f.f IS NOT NULL",
                 self.flip_of_each(right),
                 self.condition()
@@ -336,7 +385,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn change(predicates: &[Scalar], yields: Yield, changed: &[u32]) -> Option<String> {
-        let (left, right) = (scan(1, &["a"], &[]), scan(2, &["a"], &[]));
+        change_of(scan(2, &["a"], &[]), predicates, yields, changed)
+    }
+
+    fn change_of(right: Rel, predicates: &[Scalar], yields: Yield, changed: &[u32]) -> Option<String> {
+        let left = scan(1, &["a"], &[]);
         let storage = Storage { stream_table: QualifiedName::new("public", "st"), states: vec![] };
         let changed: BTreeSet<Leaf> = changed.iter().map(|relid| Leaf::Source(*relid)).collect();
         let operands = Operands { left: &left, right: &right, predicates, yields: &yields };
@@ -362,5 +415,13 @@ mod tests {
         greater.fragments[2] = crate::query::Fragment::Text(" > ".into());
         let text = change(&[greater], Yield::Matched, &[2]).expect("it changed");
         assert!(!text.starts_with("WITH") && text.contains("LATERAL"), "{text}");
+    }
+
+    #[test]
+    fn the_only_row_of_the_right_side_is_not_counted() {
+        let mut less = equality(0, 1);
+        less.fragments[2] = crate::query::Fragment::Text(" < ".into());
+        let text = change_of(scan(2, &["a"], &[&[]]), &[less], Yield::Matched, &[1, 2]).expect("both changed");
+        assert!(text.starts_with("WITH lone") && !text.contains("count(*)"), "{text}");
     }
 }

@@ -8,6 +8,7 @@ mod domain;
 mod leading;
 mod lift;
 pub mod merge_filters;
+mod one_row;
 pub mod prune;
 mod values;
 

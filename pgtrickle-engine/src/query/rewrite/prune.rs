@@ -2,9 +2,11 @@
 //!
 //! What nobody above reads is not computed: unused outputs of a projection or an aggregation go, keys of an
 //! aggregation and all columns of a distinct stay, for they decide which rows there are, and so does what a TopK orders
-//! by. A window operator without a call that is read goes. A capture buffer holds only
+//! by. A window operator without a call that is read goes. A single row that a filter compares with, and nothing else, becomes
+//! the right side of a semi-join ([`super::one_row`]). A capture buffer holds only
 //! what some scan keeps, so an update of any other column is no change at all.
 
+use super::one_row;
 use crate::query::column::Column;
 use crate::query::order::{SortItem, WindowDefinition};
 use crate::query::rel::{AggregateCall, Item, Rel, Scan, Yield};
@@ -63,7 +65,8 @@ fn narrow(rel: Rel, needed: &BTreeSet<usize>) -> Narrowed {
             Narrowed { kept: (0..rel.columns().len()).collect(), rel }
         }
         Rel::Filter { input, predicates } => {
-            let mut below = narrow(*input, &with_used(needed, &predicates));
+            let (input, predicates) = one_row::semi_joined(*input, predicates, needed);
+            let mut below = narrow(input, &with_used(needed, &predicates));
             let predicates = predicates.iter().map(|predicate| below.scalar(predicate)).collect();
             below.rel = Rel::Filter { input: Box::new(below.rel), predicates };
             below
