@@ -17,7 +17,7 @@
 //!     (top (#1) (#2 "#0 DESC") 3 TREE)                                partition, order, limit
 //!     (group (#1) ((count) (sum #2) (min #2) (recompute "string_agg(#0)")) TREE)
 
-use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
+use pgtrickle_engine::delta::{Extent, Identity, Leaf, Program, Storage};
 use pgtrickle_engine::query::rel::{ApplyKind, ScanColumn, Side, Yield};
 use pgtrickle_engine::query::rewrite::decorrelate;
 use pgtrickle_engine::query::set_operation::{SetOperation, set_operation};
@@ -349,9 +349,9 @@ fn output(input: &str) -> String {
 /// What finds the changes of the stage when there are few, where that is more than a part of the statement.
 fn of_few(program: &Program, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
     if stage + 1 < program.stages.len() {
-        return program.find(stage, storage, changed, true);
+        return program.find(stage, storage, changed, Extent::Few);
     }
-    let [few, many] = [true, false].map(|few| program.change(storage, changed, few));
+    let [few, many] = [Extent::Few, Extent::Many].map(|extent| program.change(storage, changed, extent));
     few.filter(|few| many.as_ref() != Some(few))
 }
 

@@ -10,7 +10,7 @@ use super::join::{self, Input, Item, Operands};
 use super::link;
 use super::select::{Importer, Inside, Level};
 use super::unsupported;
-use super::{item, recursion, row};
+use super::{implied, item, recursion, row};
 use crate::error::{Error, Result};
 use crate::pg::computed::Computed;
 use crate::pg::nodes::{Entry, Expr, FromItem, JoinKind};
@@ -45,10 +45,14 @@ pub(super) fn import<'a>(importer: &Importer, level: &Level<'_, 'a>) -> Result<F
     Ok(From { rel, scope })
 }
 
-/// The conjuncts of `conditions` over columns that count from `start`.
+/// The conjuncts of `conditions`, and what they imply, over columns that count from `start`.
 pub(super) fn predicates<'a>(conditions: Vec<Expr<'a>>, scope: &Scope<'a>, start: usize) -> Result<Vec<Scalar>> {
-    let conjuncts = conditions.into_iter().flat_map(Expr::conjuncts);
-    conjuncts.map(|conjunct| Ok(over_own(&scope.predicate(conjunct)?, start))).collect()
+    let mut found = Vec::new();
+    for conjunct in conditions.into_iter().flat_map(Expr::conjuncts) {
+        found.push(over_own(&scope.predicate(conjunct)?, start));
+        found.extend(implied::predicates(conjunct, scope, start)?);
+    }
+    Ok(found)
 }
 
 /// The item's tree; its columns are placed in the scope from `start` on.

@@ -28,6 +28,7 @@ mod aggregate;
 mod expr;
 mod from;
 mod grouping_sets;
+mod implied;
 mod item;
 mod join;
 mod link;

@@ -2,7 +2,8 @@
 //!
 //! A named relation has no statistics: any filter would be taken to keep a fixed part of it, and any join with a small table to
 //! lose most of it. The values in a change are much like those in its relation, so what ANALYZE found out about the
-//! relation is told of the change.
+//! relation is told of the change. But to rows of a small table that are new, or gone, other rows hardly refer, however many refer to each of
+//! those that are there: the keys in such a change count as keys of a table as large as the largest source ([`Origin::Novel`]).
 //!
 //! Deltas are unions of terms, consolidated by GROUP BY, which PostgreSQL does not look through for statistics. While the
 //! statements of a refresh are planned they are: a column of a union has the values of its first branch, as the terms are
@@ -22,6 +23,8 @@ use super::executor::Named;
 pub enum Origin {
     /// A source: its columns are called `c<attnum>`.
     Source(u32),
+    /// Likewise one of which no row stays that changed, where others may have so many rows.
+    Novel(u32, f64),
     /// A stage's stored result, the columns under their own names.
     Stage(u32),
 }
@@ -30,7 +33,9 @@ impl Origin {
     /// The relation, and the attribute number in it of the column called `name`.
     fn column(self, name: &CStr) -> Option<(u32, i16)> {
         match self {
-            Origin::Source(relid) => Some((relid, name.to_str().ok()?.strip_prefix('c')?.parse().ok()?)),
+            Origin::Source(relid) | Origin::Novel(relid, _) => {
+                Some((relid, name.to_str().ok()?.strip_prefix('c')?.parse().ok()?))
+            }
             Origin::Stage(relid) => {
                 // SAFETY: the name is NUL-terminated; a relation or column that is not there gives 0.
                 let attnum = unsafe { pg_sys::get_attnum(relid.into(), name.as_ptr()) };
@@ -76,8 +81,9 @@ pub fn install() {
 }
 
 unsafe extern "C-unwind" {
-    /// `utils/syscache.h`, as a pointer that the planner calls.
+    /// `utils/syscache.h` and `access/htup_details.h`, as pointers that the planner calls.
     fn ReleaseSysCache(tuple: pg_sys::HeapTuple);
+    fn heap_freetuple(tuple: pg_sys::HeapTuple);
 }
 
 #[pg_guard]
@@ -146,12 +152,30 @@ unsafe fn of_change(
             if !tuple.is_null() {
                 (*about).statsTuple = tuple;
                 (*about).freefunc = Some(ReleaseSysCache);
+                if let Some(Origin::Novel(_, rows)) = named.of {
+                    (*about).statsTuple = among(tuple, rows);
+                    (*about).freefunc = Some(heap_freetuple);
+                    ReleaseSysCache(tuple);
+                }
                 // Who runs the statement reads the whole relation.
                 (*about).acl_ok = true;
                 return true;
             }
         }
         false
+    }
+}
+
+/// The statistics of a column; of one whose values differ from row to row those of a column with so many values.
+unsafe fn among(statistics: pg_sys::HeapTuple, values: f64) -> pg_sys::HeapTuple {
+    // SAFETY: a row of pg_statistic; its copy belongs to the current memory context, and fields of fixed length may be set.
+    unsafe {
+        let copy = pg_sys::heap_copytuple(statistics);
+        let row = &mut *pg_sys::GETSTRUCT(copy).cast::<pg_sys::FormData_pg_statistic>();
+        if row.stadistinct == -1.0 {
+            row.stadistinct = values.max(1.0) as f32;
+        }
+        copy
     }
 }
 

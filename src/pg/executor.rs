@@ -216,18 +216,30 @@ impl Statement {
         unsafe { TupleStore::like(self.result) }
     }
 
-    /// Whether the planner would have workers take part in the statement, which has no parameters and reads no named relation.
-    pub fn is_parallel(&self, snapshot: &Snapshot) -> bool {
-        // SAFETY: as in `execute`; nothing is executed.
+    /// Whether the planner would have workers take part in the statement, which reads no named relation.
+    pub fn is_parallel(&self) -> bool {
+        self.planned(&[], |planned| planned.parallelModeNeeded)
+    }
+
+    /// What the statement costs, as the planner counts.
+    pub fn cost(&self, relations: &[Named]) -> f64 {
+        // SAFETY: a planned statement has a plan.
+        self.planned(relations, |planned| unsafe { (*planned.planTree).total_cost })
+    }
+
+    /// Looks at the plan with which the statement will be executed.
+    fn planned<T>(&self, relations: &[Named], look: impl FnOnce(&pg_sys::PlannedStmt) -> T) -> T {
+        // SAFETY: as in `execute`; nothing is executed. The plan is generic, so it takes no parameters.
         Work::new().run(|| unsafe {
             let owner = pg_sys::CurrentResourceOwner;
-            pg_sys::PushCopiedSnapshot(snapshot.as_ptr());
-            let plan = pg_sys::GetCachedPlan(self.source, null_mut(), owner, null_mut());
-            let planned: *mut pg_sys::PlannedStmt = pg_sys::list_nth((*plan).stmt_list, 0).cast();
-            let parallel = (*planned).parallelModeNeeded;
+            let environment = environment(relations);
+            let plan = {
+                let _known = Known::of(relations);
+                pg_sys::GetCachedPlan(self.source, null_mut(), owner, environment)
+            };
+            let seen = look(&*pg_sys::list_nth((*plan).stmt_list, 0).cast::<pg_sys::PlannedStmt>());
             pg_sys::ReleaseCachedPlan(plan, owner);
-            pg_sys::PopActiveSnapshot();
-            parallel
+            seen
         })
     }
 

@@ -111,13 +111,25 @@ impl<'a> Expr<'a> {
 
     /// The operands of a tree of ANDs, left to right.
     pub fn conjuncts(self) -> Vec<Expr<'a>> {
+        self.operands_of(pg_sys::BoolExprType::AND_EXPR)
+    }
+
+    /// The operands of a tree of ORs.
+    pub fn disjuncts(self) -> Vec<Expr<'a>> {
+        self.operands_of(pg_sys::BoolExprType::OR_EXPR)
+    }
+
+    fn operands_of(self, connective: pg_sys::BoolExprType::Type) -> Vec<Expr<'a>> {
         // SAFETY: `node` is valid; a BoolExpr's args are expressions of the same lifetime.
         unsafe {
             if is_a(self.node, pg_sys::NodeTag::T_BoolExpr) {
                 let bool_expr = &*self.node.cast::<pg_sys::BoolExpr>();
-                if bool_expr.boolop == pg_sys::BoolExprType::AND_EXPR {
+                if bool_expr.boolop == connective {
                     let operands = PgList::<pg_sys::Node>::from_pg(bool_expr.args);
-                    return operands.iter_ptr().flat_map(|operand| Expr::new(operand).conjuncts()).collect();
+                    return operands
+                        .iter_ptr()
+                        .flat_map(|operand| Expr::new(operand).operands_of(connective))
+                        .collect();
                 }
             }
         }

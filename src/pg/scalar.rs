@@ -2,7 +2,7 @@
 
 use super::nodes::{Expr, Variable, text};
 use super::types::{Number, number};
-use pgrx::{PgList, is_a, pg_guard, pg_sys};
+use pgrx::{FromDatum, PgList, is_a, pg_guard, pg_sys};
 use pgtrickle_engine::query::Volatility;
 use std::ffi::c_void;
 
@@ -180,6 +180,40 @@ fn is_coercion(function: &pg_sys::FuncExpr) -> bool {
     matches!(function.funcformat, COERCE_EXPLICIT_CAST | COERCE_IMPLICIT_CAST)
 }
 
+/// `extract` of a field that has no fraction: `int64_to_numeric` in `timestamp.c` and `date.c`.
+///
+/// # Safety
+/// `function` belongs to a valid expression, a call of `extract`.
+unsafe fn is_whole_field(function: &pg_sys::FuncExpr) -> bool {
+    const WHOLE: [&str; 16] = [
+        "millennium",
+        "century",
+        "decade",
+        "year",
+        "isoyear",
+        "quarter",
+        "month",
+        "week",
+        "day",
+        "doy",
+        "dow",
+        "isodow",
+        "hour",
+        "minute",
+        "timezone_hour",
+        "timezone_minute",
+    ];
+    // SAFETY: the first argument is a text; the tag tells whether it is a constant.
+    unsafe {
+        let Some(field) = operands(function.args).into_iter().next() else { return false };
+        if (*field).type_ != pg_sys::NodeTag::T_Const {
+            return false;
+        }
+        let field = &*field.cast::<pg_sys::Const>();
+        String::from_datum(field.constvalue, field.constisnull).is_some_and(|field| WHOLE.contains(&field.as_str()))
+    }
+}
+
 /// # Safety
 /// `node` is a valid expression.
 unsafe fn fixed_scale(node: *mut pg_sys::Node) -> bool {
@@ -199,6 +233,12 @@ unsafe fn fixed_scale(node: *mut pg_sys::Node) -> bool {
                 match function.funcid.to_u32() {
                     pg_sys::F_NUMERIC_INT2 | pg_sys::F_NUMERIC_INT4 | pg_sys::F_NUMERIC_INT8 => true,
                     pg_sys::F_NUMERIC_NUMERIC_INT4 => is_coercion(function) && typmod >= 0,
+                    pg_sys::F_EXTRACT_TEXT_DATE
+                    | pg_sys::F_EXTRACT_TEXT_TIME
+                    | pg_sys::F_EXTRACT_TEXT_TIMETZ
+                    | pg_sys::F_EXTRACT_TEXT_TIMESTAMP
+                    | pg_sys::F_EXTRACT_TEXT_TIMESTAMPTZ
+                    | pg_sys::F_EXTRACT_TEXT_INTERVAL => is_whole_field(function),
                     _ => false,
                 }
             }

@@ -1,5 +1,6 @@
 //! Tuplestores that a Rust value owns: rows in memory up to what [`memory`] says, in a temporary file past that.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 
 use super::bare;
@@ -122,6 +123,19 @@ impl TupleStore {
             });
         }
         (values, nulls)
+    }
+
+    /// Whether no two rows have the same value in the column, which is never NULL. Of one whose values are not passed by value, and of rows that are
+    /// not in memory, it is not known.
+    pub fn all_differ(&self, column: &str) -> bool {
+        let Some(place) = self.columns().iter().position(|name| name == column) else { return false };
+        // SAFETY: the descriptor is ours and has this column.
+        let by_value = unsafe { (*pg_sys::TupleDescAttr(self.descriptor, place as i32)).attbyval };
+        if !by_value || !self.is_in_memory() {
+            return false;
+        }
+        let mut seen = HashSet::new();
+        self.deformed(&[place]).0.into_iter().all(|value| seen.insert(value.value()))
     }
 
     /// Adds rows of `width` columns, one after the other in `values` and `nulls`.

@@ -56,7 +56,7 @@ fn computed(prepared: &Prepared, stage: usize, snapshot: &Snapshot) -> Option<Tu
         return None;
     }
     let statement = prepared.statement(Step::Content { stage, stored_size: prepared.stored_size() }, &[]);
-    if !statement.is_parallel(snapshot) {
+    if !statement.is_parallel() {
         return None;
     }
     let mut content = statement.result_store();

@@ -23,6 +23,7 @@
 mod analyze;
 mod create;
 mod full;
+mod novel;
 mod poll;
 mod prepared;
 mod quiet;

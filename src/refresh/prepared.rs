@@ -6,6 +6,7 @@
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
 use super::create::compile;
+use super::novel;
 use crate::catalog::{self, CalledFunction, StreamTable};
 use crate::error::{Error, Result};
 use crate::import::import;
@@ -19,7 +20,7 @@ use crate::pg::rowwise::{self, Told};
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, QuerySettings};
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::{Identity, Leaf, Polled, Program, Storage};
+use pgtrickle_engine::delta::{Extent, Identity, Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::{Ident, QualifiedName};
 use std::cell::{Cell, RefCell};
@@ -32,8 +33,23 @@ pub(super) const CHANGE: &str = "d_change";
 /// The name of a stage's content that was computed before it is stored.
 pub(super) const CONTENT: &str = "d_content";
 
+/// Looking up is preferred up to so many times the cost of joining. For the planner each probe is an access to several pages as dear as a page of a
+/// table that is read through, which is far too much for pages in memory.
+const DEAREST_PROBES: f64 = 4.0;
+
 /// Stream tables whose statements a backend keeps; a scheduler's working set, at some 100 kB each.
 const CAPACITY: usize = 256;
+
+/// What a plan depends on besides the leaves that changed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Extents {
+    /// Consolidated changes have fewer columns than those as read.
+    pub consolidated: bool,
+    pub delta_size: u32,
+    pub stored_size: u32,
+    /// The sources of which the changed rows are [`Novel`](super::novel::Novel).
+    pub novel: BTreeSet<u32>,
+}
 
 /// What to run.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -42,14 +58,14 @@ pub enum Step {
     Consolidate { source: u32, delta_size: u32 },
     /// Of consolidated changes take those that may change something, where some cannot.
     Want { source: u32, delta_size: u32 },
-    /// Apply the changes of these leaves to the stage. Consolidated changes have fewer columns than those as read.
-    Maintain { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    /// Apply the changes of these leaves to the stage.
+    Maintain { stage: usize, changed: BTreeSet<Leaf>, input: Extents },
     /// Find out whether the changes of these leaves reach the state of an inner stage, where that can be told soon.
-    Reach { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    Reach { stage: usize, changed: BTreeSet<Leaf>, input: Extents },
     /// Find out what they change in it.
-    Find { stage: usize, changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    Find { stage: usize, changed: BTreeSet<Leaf>, input: Extents },
     /// Compute the change of the stream table after those of these leaves.
-    Change { changed: BTreeSet<Leaf>, consolidated: bool, delta_size: u32, stored_size: u32 },
+    Change { changed: BTreeSet<Leaf>, input: Extents },
     /// Apply such a change.
     Apply { delta_size: u32, stored_size: u32 },
     /// Compute the content of the stage.
@@ -82,6 +98,8 @@ pub struct Prepared {
     pub storage: Storage,
     /// The sources of which the scans read snapshots.
     pub polled: Vec<Polled>,
+    /// The sources that have a key of one column, and what it is called in their changes; none where no join is.
+    pub keys: Vec<(u32, String)>,
     relid: u32,
     states: Vec<u32>,
     functions: Vec<Function>,
@@ -176,6 +194,7 @@ impl Prepared {
             .map(|called| Function { called, version: function::version(called.oid), name: function::name(called.oid) })
             .collect();
         let (relid, types_version) = (table.relid, table.types_version);
+        let keys = if program.sources().len() > 1 { novel::single_keys(&program) } else { Vec::new() };
         Ok(Prepared {
             program,
             query,
@@ -184,6 +203,7 @@ impl Prepared {
             may_run: Cell::new(false),
             storage,
             polled,
+            keys,
             relid,
             states,
             functions,
@@ -276,9 +296,22 @@ impl Prepared {
         if let Some(statement) = self.statements.borrow().get(&step) {
             return statement.clone();
         }
-        let statement = Rc::new(Statement::prepare(&self.text(&step), parameters, relations));
+        let statement = Rc::new(self.prepare(&step, parameters, relations));
         self.statements.borrow_mut().insert(step, statement.clone());
         statement
+    }
+
+    /// What finds the change after many changes may look each of them up or join them, and the planner, who knows the indexes, is
+    /// asked which takes less.
+    fn prepare(&self, step: &Step, parameters: &[Param], relations: &[Named]) -> Statement {
+        let text = self.text(step, Extent::Many);
+        let statement = Statement::prepare(&text, parameters, relations);
+        let probing = self.text(step, Extent::Probing);
+        if probing == text {
+            return statement;
+        }
+        let other = Statement::prepare(&probing, parameters, relations);
+        if other.cost(relations) < DEAREST_PROBES * statement.cost(relations) { other } else { statement }
     }
 
     /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
@@ -337,7 +370,9 @@ impl Prepared {
         if computed { format!("SELECT * FROM {CONTENT}") } else { self.program.content(stage, &self.storage) }
     }
 
-    fn text(&self, step: &Step) -> String {
+    /// The text of a step; of one that finds a change, for so many changes where they are not very few.
+    fn text(&self, step: &Step, many: Extent) -> String {
+        let extent = |delta_size: u32| if delta_size == 0 { Extent::Few } else { many };
         match step {
             Step::Consolidate { source, .. } => self.program.consolidated(*source),
             Step::Want { source, .. } => self
@@ -348,17 +383,17 @@ impl Prepared {
                 .program
                 .maintain(*stage, &self.storage, changed)
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
-            Step::Find { stage, changed, delta_size, .. } => self
+            Step::Find { stage, changed, input } => self
                 .program
-                .find(*stage, &self.storage, changed, *delta_size == 0)
+                .find(*stage, &self.storage, changed, extent(input.delta_size))
                 .unwrap_or_else(|| unreachable!("a stage is looked at only when one of its leaves changed")),
-            Step::Reach { stage, changed, delta_size, .. } => self
+            Step::Reach { stage, changed, input } => self
                 .program
-                .reached(*stage, &self.storage, changed, *delta_size == 0)
+                .reached(*stage, &self.storage, changed, extent(input.delta_size))
                 .unwrap_or_else(|| unreachable!("only stages that can tell are asked")),
-            Step::Change { changed, delta_size, .. } => self
+            Step::Change { changed, input } => self
                 .program
-                .change(&self.storage, changed, *delta_size == 0)
+                .change(&self.storage, changed, extent(input.delta_size))
                 .unwrap_or_else(|| unreachable!("the stream table changes only when a leaf did")),
             Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
             Step::Content { stage, .. } => self.program.content(*stage, &self.storage),

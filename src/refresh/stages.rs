@@ -1,7 +1,8 @@
 //! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
 //! its state, is the change that its parents read.
 
-use super::prepared::{CHANGE, Prepared, Step, size_class};
+use super::novel::Novel;
+use super::prepared::{CHANGE, Extents, Prepared, Step, size_class};
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
@@ -38,7 +39,8 @@ pub(super) fn differential(
     };
     let read = changes.iter().enumerate().map(|(i, (source, read))| (*source, stores.get(i).unwrap_or(&read.store)));
     let sources: Vec<(u32, &TupleStore)> = read.collect();
-    let run = Run { table, prepared, snapshot, consolidated, stored_size: prepared.stored_size() };
+    let novel = Novel::of(prepared, &sources);
+    let run = Run { table, prepared, snapshot, consolidated, stored_size: prepared.stored_size(), novel };
     let clock = table.frontier.as_ref().and_then(|frontier| frontier.clock);
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
@@ -57,7 +59,7 @@ pub(super) fn differential(
             changed: changed.iter().map(|(leaf, _)| *leaf).chain(moved.map(|_| Leaf::Clock)).collect(),
             delta_size: size_class(changed.iter().map(|(_, store)| store.rows()).sum()),
             in_memory: changed.iter().all(|(_, store)| store.is_in_memory()),
-            relations: changed.iter().map(|(leaf, store)| prepared.named(*leaf, store)).collect(),
+            relations: changed.iter().map(|(leaf, store)| run.named(*leaf, store)).collect(),
             parameters: moved.map(clock::parameter).into_iter().collect(),
         };
         if stage == last {
@@ -76,6 +78,7 @@ struct Run<'a> {
     snapshot: &'a Snapshot,
     consolidated: bool,
     stored_size: u32,
+    novel: Novel,
 }
 
 /// The changes that a stage reads.
@@ -93,13 +96,7 @@ impl Run<'_> {
     /// Brings the state of an inner stage up to date; returns what changed in it.
     fn inner_stage(&self, input: Input) -> TupleStore {
         if input.delta_size <= FEW && self.prepared.program.has_reach(input.stage) {
-            let step = Step::Reach {
-                stage: input.stage,
-                changed: input.changed.clone(),
-                consolidated: self.consolidated,
-                delta_size: input.delta_size,
-                stored_size: self.stored_size,
-            };
+            let step = Step::Reach { stage: input.stage, changed: input.changed.clone(), input: self.extents(&input) };
             let reached = self.execute(step, &input);
             if reached.rows() == 0 {
                 return reached;
@@ -108,13 +105,7 @@ impl Run<'_> {
         let found = self.prepared.program.found(input.stage, input.delta_size <= FEW).filter(|_| input.in_memory);
         let state = found.and_then(|found| Some((found, self.prepared.rowwise_state(input.stage)?)));
         if let Some((found, state)) = state {
-            let step = Step::Find {
-                stage: input.stage,
-                changed: input.changed.clone(),
-                consolidated: self.consolidated,
-                delta_size: input.delta_size,
-                stored_size: self.stored_size,
-            };
+            let step = Step::Find { stage: input.stage, changed: input.changed.clone(), input: self.extents(&input) };
             let change = self.execute(step, &input);
             let applied = match found {
                 Found::Pairs { key } => state.replace(&change, &(0..key).collect::<Vec<_>>(), self.snapshot),
@@ -132,12 +123,7 @@ impl Run<'_> {
     fn last_stage(&self, input: Input) -> Result<(i64, i64)> {
         let rows = if input.in_memory { self.prepared.rowwise() } else { None };
         let Some(rows) = rows else { return counts(&self.maintain(&input), self.table) };
-        let step = Step::Change {
-            changed: input.changed.clone(),
-            consolidated: self.consolidated,
-            delta_size: input.delta_size,
-            stored_size: self.stored_size,
-        };
+        let step = Step::Change { changed: input.changed.clone(), input: self.extents(&input) };
         let change = self.execute(step, &input);
         if let Some(done) = rows.apply(&change, self.prepared.told(), self.snapshot) {
             return balanced((done.inserted, done.deleted, done.net), self.table);
@@ -150,22 +136,31 @@ impl Run<'_> {
         counts(&result, self.table)
     }
 
-    /// Has a statement bring the stage up to date.
-    fn maintain(&self, input: &Input) -> TupleStore {
-        let step = Step::Maintain {
-            stage: input.stage,
-            changed: input.changed.clone(),
+    /// The change of `leaf` as statements read it.
+    fn named<'a>(&self, leaf: Leaf, store: &'a TupleStore) -> Named<'a> {
+        let change = self.prepared.named(leaf, store);
+        if let Leaf::Source(source) = leaf { self.novel.told(source, change) } else { change }
+    }
+
+    fn extents(&self, input: &Input) -> Extents {
+        Extents {
             consolidated: self.consolidated,
             delta_size: input.delta_size,
             stored_size: self.stored_size,
-        };
+            novel: self.novel.sources.clone(),
+        }
+    }
+
+    /// Has a statement bring the stage up to date.
+    fn maintain(&self, input: &Input) -> TupleStore {
+        let step = Step::Maintain { stage: input.stage, changed: input.changed.clone(), input: self.extents(input) };
         self.execute(step, input)
     }
 
     fn execute(&self, step: Step, input: &Input) -> TupleStore {
+        let _warm = WarmPages::new();
         let statement = self.prepared.statement_with(step, &input.parameters, &input.relations);
         let mut result = statement.result_store();
-        let _warm = WarmPages::new();
         statement.execute(Some(self.snapshot), &input.parameters, &input.relations, Sink::Store(&mut result));
         result
     }

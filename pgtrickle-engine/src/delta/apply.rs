@@ -8,7 +8,7 @@ use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, difference, row};
-use super::{Leaf, Program, Stage, StageKind, Storage};
+use super::{Extent, Leaf, Program, Stage, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{Ident, QualifiedName, conjunction, list};
@@ -133,11 +133,11 @@ impl Program {
     }
 
     /// A SELECT of the change of the stream table, `c1 … cn, w`, rows that cancel among them, after the changes of the
-    /// leaves in `changed`, very `few` rows perhaps; `None` when the last stage reads none of them. To apply it is the caller's.
-    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
+    /// leaves in `changed`; `None` when the last stage reads none of them. To apply it is the caller's.
+    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
         let last = self.stages.len() - 1;
         let own = self.own(last, storage);
-        let context = Context { own: own.as_ref(), few, ..Context::new(storage, changed) };
+        let context = Context { own: own.as_ref(), extent, ..Context::new(storage, changed) };
         Some(self.shown(last, &delta(&self.stages[last].body, &context)?, &context))
     }
 
@@ -146,10 +146,10 @@ impl Program {
         matches!(&self.stages[stage].kind, StageKind::Keyed(keyed) if keyed.reach().is_some())
     }
 
-    /// A SELECT that tells it: it has a row when the changes of the leaves in `changed`, very `few` rows perhaps, may change the state.
-    pub fn reached(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
+    /// A SELECT that tells it: it has a row when the changes of the leaves in `changed` may change the state.
+    pub fn reached(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
         let Stage { body, kind: StageKind::Keyed(keyed) } = &self.stages[stage] else { return None };
-        let context = Context { few, ..Context::new(storage, changed) };
+        let context = Context { extent, ..Context::new(storage, changed) };
         Some(keyed.reach()?.reached(&delta(body, &context)?, body.columns().len(), &storage.states[stage]))
     }
 
@@ -167,11 +167,11 @@ impl Program {
         }
     }
 
-    /// That SELECT, after the changes of the leaves in `changed`, very `few` rows perhaps; `None` when the stage reads none of them.
-    /// To apply what it yields is the caller's.
-    pub fn find(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, few: bool) -> Option<String> {
+    /// That SELECT, after the changes of the leaves in `changed`; `None` when the stage reads none of them. To apply what it yields is
+    /// the caller's.
+    pub fn find(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
         let own = self.own(stage, storage);
-        let context = Context { own: own.as_ref(), few, ..Context::new(storage, changed) };
+        let context = Context { own: own.as_ref(), extent, ..Context::new(storage, changed) };
         let Stage { body, kind } = &self.stages[stage];
         let change = delta(body, &context)?;
         match kind {

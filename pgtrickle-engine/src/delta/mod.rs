@@ -58,6 +58,17 @@ impl Leaf {
     }
 }
 
+/// For how many changed rows of its leaves the text of a delta is meant. With others it is slow, not wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Very few: what is there for more is not in the text.
+    Few,
+    /// More.
+    Many,
+    /// More, each of which finds what it meets by an index.
+    Probing,
+}
+
 /// Where the program's relations are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {

@@ -14,8 +14,12 @@ use crate::query::{Rel, Scalar};
 use crate::sql::{conjunction, list};
 
 pub(super) fn now(input: &Rel, predicates: &[Scalar], context: &Context) -> String {
-    let conditions = predicates.iter().map(|predicate| predicate.render(name));
-    select(&super::now(input, context), input.columns().len(), None, conditions)
+    content(&super::now(input, context), input.columns().len(), predicates)
+}
+
+/// Likewise, given the input's content, or part of it.
+pub(super) fn content(input: &str, width: usize, predicates: &[Scalar]) -> String {
+    select(input, width, None, predicates.iter().map(|predicate| predicate.render(name)))
 }
 
 pub(super) fn delta(input: &Rel, predicates: &[Scalar], context: &Context) -> Option<String> {

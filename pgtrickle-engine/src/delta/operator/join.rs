@@ -20,9 +20,19 @@ use crate::sql::{conjunction, list};
 use std::ops::Range;
 
 pub(super) fn now(inputs: &[Rel], predicates: &[Scalar], context: &Context) -> String {
-    let every: Vec<usize> = (0..inputs.len()).collect();
-    let content = Term { earlier: None, added: &every, changed: None, weight: String::new() };
-    Join::new(inputs, predicates, context).select(&content)
+    Join::new(inputs, predicates, context).content()
+}
+
+/// Likewise with `part` of the content of the input at `place`.
+pub(super) fn content(
+    inputs: &[Rel],
+    (place, part): (usize, String),
+    predicates: &[Scalar],
+    context: &Context,
+) -> String {
+    let mut join = Join::new(inputs, predicates, context);
+    join.now[place] = part;
+    join.content()
 }
 
 pub(super) fn delta(inputs: &[Rel], predicates: &[Scalar], context: &Context) -> Option<String> {
@@ -86,6 +96,11 @@ impl<'a> Join<'a> {
             order: Order::of(inputs, predicates, &spans),
             spans,
         }
+    }
+
+    fn content(&self) -> String {
+        let every: Vec<usize> = (0..self.now.len()).collect();
+        self.select(&Term { earlier: None, added: &every, changed: None, weight: String::new() })
     }
 
     fn input_of(&self, column: usize) -> usize {

@@ -1,6 +1,7 @@
 //! One operator per file: its law, its content now, its delta.
 
 pub mod aggregate;
+mod among;
 pub mod expand;
 pub mod filter;
 pub mod join;
@@ -19,7 +20,7 @@ pub mod union_all;
 pub mod window;
 
 use crate::delta::limit::Limit;
-use crate::delta::{Leaf, Storage};
+use crate::delta::{Extent, Leaf, Storage};
 use crate::query::Rel;
 use semi_join::Operands;
 use std::collections::BTreeSet;
@@ -35,8 +36,7 @@ pub struct Context<'a> {
     pub working: Option<Working>,
     /// Ends the text where it becomes too long.
     pub limit: Option<&'a Limit>,
-    /// The leaves changed in a few rows: what is there for many is not in the text. With many it is slow, not wrong.
-    pub few: bool,
+    pub extent: Extent,
 }
 
 /// The stored rows of a recursion.
@@ -57,7 +57,7 @@ pub struct Working {
 
 impl<'a> Context<'a> {
     pub fn new(storage: &'a Storage, changed: &'a BTreeSet<Leaf>) -> Self {
-        Context { storage, changed, own: None, working: None, limit: None, few: false }
+        Context { storage, changed, own: None, working: None, limit: None, extent: Extent::Many }
     }
 }
 

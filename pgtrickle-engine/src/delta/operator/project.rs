@@ -16,7 +16,12 @@ use crate::sql::{conjunction, list};
 type Outputs = [(String, Scalar)];
 
 pub(super) fn now(input: &Rel, outputs: &Outputs, context: &Context) -> String {
-    select(&super::now(input, context), outputs, |scalar| scalar.render(name), None)
+    content(&super::now(input, context), outputs)
+}
+
+/// Likewise, given the input's content, or part of it.
+pub(super) fn content(input: &str, outputs: &Outputs) -> String {
+    select(input, outputs, |scalar| scalar.render(name), None)
 }
 
 pub(super) fn delta(input: &Rel, outputs: &Outputs, context: &Context) -> Option<String> {

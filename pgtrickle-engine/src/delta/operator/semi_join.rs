@@ -7,18 +7,20 @@
 //!
 //! Where every predicate equates a column of L with one of R, or reads one side only, `f` is a function of the equated
 //! columns: a table with one row per key among ΔR, which is joined to L. Otherwise `f` is computed for each row of L that
-//! a row of ΔR matches. Of few changes `m` is asked for each of these rows by itself; many are joined to the rows, which are numbered for
+//! a row of ΔR may match, being equal where columns are equated. Of few changes `m` is asked for each of these rows by itself; many are joined to the rows, which are numbered for
 //! that, so that equated columns can be hashed and ΔR is not read once per row. Where R has at most one row, `m` is all: ΔR is the row
 //! `r0` that was there and the row `r1` that is, `f(l) = [p(l, r1)] - [p(l, r0)]`, and L is read once if anything of it changed.
 //!
 //! No more of `c` is asked for than decides: of at most `max(m, 0) + 1` matches it is known whether `c ≤ m`, or `c = 0`. So a
-//! key that half of R has costs no more than a rare one. Each key is looked up by itself as long as there are few;
-//! many are joined to R and counted, so that without an index on the equated columns R is read once, not once per key.
+//! key that half of R has costs no more than a rare one, where each is looked up by itself, as few are. With an index on the equated columns that
+//! is the way for many, too ([`Extent::Probing`]); without one these are joined to R and counted, so that R is read once, not once per key.
 //!
 //! No state: both sides are asked as they are now. Where both changed, the two terms meet rows that never were together;
 //! they cancel, so the result is consolidated.
 
+use super::among::{self, Keys, equated};
 use super::{Context, all_columns, column};
+use crate::delta::Extent;
 use crate::delta::zset::consolidate;
 use crate::query::analysis;
 use crate::query::rel::Yield;
@@ -39,7 +41,12 @@ pub(super) struct Operands<'a> {
 }
 
 pub(super) fn now(operands: Operands, context: &Context) -> String {
-    let join = SemiJoin::new(operands, context);
+    content(operands, super::now(operands.left, context), context)
+}
+
+/// Likewise, given the left side's content, or part of it.
+pub(super) fn content(operands: Operands, left: String, context: &Context) -> String {
+    let join = SemiJoin { left, ..SemiJoin::new(operands, context) };
     let (columns, matched) = (join.left_columns(), join.matched());
     let from = format!("FROM ({}) AS l", join.left);
     match operands.yields {
@@ -87,8 +94,8 @@ struct SemiJoin<'a> {
     /// The columns of the right side.
     of_right: Vec<Column>,
     flips: Flips,
-    /// Few keys change.
-    few: bool,
+    operand: &'a Rel,
+    context: &'a Context<'a>,
 }
 
 /// How the flip of a row is found.
@@ -114,14 +121,14 @@ const REACHED: &str = "rn";
 const REACHED_MATCHES: &str = "rm";
 
 impl<'a> SemiJoin<'a> {
-    fn new(operands: Operands<'a>, context: &Context) -> Self {
+    fn new(operands: Operands<'a>, context: &'a Context<'a>) -> Self {
         let columns = operands.left.columns();
         let width = columns.len();
         let equates = operands.predicates.iter().any(|predicate| predicate.as_equality_across(width).is_some());
         let flips = match keys(operands.predicates, width) {
             Some(keys) => Flips::Keyed(keys),
             None if analysis::keys::keys(operands.right).contains(&Vec::new()) => Flips::Only,
-            None if equates && !context.few => Flips::Numbered,
+            None if equates && context.extent != Extent::Few => Flips::Numbered,
             None => Flips::Each,
         };
         SemiJoin {
@@ -133,7 +140,8 @@ impl<'a> SemiJoin<'a> {
             yields: operands.yields,
             yielded: operands.yields.columns(columns),
             of_right: operands.right.columns(),
-            few: context.few,
+            operand: operands.left,
+            context,
         }
     }
 
@@ -161,6 +169,17 @@ impl<'a> SemiJoin<'a> {
     /// Those that read `r` alone.
     fn own_of_right(&self) -> String {
         self.render(self.predicates.iter().filter(|p| reads_right(p, self.width)))
+    }
+
+    /// Whether a row of the change `right` can match `l`: it equals it where columns are equated, so that the planner may begin with
+    /// these rows and look for those of L. Without such columns, whether it matches.
+    fn equal(&self, right: &str) -> String {
+        let equates = |predicate: &&Scalar| predicate.as_equality_across(self.width).is_some();
+        let wanted: Vec<&Scalar> = match self.predicates.iter().any(|predicate| equates(&predicate)) {
+            true => self.predicates.iter().filter(|p| equates(p) || reads_right(p, self.width)).collect(),
+            false => self.predicates.iter().collect(),
+        };
+        format!("EXISTS (SELECT FROM ({right}) AS r WHERE {})", self.render(wanted.into_iter()))
     }
 
     /// Whether `l` has a match now.
@@ -224,7 +243,7 @@ impl<'a> SemiJoin<'a> {
             "(SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} LIMIT greatest(n.m, 0) + 1) AS o)",
             same()
         );
-        if self.few {
+        if self.context.extent != Extent::Many {
             // OFFSET 0 keeps the count from being written out where it is used.
             return format!(
                 "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM (SELECT {grouped}, n.m, {count} AS c \
@@ -247,7 +266,6 @@ impl<'a> SemiJoin<'a> {
     /// The `WITH` clause with the numbered rows of ΔL, `left`, if there are any, and those of L that ΔR, `right`, matches.
     fn numbers(&self, left: Option<&str>, right: &str) -> String {
         let condition = self.condition();
-        let matches = format!("EXISTS (SELECT FROM ({right}) AS r WHERE {condition})");
         let numbered = |name: &str, matches_name: &str, rows: &str, which: &str| {
             format!(
                 "{name} AS MATERIALIZED (SELECT l.*, pg_catalog.row_number() OVER () AS i FROM ({rows}) AS l{which}), \
@@ -256,8 +274,20 @@ impl<'a> SemiJoin<'a> {
             )
         };
         let changed = left.map(|left| numbered(CHANGED, CHANGED_MATCHES, left, ""));
-        let reached = numbered(REACHED, REACHED_MATCHES, &self.left, &format!(" WHERE {matches}"));
+        let (places, keys): (Vec<usize>, Vec<usize>) = equated(self.predicates, self.width).into_iter().unzip();
+        let keys = keys.iter().enumerate().map(|(i, place)| format!("r.{} AS k{}", column(*place), i + 1));
+        let keys = format!("SELECT DISTINCT {} FROM ({right}) AS r WHERE {}", list(keys), self.own_of_right());
+        let reached = match self.among(&keys, places) {
+            Some(rows) => numbered(REACHED, REACHED_MATCHES, &rows, ""),
+            None => numbered(REACHED, REACHED_MATCHES, &self.left, &format!(" WHERE {}", self.equal(right))),
+        };
         format!("WITH {} ", list(changed.into_iter().chain([reached])))
+    }
+
+    /// The rows of L with one of the keys that the SELECT `keys` yields in `columns`, if keys are to be looked up.
+    fn among(&self, keys: &str, columns: Vec<usize>) -> Option<String> {
+        let probing = self.context.extent == Extent::Probing;
+        probing.then(|| among::now(self.operand, &Keys { text: keys, columns }, self.context))?
     }
 
     /// Which flip is that of `l`.
@@ -324,6 +354,10 @@ impl<'a> SemiJoin<'a> {
         let left = &self.left;
         let from = match &self.flips {
             Flips::Keyed(keys) => {
+                let names = list((1..=keys.len()).map(|i| format!("f.k{i}")));
+                let flipped = format!("SELECT {names} FROM f WHERE f.f IS NOT NULL");
+                let among = self.among(&flipped, keys.iter().map(|(place, _)| *place).collect());
+                let left = among.as_ref().filter(|_| !keys.is_empty()).unwrap_or(left);
                 format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
             }
             // Of an equality the planner expects few rows.
@@ -335,11 +369,13 @@ impl<'a> SemiJoin<'a> {
                 "FROM {REACHED} AS l JOIN {REACHED_MATCHES} AS x ON x.i = l.i{} WHERE f.f IS NOT NULL",
                 self.flip_by_net()
             ),
-            Flips::Each => format!(
-                "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM ({right}) AS r WHERE {}) AND f.f IS NOT NULL",
-                self.flip_of_each(right),
-                self.condition()
-            ),
+            Flips::Each => {
+                format!(
+                    "FROM ({left}) AS l{} WHERE {} AND f.f IS NOT NULL",
+                    self.flip_of_each(right),
+                    self.equal(right)
+                )
+            }
         };
         match self.yields {
             Yield::Matched => format!("SELECT {} {from}", self.weighted("f.f AS w")),
