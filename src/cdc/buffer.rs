@@ -34,8 +34,8 @@ impl<'a> Pending<'a> {
         Ok(!self.begun.is_empty())
     }
 
-    /// The sources that changed, each with the number of its changed rows, which are not read. Rows of transactions that rolled back may
-    /// count as well.
+    /// The sources that changed, each with the number of its changed rows, which are not read; about that where there are thousands. Rows of
+    /// transactions that rolled back may count as well.
     ///
     /// # Errors
     /// As [`Pending::any`].

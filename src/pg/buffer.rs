@@ -96,7 +96,8 @@ impl<'a> Reading<'a> {
         !self.changes.is_empty()
     }
 
-    /// How many rows there are in all, those of transactions that rolled back perhaps among them. Does not read them.
+    /// How many rows there are in all, about so many where there are thousands, those of transactions that rolled back perhaps among them. Does not
+    /// read them.
     pub fn count(&self) -> u64 {
         let read = self.changes.rows;
         match &self.scan.rest {

@@ -12,6 +12,9 @@ const FEW_PAGES: u32 = 8;
 /// So many rows are fetched one by one, where a scan would look at every row of their pages.
 const FEW_ROWS: usize = 64;
 
+/// Of no more than about twice so many pages all rows are counted.
+const MOST_COUNTED: usize = 128;
+
 /// What a line pointer points to.
 pub(super) enum Item {
     /// A row of this transaction and command.
@@ -75,19 +78,25 @@ unsafe fn read(relation: pg_sys::Relation, ranges: &[Range], mut row: impl FnMut
     }
 }
 
-/// How many rows of the `wanted` transactions and commands there are on the pages.
+/// How many rows of the `wanted` transactions and commands there are on the pages; of many pages some are counted, at equal distances.
 ///
 /// # Safety
 /// As [`read`].
 pub(super) unsafe fn count(relation: pg_sys::Relation, ranges: &[Range], wanted: impl Fn(u64, u32) -> bool) -> u64 {
+    let pages = ranges.iter().map(|range| range.len()).sum::<usize>();
+    let every = (pages / MOST_COUNTED).max(1);
+    let counted: Vec<Range> = match every {
+        1 => ranges.to_vec(),
+        _ => ranges.iter().cloned().flatten().step_by(every).map(|block| block..block + 1).collect(),
+    };
     let mut found = 0;
     // SAFETY: by contract.
     unsafe {
-        read(relation, ranges, |_, _, item| {
+        read(relation, &counted, |_, _, item| {
             found += u64::from(matches!(item, Item::Row(xid, cid) if wanted(xid, cid)))
         });
     }
-    found
+    found * pages as u64 / pages.div_ceil(every).max(1) as u64
 }
 
 /// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.

@@ -35,7 +35,7 @@ pub(super) const CONTENT: &str = "d_content";
 
 /// Looking up is preferred up to so many times the cost of joining. For the planner each probe is an access to several pages as dear as a page of a
 /// table that is read through, which is far too much for pages in memory.
-const DEAREST_PROBES: f64 = 4.0;
+const DEAREST_PROBES: f64 = 16.0;
 
 /// Stream tables whose statements a backend keeps; a scheduler's working set, at some 100 kB each.
 const CAPACITY: usize = 256;
@@ -306,7 +306,14 @@ impl Prepared {
     fn prepare(&self, step: &Step, parameters: &[Param], relations: &[Named]) -> Statement {
         let text = self.text(step, Extent::Many);
         let statement = Statement::prepare(&text, parameters, relations);
-        let probing = self.text(step, Extent::Probing);
+        let probing = match step {
+            Step::Find { input, .. } | Step::Reach { input, .. } | Step::Change { input, .. }
+                if input.delta_size > 0 =>
+            {
+                self.text(step, Extent::Probing)
+            }
+            _ => return statement,
+        };
         if probing == text {
             return statement;
         }

@@ -28,6 +28,7 @@ mod monitoring;
 mod one_row;
 mod ownership;
 mod partitions;
+mod plans;
 mod polled;
 mod races;
 mod recovery;
@@ -69,6 +70,7 @@ fn main() {
         capture_triggers::TESTS,
         partitions::TESTS,
         members::TESTS,
+        plans::TESTS,
         polled::TESTS,
         complexity::TESTS,
         documentation::TESTS,

@@ -38,6 +38,8 @@ fn compared(rel: &Rel) -> Option<usize> {
     let Rel::Project { input, .. } = rel else { return None };
     match input.as_ref() {
         Rel::Join { inputs, predicates } => match inputs.as_slice() {
+            // A recursion follows its rows through joins.
+            [left, _] if left.reads_working() => None,
             [left, row] if predicates.is_empty() && keys(row).contains(&Vec::new()) => Some(left.columns().len()),
             _ => None,
         },
