@@ -74,6 +74,7 @@ fn main() -> Result<()> {
         if let (Some(plans), Some(file)) = (plans, &arguments.explain) {
             append(file, &measured, &plans)?;
         }
+        found.retain(|known: &Measured| known.name != measured.name);
         found.push(measured);
         if let Some(file) = &arguments.results {
             found = keep(file, arguments.scale, found)?;
