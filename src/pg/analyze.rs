@@ -5,7 +5,7 @@ use super::constructs::selects_all_columns;
 use super::facts::{self, Facts};
 use super::nodes::{Query, items, text};
 use super::settings::PinnedSettings;
-use super::{definition, join_rows, kept, marks, ordered, position, row_test, rows, search};
+use super::{collations, definition, join_rows, kept, marks, ordered, position, row_test, rows, search};
 use crate::error::{Error, Result};
 use pgrx::{PgList, PgMemoryContexts, is_a, pg_guard, pg_sys};
 use std::ffi::{CString, c_void};
@@ -60,6 +60,7 @@ pub fn with_analysed<T>(query: &str, read: impl FnOnce(Analysed<'_>) -> Result<T
             check_rights(tree)?;
             let expanded = printed(rows::without_fields(tree.cast(), std::ptr::null_mut()).cast());
             let token = unused_token(&canonical, &expanded);
+            collations::say(tree.cast(), std::ptr::null_mut());
             let tree = match kept::tree::keep(tree) {
                 Ok(kept) => kept,
                 Err(construct) => {

@@ -6,6 +6,7 @@ mod bare;
 pub mod buffer;
 pub mod capture;
 pub mod clock;
+mod collations;
 pub mod commit;
 pub mod computed;
 pub mod constructs;

@@ -7,7 +7,8 @@ tests![
     disjunctions_over_joins,
     fields_of_dates,
     keys_of_types_with_an_equality_of_their_own,
-    semi_joins_with_and_without_an_index
+    semi_joins_with_and_without_an_index,
+    keys_equated_by_the_collation_of_one_side
 ];
 
 fn facts_of(db: &mut Database, facts: usize) {
@@ -161,4 +162,38 @@ fn semi_joins_with_and_without_an_index(db: &mut Database) {
     change(db, 41);
     change(db, 3);
     change(db, 2000);
+}
+
+/// Keys that the other side tells apart are equal to one of these.
+fn keys_equated_by_the_collation_of_one_side(db: &mut Database) {
+    db.run(
+        "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE l (id int PRIMARY KEY, k text COLLATE nocase, n int);
+         CREATE TABLE r (id int PRIMARY KEY, k text, x int);
+         INSERT INTO l SELECT i, 'key' || i % 40, i % 7 FROM generate_series(1, 400) AS i;
+         CREATE INDEX ON l (k); ANALYZE l",
+    );
+    for (name, query) in [
+        ("present", "SELECT id FROM l WHERE EXISTS (SELECT FROM r WHERE r.k = l.k OFFSET 0)"),
+        ("named", "SELECT id, k FROM l WHERE k IN (SELECT k COLLATE nocase FROM r)"),
+        ("absent", "SELECT id FROM l WHERE NOT EXISTS (SELECT FROM r WHERE r.k = l.k)"),
+        ("above", "SELECT id FROM l WHERE EXISTS (SELECT FROM r WHERE r.k = l.k AND r.x > l.n OFFSET 0)"),
+        ("kept", "SELECT l.id, r.id AS other, r.k FROM l LEFT JOIN r ON r.k = l.k"),
+        ("joined", "SELECT l.k, count(*) AS n, sum(r.x) AS s FROM r JOIN l USING (k) GROUP BY l.k"),
+        ("back", "SELECT id FROM r WHERE EXISTS (SELECT FROM l WHERE r.k = l.k OFFSET 0)"),
+        ("sums", "SELECT id, (SELECT sum(x) FROM r WHERE r.k = l.k) AS s FROM l"),
+        ("keys", "SELECT l.id, s.n FROM l JOIN (SELECT k, count(*) AS n FROM r GROUP BY k) AS s ON s.k = l.k"),
+    ] {
+        db.stream(name, query);
+    }
+    for change in [
+        "INSERT INTO r VALUES (1, 'key1', 5), (2, 'KEY1', 6)",
+        "DELETE FROM r WHERE id = 1",
+        "INSERT INTO r SELECT i, CASE WHEN i % 2 = 0 THEN 'Key' ELSE 'key' END || i % 30, i % 9 FROM generate_series(10, 109) AS i",
+        "UPDATE l SET k = upper(k) WHERE id % 3 = 0; UPDATE r SET k = 'KEY' || x WHERE id % 5 = 0",
+        "DELETE FROM r WHERE k LIKE 'K%'; UPDATE l SET n = n + 1 WHERE id % 9 = 0",
+        "DELETE FROM r; DELETE FROM l WHERE id % 4 = 0",
+    ] {
+        db.cycle(&[change]);
+    }
 }
