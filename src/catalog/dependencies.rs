@@ -1,11 +1,13 @@
 //! `pgtrickle.pgt_dependencies`: which stream table reads which relation.
 
+use super::stream_tables::StreamTable;
 use super::tracking::captured;
-use super::{execute, query};
+use super::{execute, known, query};
 use crate::error::{Error, Result};
 use crate::pg::executor::Param;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Lookup, Table};
+use std::rc::Rc;
 
 /// What kind of relation a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,11 @@ pub fn sources_of(id: i64) -> Result<Vec<Dependency>> {
     let captured = captured(id, edges.iter().map(|edge| edge.source))?;
     edges.iter_mut().zip(captured).for_each(|(edge, captured)| edge.captured = captured);
     Ok(edges)
+}
+
+/// Likewise of a stream table whose row was read.
+pub fn sources_seen(table: &StreamTable) -> Result<Rc<[Dependency]>> {
+    known::edges(table, || sources_of(table.id))
 }
 
 fn read(sql: &'static str, params: &[Param]) -> Result<Vec<Dependency>> {

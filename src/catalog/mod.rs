@@ -5,17 +5,19 @@
 mod dependencies;
 mod functions;
 mod history;
+mod known;
 mod stream_tables;
 mod tracking;
 mod types;
+mod words;
 
-pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of};
+pub use dependencies::{Dependency, SourceType, add_dependency, consumers, dependencies, sources_of, sources_seen};
 pub use functions::{CalledFunction, callers_of, functions_of, reinitialise, set_functions, users_of};
 pub use history::{Action, Failure, HistoryEntry, Initiator, PURGE_BATCH, purge_history, record, record_failure};
 pub use stream_tables::{
-    Definition, Mode, NewStreamTable, Status, StreamTable, all, by_id, by_name, by_relid, definition, insert,
-    is_stream_table, lock, lock_seen, program, readers, remove, save_program, save_refresh, set_mode, set_schedule,
-    set_state_tables, set_status,
+    Definition, NewStreamTable, StreamTable, all, by_id, by_name, by_relid, definition, insert, is_stream_table, lock,
+    lock_seen, program, readers, remove, save_program, save_refresh, set_mode, set_schedule, set_state_tables,
+    set_status,
 };
 
 pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};
@@ -23,6 +25,8 @@ pub use types::{
     all_ids, containers_of, look_again, readers_now, retype, set_types, stored_with, tables_of_type, text_searchers,
     users_of_types,
 };
+
+pub use words::{Mode, Status};
 
 use crate::pg::executor::{Param, Row, Statement};
 use crate::pg::security::RunAs;

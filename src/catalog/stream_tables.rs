@@ -3,101 +3,21 @@
 //! What every refresh does, reading a row, locking it and noting what became of it, goes without statements
 //! ([`crate::pg::table`]).
 
-use super::{execute, query};
+use super::words::{Mode, Status};
+use super::{execute, known, query};
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::executor::{Param, Row};
 use crate::pg::object;
 use crate::pg::settings::QuerySettings;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::table::{self, Key, Locked, Lookup, Table, Version};
+use crate::pg::table::{self, Key, Locked, Lookup, Table};
+use crate::pg::version::Version;
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
 use pgtrickle_engine::policy::Costs;
 use pgtrickle_engine::sql::QualifiedName;
 use serde::de::DeserializeOwned;
-
-/// A refresh mode as the user asked for it. AUTO chooses per refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Auto,
-    Full,
-    Differential,
-}
-
-impl Mode {
-    /// Parses a mode, whatever its case; INCREMENTAL is DIFFERENTIAL.
-    ///
-    /// # Errors
-    /// `InvalidArgument` (22023) for any other word.
-    pub fn parse(text: &str) -> Result<Mode> {
-        match text.to_ascii_uppercase().as_str() {
-            "AUTO" => Ok(Mode::Auto),
-            "FULL" => Ok(Mode::Full),
-            "DIFFERENTIAL" | "INCREMENTAL" => Ok(Mode::Differential),
-            "IMMEDIATE" => Err(Error::InvalidArgument {
-                message: "refresh_mode IMMEDIATE is not available in this version".into(),
-                hint: "Use AUTO, FULL or DIFFERENTIAL with a short schedule such as '100ms'.".into(),
-            }),
-            _ => Err(Error::InvalidArgument {
-                message: format!("unknown refresh_mode \"{text}\""),
-                hint: "Use one of AUTO, FULL, DIFFERENTIAL.".into(),
-            }),
-        }
-    }
-
-    /// As `pgt_stream_tables.refresh_mode` shows it: AUTO resolved by what the query allows.
-    pub fn stored(self, only_full: bool) -> Mode {
-        match self {
-            _ if only_full => Mode::Full,
-            Mode::Auto => Mode::Differential,
-            mode => mode,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Auto => "AUTO",
-            Mode::Full => "FULL",
-            Mode::Differential => "DIFFERENTIAL",
-        }
-    }
-}
-
-/// Where a stream table stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Initializing,
-    Active,
-    Suspended,
-    Error,
-}
-
-impl Status {
-    /// # Errors
-    /// `InvalidArgument` (22023) for an unknown word.
-    pub fn parse(text: &str) -> Result<Status> {
-        match text.to_ascii_uppercase().as_str() {
-            "INITIALIZING" => Ok(Status::Initializing),
-            "ACTIVE" => Ok(Status::Active),
-            "SUSPENDED" => Ok(Status::Suspended),
-            "ERROR" => Ok(Status::Error),
-            _ => Err(Error::InvalidArgument {
-                message: format!("unknown status \"{text}\""),
-                hint: "Use one of INITIALIZING, ACTIVE, SUSPENDED, ERROR.".into(),
-            }),
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Initializing => "INITIALIZING",
-            Status::Active => "ACTIVE",
-            Status::Suspended => "SUSPENDED",
-            Status::Error => "ERROR",
-        }
-    }
-}
 
 /// A row of both tables.
 #[derive(Clone, Debug)]
@@ -125,7 +45,7 @@ pub struct StreamTable {
     /// What refreshes of an AUTO stream table cost.
     pub costs: Costs,
     /// Which version of the row this is, if it was read by itself.
-    version: Option<Version>,
+    pub(super) version: Option<Version>,
 }
 
 impl StreamTable {
@@ -139,7 +59,7 @@ impl StreamTable {
 /// as its user likes.
 macro_rules! columns {
     ($first:literal, $($column:literal),*) => {
-        static ROWS: Table = Table { name: "pgt_stream_tables", columns: &[$first, $($column),*] };
+        pub(super) static ROWS: Table = Table { name: "pgt_stream_tables", columns: &[$first, $($column),*] };
 
         macro_rules! select {
             ($rest:literal) => {
@@ -210,17 +130,30 @@ fn one(rows: Vec<Result<StreamTable>>) -> Result<Option<StreamTable>> {
     rows.into_iter().next().transpose()
 }
 
+/// The row with this key, which is what `is` is true for.
+fn by_key((column, key): (usize, Key), is: impl Fn(&StreamTable) -> bool) -> Result<Option<StreamTable>> {
+    if let Some(table) = known::find(is)? {
+        return Ok(Some(table));
+    }
+    Ok(one(Lookup::new(&ROWS, column, Snapshot::next())?.rows(key, read))?.map(remembered))
+}
+
+fn remembered(table: StreamTable) -> StreamTable {
+    known::remember(&table);
+    table
+}
+
 /// Every stream table, by schema and name.
 pub fn all() -> Result<Vec<StreamTable>> {
     query(select!("ORDER BY s.pgt_schema, s.pgt_name"), &[], read).into_iter().collect()
 }
 
 pub fn by_id(id: i64) -> Result<Option<StreamTable>> {
-    one(Lookup::new(&ROWS, ID, Snapshot::next())?.rows(Key::Id(id), read))
+    by_key((ID, Key::Id(id)), |table| table.id == id)
 }
 
 pub fn by_relid(relid: u32) -> Result<Option<StreamTable>> {
-    one(Lookup::new(&ROWS, RELID, Snapshot::next())?.rows(Key::Oid(relid), read))
+    by_key((RELID, Key::Oid(relid)), |table| table.relid == relid)
 }
 
 /// The frontiers of the stream tables `ids`, as `snapshot` sees them; `None` for one that has none yet, nothing for one that is
@@ -270,7 +203,7 @@ pub fn is_stream_table(relid: u32) -> bool {
 /// a snapshot taken now, so what is read after this call is not older.
 pub fn lock(id: i64) -> Result<Option<StreamTable>> {
     match table::lock(&ROWS, ID, (Key::Id(id), None), read)? {
-        Some(Locked::Now(table)) => table.map(Some),
+        Some(Locked::Now(table)) => Ok(Some(remembered(table?))),
         _ => Ok(None),
     }
 }
@@ -279,7 +212,7 @@ pub fn lock(id: i64) -> Result<Option<StreamTable>> {
 pub fn lock_seen(seen: &StreamTable) -> Result<Option<StreamTable>> {
     match table::lock(&ROWS, ID, (Key::Id(seen.id), seen.version), read)? {
         Some(Locked::AsSeen) => Ok(Some(seen.clone())),
-        Some(Locked::Now(table)) => table.map(Some),
+        Some(Locked::Now(table)) => Ok(Some(remembered(table?))),
         None => Ok(None),
     }
 }
@@ -425,10 +358,10 @@ pub fn save_refresh(
         ],
     };
     let internal = |error: serde_json::Error| Error::Internal(error.to_string());
-    let frontier = serde_json::to_string(frontier).map_err(internal)?;
+    let text = serde_json::to_string(frontier).map_err(internal)?;
     let now = clock::now();
     let mut values = vec![
-        (1, Param::jsonb(&frontier)),
+        (1, Param::jsonb(&text)),
         (2, Param::of(effective_mode)),
         (3, Param::of(now)),
         (4, Param::of(now)),
@@ -443,7 +376,22 @@ pub fn save_refresh(
         values.push((11, Param::jsonb(&serde_json::to_string(costs).map_err(internal)?)));
         values.push((12, Param::of(costs.full_ms())));
     }
-    table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)
+    let version = table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)?;
+    let saved = StreamTable {
+        frontier: Some(frontier.clone()),
+        effective_mode: Some(effective_mode.to_owned()),
+        data_timestamp: Some(now),
+        last_refresh_at: Some(now),
+        is_populated: true,
+        needs_reinit: false,
+        status: Status::Active,
+        consecutive_errors: 0,
+        costs: costs.copied().unwrap_or(table.costs),
+        version,
+        ..table.clone()
+    };
+    known::replace(table, saved);
+    Ok(())
 }
 
 /// Sets the status; ACTIVE also forgets past errors.

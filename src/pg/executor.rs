@@ -9,8 +9,8 @@
 use super::estimates::{Known, Origin};
 use super::plans;
 use super::snapshot::Snapshot;
-use super::table::Version;
 use super::tuplestore::TupleStore;
+use super::version::Version;
 use crate::error::{Error, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{FromDatum, IntoDatum};
@@ -87,7 +87,7 @@ impl<'a> Row<'a> {
     /// The version of a row of a table that was found by an index; `None` for one that a statement yields.
     pub fn version(&self) -> Option<Version> {
         // SAFETY: rows with chosen columns are rows of tables as they are stored.
-        self.columns.map(|_| unsafe { Version::of(std::ptr::from_ref(self.slot).cast_mut()) })
+        self.columns.and_then(|_| unsafe { Version::of(std::ptr::from_ref(self.slot).cast_mut()) })
     }
 
     fn attribute(&self, column: usize) -> usize {

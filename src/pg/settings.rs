@@ -1,7 +1,7 @@
 //! Settings that the text of expressions, and the meaning of that text, depend on.
 
 use crate::error::{Error, Result};
-use pgrx::pg_sys;
+use pgrx::{PgLogLevel, pg_sys};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
@@ -45,7 +45,7 @@ const KEPT: &[&CStr] = &[
     c"timezone_abbreviations",
 ];
 
-/// Every pinned setting with its value while a stream table's query runs.
+/// Every pinned setting with its value while a stream table's query runs, in the order of [`PINNED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuerySettings(Vec<(&'static CStr, CString)>);
 
@@ -107,12 +107,43 @@ impl PinnedSettings {
     fn set<'a>(settings: impl Iterator<Item = (&'static CStr, &'a CStr)>) -> Self {
         let level = Level::new();
         // Most are what they should be in most sessions, and to set one costs more than to read it.
-        for (name, value) in settings {
-            if current(name) != value {
+        for (index, (name, value)) in settings.enumerate() {
+            if !has(index, value) {
                 level.set(name, value);
             }
         }
         PinnedSettings(level)
+    }
+}
+
+thread_local! {
+    /// The server's entries of the settings of [`PINNED`], which are built in and stay where they are.
+    static ENTRIES: [*mut pg_sys::config_generic; PINNED.len()] = std::array::from_fn(|index| {
+        // SAFETY: the settings exist.
+        unsafe { pg_sys::find_option(PINNED[index].0.as_ptr(), false, false, PgLogLevel::ERROR as i32) }
+    });
+}
+
+/// Whether the pinned setting at `index` has this value; it may be asked for by its name as well, which takes longer.
+fn has(index: usize, value: &CStr) -> bool {
+    let entry = ENTRIES.with(|entries| entries[index]);
+    // SAFETY: an entry's type says what struct it begins, and each has the place of its value.
+    unsafe {
+        match (*entry).vartype {
+            pg_sys::config_type::PGC_BOOL => {
+                let set = *(*entry.cast::<pg_sys::config_bool>()).variable;
+                value == if set { c"on" } else { c"off" }
+            }
+            pg_sys::config_type::PGC_ENUM => {
+                let entry = entry.cast::<pg_sys::config_enum>();
+                CStr::from_ptr(pg_sys::config_enum_lookup_by_value(entry, *(*entry).variable)) == value
+            }
+            pg_sys::config_type::PGC_STRING => {
+                let text = *(*entry.cast::<pg_sys::config_string>()).variable;
+                !text.is_null() && CStr::from_ptr(text) == value
+            }
+            _ => current(PINNED[index].0) == value,
+        }
     }
 }
 

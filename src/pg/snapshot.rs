@@ -150,6 +150,12 @@ pub fn system_identifier() -> String {
     unsafe { pg_sys::GetSystemIdentifier() }.to_string()
 }
 
+/// The 64-bit id of a transaction that began less than an epoch ago.
+pub(super) fn full_id(xid: pg_sys::TransactionId) -> u64 {
+    // SAFETY: reads shared memory.
+    widen(xid, unsafe { pg_sys::ReadNextFullTransactionId() }.value)
+}
+
 /// A 32-bit id as a 64-bit one: it is at most one epoch older than the next id to be assigned.
 fn widen(xid: pg_sys::TransactionId, next: u64) -> u64 {
     let xid = u64::from(xid.into_inner());

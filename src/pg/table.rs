@@ -11,6 +11,7 @@
 
 use super::executor::{Param, Row};
 use super::snapshot::Snapshot;
+use super::version::Version;
 use crate::error::{Error, Result};
 use crate::names;
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -31,36 +32,6 @@ pub struct Table {
 pub enum Key {
     Id(i64),
     Oid(u32),
-}
-
-/// A version of a row: where it is, and which transaction made it.
-#[derive(Clone, Copy, Debug)]
-pub struct Version {
-    place: pg_sys::ItemPointerData,
-    writer: pg_sys::TransactionId,
-}
-
-impl Version {
-    /// # Safety
-    /// The slot holds a row of a table as it is stored.
-    pub(super) unsafe fn of(slot: *mut pg_sys::TupleTableSlot) -> Version {
-        let mut owned = false;
-        // SAFETY: by contract.
-        unsafe {
-            let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut owned);
-            Version { place: (*tuple).t_self, writer: (*(*tuple).t_data).t_choice.t_heap.t_xmin }
-        }
-    }
-}
-
-impl PartialEq for Version {
-    fn eq(&self, other: &Self) -> bool {
-        let place = |version: &Version| {
-            let block = version.place.ip_blkid;
-            (block.bi_hi, block.bi_lo, version.place.ip_posid)
-        };
-        place(self) == place(other) && self.writer == other.writer
-    }
 }
 
 /// A row that was locked.
@@ -91,22 +62,31 @@ struct Open {
 impl Open {
     /// Locks and opens the table; the lock stays until the transaction ends.
     fn table(table: &'static Table, lock: u32) -> Result<Open> {
+        let known = SHAPES.with_borrow(|shapes| shapes.get(&std::ptr::from_ref(table)).cloned());
+        if let Some(shape) = known {
+            // SAFETY: opened here, closed on drop; no such relation is NULL.
+            let relation = unsafe { pg_sys::try_table_open(shape.table, lock as i32) };
+            if !relation.is_null() {
+                let open = Open { relation, shape };
+                if open.is_named(table.name) && open.has(&open.shape) {
+                    return Ok(open);
+                }
+            }
+        }
         let name = QualifiedName::new(names::SCHEMA, table.name);
         let oid = super::object::oid(&name).ok_or_else(|| missing(&name.to_string()))?;
         // SAFETY: opened here, closed on drop.
         let relation = unsafe { pg_sys::table_open(oid.into(), lock as i32) };
-        let known = SHAPES.with_borrow(|shapes| shapes.get(&std::ptr::from_ref(table)).cloned());
         let mut open = Open { relation, shape: Rc::new(Shape { table: oid.into(), columns: Vec::new() }) };
-        open.shape = match known {
-            Some(shape) if shape.table == Oid::from(oid) && open.has(&shape) => shape,
-            _ => {
-                let columns = table.columns.iter().map(|column| open.column(column)).collect::<Result<_>>()?;
-                let shape = Rc::new(Shape { table: oid.into(), columns });
-                SHAPES.with_borrow_mut(|shapes| shapes.insert(std::ptr::from_ref(table), Rc::clone(&shape)));
-                shape
-            }
-        };
+        let columns = table.columns.iter().map(|column| open.column(column)).collect::<Result<_>>()?;
+        open.shape = Rc::new(Shape { table: oid.into(), columns });
+        SHAPES.with_borrow_mut(|shapes| shapes.insert(std::ptr::from_ref(table), Rc::clone(&open.shape)));
         Ok(open)
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        // SAFETY: the relation is open; names are NUL-terminated.
+        unsafe { CStr::from_ptr((*(*self.relation).rd_rel).relname.data.as_ptr()).to_bytes() == name.as_bytes() }
     }
 
     fn width(&self) -> usize {
@@ -326,7 +306,7 @@ pub fn lock<T>(
         return lock_at(&row, seen.place, |slot| {
             // SAFETY: the slot holds a row of the table.
             unsafe {
-                match Version::of(slot) == seen {
+                match Version::of(slot) == Some(seen) {
                     true => Locked::AsSeen,
                     false => Locked::Now(show(slot, &row.open, read)),
                 }
@@ -399,6 +379,15 @@ impl Stored {
         Ok(found.then_some(row))
     }
 
+    /// Takes that version, if the snapshot sees it.
+    ///
+    /// # Safety
+    /// As [`Stored::fetch`].
+    unsafe fn holds(&self, version: Version) -> bool {
+        // SAFETY: by contract.
+        unsafe { self.fetch(version.place) && Version::of(self.slot) == Some(version) }
+    }
+
     /// Takes the version at this place, if the snapshot sees it.
     unsafe fn fetch(&self, mut place: pg_sys::ItemPointerData) -> bool {
         // SAFETY: there is a row, or was one that the transaction's snapshots may still see.
@@ -416,7 +405,7 @@ impl Drop for Stored {
 }
 
 /// Sets columns, by number, of the row with this key, which this transaction has locked or made; `known` is the version of it that
-/// is probably the last.
+/// is probably the last. Returns the new version, if there was one.
 ///
 /// # Errors
 /// As [`Lookup::new`]; `Internal` for a value of another type than the column's.
@@ -425,17 +414,17 @@ pub fn update(
     column: usize,
     (key, known): (Key, Option<Version>),
     values: &[(usize, Param)],
-) -> Result<()> {
+) -> Result<Option<Version>> {
     refuse_read_only(c"UPDATE");
     let mut row = Some(Stored::open(table, pg_sys::RowExclusiveLock)?);
     let as_known = row.as_ref().zip(known).is_some_and(|(row, known)| {
         // SAFETY: the transaction has had a snapshot since it saw the version. What a snapshot of now sees is the last one.
-        unsafe { row.fetch(known.place) && Version::of(row.slot) == known }
+        unsafe { row.holds(known) }
     });
     if !as_known {
         row = Stored::find(table, column, key, pg_sys::RowExclusiveLock)?;
     }
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = row else { return Ok(None) };
     let new = Values::of(&row.open, values)?;
     // SAFETY: the arrays have an element for each column. The tuple stays pinned by the slot.
     unsafe {
@@ -446,10 +435,21 @@ pub fn update(
             pg_sys::heap_modify_tuple(old, descriptor, new.values.as_ptr(), new.nulls.as_ptr(), new.set.as_ptr());
         let mut place = (*old).t_self;
         pg_sys::CatalogTupleUpdate(row.open.relation, &mut place, tuple);
+        let version = Version::written(row.open.relation, tuple);
         pg_sys::heap_freetuple(tuple);
         pg_sys::CommandCounterIncrement();
+        Ok(Some(version))
     }
-    Ok(())
+}
+
+/// Whether that version of a row of the table is the one that the next statement sees.
+///
+/// # Errors
+/// As [`Lookup::new`].
+pub fn is_last(table: &'static Table, version: Version) -> Result<bool> {
+    let row = Stored::open(table, pg_sys::AccessShareLock)?;
+    // SAFETY: the table has the version's page, and cannot lose it while it is locked.
+    Ok(unsafe { version.is_in(row.open.relation) && row.holds(version) })
 }
 
 /// Adds a row; columns that are not given are NULL.

@@ -231,7 +231,7 @@ fn fill(id: i64) -> Result<()> {
         full::recompute((&table, &prepared), &snapshot)?
     };
     poll::analyze(&prepared);
-    frontier.clock = prepared.program.reads_clock().then(clock::transaction_start);
+    frontier.clock = prepared.reads.clock.then(clock::transaction_start);
     storage::analyze([&prepared.storage.stream_table].into_iter().chain(&prepared.storage.states).cloned());
     let costs = (table.mode == Mode::Auto).then(|| Costs::filled(milliseconds(begun)));
     catalog::save_refresh(&table, &frontier, Action::Full.as_str(), costs.as_ref())?;

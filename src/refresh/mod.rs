@@ -27,6 +27,7 @@ mod novel;
 mod poll;
 mod prepared;
 mod quiet;
+mod reads;
 mod stages;
 mod storage;
 mod untold;
@@ -90,7 +91,7 @@ pub fn refresh(id: i64, initiator: Initiator) -> std::result::Result<Outcome, Ca
 pub fn refresh_seen(seen: &StreamTable, initiator: Initiator) -> std::result::Result<Outcome, Caught> {
     let started = clock::now();
     may_refresh(seen)?;
-    let edges = catalog::sources_of(seen.id)?;
+    let edges = catalog::sources_seen(seen)?;
     let snapshot = Snapshot::take().advanced();
     let mut pending = pending(seen, &edges, &snapshot);
     if let Some(pending) = &mut pending
@@ -181,7 +182,7 @@ pub fn is_behind(table: &StreamTable) -> Result<bool> {
     if moves_by_itself(table) {
         return Ok(true);
     }
-    let edges = catalog::sources_of(table.id)?;
+    let edges = catalog::sources_seen(table)?;
     let (Some(frontier), Some(sources)) = (usable_frontier(table), watched(table, &edges)) else { return Ok(true) };
     match Pending::new(sources, frontier, &Snapshot::take()).any() {
         Err(Error::SourceDropped(_) | Error::SourceBusy(_)) => Ok(true),
@@ -247,7 +248,7 @@ fn refresh_at(
     may_refresh(table)?;
     let started = clock::now();
     let snapshot = &snapshot.advanced();
-    let edges = catalog::sources_of(table.id)?;
+    let edges = catalog::sources_seen(table)?;
     apply((table, &edges), snapshot, pending(table, &edges, snapshot), (started, initiator))
 }
 
@@ -333,7 +334,7 @@ fn apply(
         // The contents are right at both clocks.
         return Ok(Some(Outcome::Unchanged));
     }
-    target.clock = prepared.program.reads_clock().then(clock::transaction_start);
+    target.clock = prepared.reads.clock.then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
     let costs = learned((table, edges), method, &plan.rows, milliseconds(begun));
     catalog::save_refresh(table, &target, action.as_str(), costs.as_ref())?;

@@ -28,7 +28,7 @@ impl Novel {
         for (source, store) in changes.iter().filter(|(_, store)| store.rows() <= MOST) {
             let Some((_, key)) = prepared.keys.iter().find(|(relid, _)| relid == source) else { continue };
             if novel.largest == 0.0 {
-                novel.largest = prepared.program.sources().into_iter().map(object::estimated_rows).fold(0.0, f64::max);
+                novel.largest = prepared.reads.sources.iter().copied().map(object::estimated_rows).fold(0.0, f64::max);
             }
             if object::estimated_rows(*source) < SMALL * novel.largest && store.all_differ(key) {
                 novel.sources.insert(*source);

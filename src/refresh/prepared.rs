@@ -7,6 +7,7 @@
 
 use super::create::compile;
 use super::novel;
+use super::reads::Reads;
 use crate::catalog::{self, CalledFunction, StreamTable};
 use crate::error::{Error, Result};
 use crate::import::import;
@@ -15,6 +16,7 @@ use crate::pg::estimates::Origin;
 use crate::pg::executor::{Named, Param, Statement};
 use crate::pg::facts;
 use crate::pg::function;
+use crate::pg::invalidations;
 use crate::pg::object;
 use crate::pg::rowwise::{self, Told};
 use crate::pg::security::RunAs;
@@ -87,6 +89,7 @@ pub enum Step {
 /// A loaded program with its statements.
 pub struct Prepared {
     pub program: Program,
+    pub reads: Reads,
     /// The defining query, as it printed when the program was loaded.
     pub query: String,
     /// What its statements run under.
@@ -105,6 +108,8 @@ pub struct Prepared {
     functions: Vec<Function>,
     types_version: i32,
     statements: RefCell<HashMap<Step, Rc<Statement>>>,
+    /// What [`invalidations::count`] was when the names were looked at last.
+    looked_at: Cell<Option<u64>>,
 }
 
 /// A function that the statements call, as it was when they were made: a plan may hold a value that it gave.
@@ -194,9 +199,11 @@ impl Prepared {
             .map(|called| Function { called, version: function::version(called.oid), name: function::name(called.oid) })
             .collect();
         let (relid, types_version) = (table.relid, table.types_version);
-        let keys = if program.sources().len() > 1 { novel::single_keys(&program) } else { Vec::new() };
+        let reads = Reads::of(&program);
+        let keys = if reads.sources.len() > 1 { novel::single_keys(&program) } else { Vec::new() };
         Ok(Prepared {
             program,
+            reads,
             query,
             settings: known.settings,
             unsaved: RefCell::new(unsaved),
@@ -209,6 +216,7 @@ impl Prepared {
             functions,
             types_version,
             statements: RefCell::default(),
+            looked_at: Cell::default(),
         })
     }
 
@@ -217,6 +225,10 @@ impl Prepared {
     fn is_current(&self, table: &StreamTable) -> Result<bool> {
         if self.types_version != table.types_version || self.is_reworded(table)? {
             return Ok(false);
+        }
+        let count = invalidations::count();
+        if self.looked_at.get() == Some(count) {
+            return Ok(true);
         }
         let bound = |scan: &pgtrickle_engine::query::Scan| {
             let mut now = scan.clone();
@@ -238,7 +250,9 @@ impl Prepared {
         let same = |known: &Function| {
             function::version(known.called.oid) == known.version && function::name(known.called.oid) == known.name
         };
-        Ok(self.functions.iter().all(same) && storage(table.relid, &self.states)? == self.storage)
+        let current = self.functions.iter().all(same) && storage(table.relid, &self.states)? == self.storage;
+        self.looked_at.set(current.then_some(count));
+        Ok(current)
     }
 
     /// A program that is the query itself names relations and columns.
@@ -325,7 +339,7 @@ impl Prepared {
     /// factor of four.
     pub fn stored_size(&self) -> u32 {
         let captured = |source: &u32| self.polled(*source).is_none();
-        let sources = self.program.sources().into_iter().filter(captured).chain(self.snapshots());
+        let sources = self.reads.sources.iter().copied().filter(captured).chain(self.snapshots());
         let relations = sources.chain(self.states.iter().copied()).chain([self.relid]);
         relations.map(|relid| object::blocks(relid).checked_ilog(4).map_or(0, |class| class + 1)).sum()
     }
@@ -342,7 +356,7 @@ impl Prepared {
 
     /// The stream table, open for changes row by row, if it can be changed so.
     pub fn rowwise(&self) -> Option<rowwise::Table> {
-        rowwise::Table::open(self.relid, &self.program.output_names())
+        rowwise::Table::open(self.relid, &self.reads.outputs)
     }
 
     /// How its rows are told apart.
@@ -355,8 +369,7 @@ impl Prepared {
 
     /// Likewise the state of an inner stage.
     pub fn rowwise_state(&self, stage: usize) -> Option<rowwise::Table> {
-        let names = self.program.stages[stage].columns().into_iter().map(|column| column.name);
-        rowwise::Table::open_state(self.states[stage], &names.collect::<Vec<_>>())
+        rowwise::Table::open_state(self.states[stage], &self.reads.states[stage])
     }
 
     /// The polled source with this oid.

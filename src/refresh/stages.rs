@@ -3,6 +3,7 @@
 
 use super::novel::Novel;
 use super::prepared::{CHANGE, Extents, Prepared, Step, size_class};
+use super::reads::Reads;
 use crate::catalog::StreamTable;
 use crate::cdc::Changes;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::pg::rowwise::Told;
 use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::{Found, Leaf, Program};
+use pgtrickle_engine::delta::{Found, Leaf};
 use std::collections::BTreeSet;
 
 /// The largest size class of changes that are few: of these it is asked first whether they reach a state.
@@ -31,7 +32,7 @@ pub(super) fn differential(
     snapshot: &Snapshot,
 ) -> Result<(i64, i64)> {
     prepared.check(table)?;
-    check_rights(&prepared.program)?;
+    check_rights(&prepared.reads)?;
     let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(prepared, *source, read, snapshot)).collect(),
@@ -45,7 +46,7 @@ pub(super) fn differential(
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
-        let reads = prepared.program.stages[stage].leaves();
+        let reads = &prepared.reads.leaves[stage];
         let sources = sources.iter().map(|(source, store)| (Leaf::Source(*source), *store));
         let stages = applied.iter().map(|(stage, store)| (Leaf::Stage(*stage), store));
         let changed: Vec<(Leaf, &TupleStore)> =
@@ -168,11 +169,8 @@ impl Run<'_> {
 
 /// Whether two inputs of the query changed, which a join may pair.
 pub(super) fn meets_pairs(prepared: &Prepared, changes: &[(u32, Changes)]) -> bool {
-    let scans = prepared.program.stages.iter().flat_map(|stage| stage.body.scans());
-    if prepared.program.reads_clock() {
-        return true;
-    }
-    scans.filter(|scan| changes.iter().any(|(source, _)| *source == scan.relid)).count() > 1
+    let changed = |relid: u32| changes.iter().any(|(source, _)| *source == relid);
+    prepared.reads.clock || prepared.reads.scans.iter().filter(|scan| changed(scan.relid)).count() > 1
 }
 
 /// The changes of `source` without what cancels among them, and those that may change something.
@@ -195,10 +193,9 @@ fn consolidate(prepared: &Prepared, source: u32, read: &Changes, snapshot: &Snap
 ///
 /// # Errors
 /// `Unreadable` (42501) when the current user, the stream table's owner, may not read what the program scans.
-fn check_rights(program: &Program) -> Result<()> {
-    for scan in program.stages.iter().flat_map(|stage| stage.body.scans()) {
-        let columns: Vec<i16> = scan.columns.iter().map(|column| column.attnum).collect();
-        if !may_read(scan.relid, &columns) {
+fn check_rights(reads: &Reads) -> Result<()> {
+    for scan in &reads.scans {
+        if !may_read(scan.relid, &scan.columns) {
             return Err(Error::Unreadable(scan.name.to_string()));
         }
     }

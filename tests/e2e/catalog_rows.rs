@@ -9,6 +9,10 @@ tests![
     columns_added_and_dropped,
     the_extension_made_anew,
     what_a_refresh_notes,
+    rows_that_were_taken_back,
+    sessions_in_turn,
+    an_older_snapshot_than_what_is_known,
+    rows_that_change_places,
 ];
 
 fn sums(db: &mut Database) {
@@ -111,4 +115,90 @@ fn what_a_refresh_notes(db: &mut Database) {
         );
     }
     assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_stream_tables WHERE status = 'ACTIVE'"), 1);
+}
+
+fn rows_that_were_taken_back(db: &mut Database) {
+    sums(db);
+    for undo in [
+        "BEGIN; {} ROLLBACK",
+        "BEGIN; SAVEPOINT s; {} ROLLBACK TO s; {} COMMIT",
+        "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT",
+    ] {
+        for work in [
+            "UPDATE t SET v = v + 1;",
+            "DELETE FROM t WHERE id = 3;",
+            "UPDATE t SET v = 7; INSERT INTO t VALUES (3, 1);",
+        ] {
+            let work = format!("{work} {};", refresh("sums"));
+            for step in undo.replace("{}", &work).split_inclusive(';').filter(|step| !step.trim().is_empty()) {
+                // What fails for a row that is there already is taken back, too.
+                let _ = db.attempt(step);
+            }
+            db.run("ROLLBACK");
+            db.cycle(&["UPDATE t SET v = v * 2 WHERE id = 5"]);
+        }
+    }
+}
+
+fn sessions_in_turn(db: &mut Database) {
+    sums(db);
+    db.stream("rest", "SELECT id FROM t WHERE v > 5");
+    let mut other = db.connect();
+    for round in 0..6 {
+        other.run(&format!("UPDATE t SET v = v + {round} WHERE id % 2 = 0"));
+        other.run(&format!("{}; {}", refresh("rest"), refresh("sums")));
+        db.check();
+        db.cycle(&["UPDATE t SET v = v - 1"]);
+        if round == 3 {
+            other.run("ALTER TABLE rest RENAME TO other_name; ALTER TABLE sums RENAME TO rest; ALTER TABLE other_name RENAME TO sums");
+            db.untrack("rest");
+            db.untrack("sums");
+            db.track("rest", "SELECT count(*) AS n, sum(v) AS s FROM t");
+            db.track("sums", "SELECT id FROM t WHERE v > 5");
+        }
+    }
+}
+
+fn an_older_snapshot_than_what_is_known(db: &mut Database) {
+    sums(db);
+    let mut other = db.connect();
+    db.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    assert_eq!(db.number("SELECT s FROM sums"), 54);
+    other.run("UPDATE t SET v = v + 1");
+    other.run(&refresh("sums"));
+    // The contents of its snapshot are not the last ones.
+    assert_eq!(db.fails(&refresh("sums")).sqlstate, "40001");
+    db.run("ROLLBACK");
+    db.check();
+    db.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    db.run("UPDATE t SET v = v + 1");
+    other.run("INSERT INTO t VALUES (70, 70)");
+    other.run(&refresh("sums"));
+    assert_eq!(db.fails(&refresh("sums")).sqlstate, "40001");
+    db.run("ROLLBACK");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
+}
+
+fn rows_that_change_places(db: &mut Database) {
+    sums(db);
+    for i in 0..40 {
+        db.stream(&format!("st{i}"), &format!("SELECT id, v + {i} AS v FROM t WHERE id <> {i}"));
+    }
+    db.run("BEGIN");
+    db.run("UPDATE t SET v = v + 1");
+    db.refresh_all();
+    db.run("COMMIT");
+    // All versions are of one transaction, and the first ones go.
+    for i in (0..40).filter(|i| i % 3 > 0) {
+        db.run(&format!("SELECT pgtrickle.drop_stream_table('st{i}')"));
+        db.untrack(&format!("st{i}"));
+    }
+    for vacuum in ["VACUUM FULL", "CLUSTER pgtrickle.pgt_stream_tables USING idx_pgt_name; VACUUM", "VACUUM"] {
+        for step in vacuum.split("; ").map(|step| {
+            if step.starts_with("VACUUM") { format!("{step} pgtrickle.pgt_stream_tables") } else { step.into() }
+        }) {
+            db.run(&step);
+        }
+        db.cycle(&["UPDATE t SET v = v + 1 WHERE id < 5", "DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2, 4)"]);
+    }
 }

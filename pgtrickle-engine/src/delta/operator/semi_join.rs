@@ -321,21 +321,19 @@ impl<'a> SemiJoin<'a> {
         )
     }
 
-    /// Joins to `l` its flip, 0 when there is none, given [`ONLY`]. The limits are for the planner.
+    /// Joins to `l` its flip, 0 when there is none, given [`ONLY`]. Its columns are read once for all rows of L, and what is asked of
+    /// each is a filter of L's own.
     fn flip_by_only(&self) -> String {
-        let row = |alias: &str, sign: &str| {
-            format!(" LEFT JOIN (SELECT * FROM {ONLY} AS r WHERE r.w {sign} 0 LIMIT 1) AS {alias} ON true")
-        };
-        let holds = |alias: &str| {
+        let of_only = |what: &str, sign: &str| format!("(SELECT {what} FROM {ONLY} AS r WHERE r.w {sign} 0 LIMIT 1)");
+        let holds = |sign: &str| {
             let name = |place: usize| match place.checked_sub(self.width) {
-                Some(right) => format!("{alias}.{}", column(right)),
+                Some(right) => of_only(&format!("r.{}", column(right)), sign),
                 None => self.name(place),
             };
             let condition = conjunction(self.predicates.iter().map(|predicate| predicate.render(name)));
-            format!("(CASE WHEN {alias}.w IS NOT NULL THEN {condition} END IS TRUE)::int4")
+            format!("(CASE WHEN {} THEN {condition} END IS TRUE)::int4", of_only("true", sign))
         };
-        let flip = format!(" CROSS JOIN LATERAL (SELECT {} - {} AS f) AS f", holds("r1"), holds("r0"));
-        [row("r0", "<"), row("r1", ">"), flip].concat()
+        format!(" CROSS JOIN LATERAL (SELECT {} - {} AS f) AS f", holds(">"), holds("<"))
     }
 
     /// Joins to `l` its flip, given the net weight `x.m` of its matches in ΔR.
