@@ -84,6 +84,8 @@ CREATE TABLE pgtrickle.pgt_programs (
     state_relids            oid[] NOT NULL DEFAULT '{}'
 );
 
+-- Sessions remember what a stream table reads as long as its row in pgt_stream_tables is the same version: whoever writes here, or
+-- changes tracked_by_pgt_ids, writes that row too.
 CREATE TABLE pgtrickle.pgt_dependencies (
     pgt_id                  bigint NOT NULL REFERENCES pgtrickle.pgt_stream_tables (pgt_id) ON DELETE CASCADE,
     source_relid            oid NOT NULL,

@@ -39,9 +39,13 @@ fn with<T>(is: impl Fn(&StreamTable) -> bool, then: impl FnOnce(&mut Known) -> T
 /// The stream table, as the next statement sees it, if it is known.
 pub(super) fn find(is: impl Fn(&StreamTable) -> bool) -> Result<Option<StreamTable>> {
     let Some(mut table) = with(is, |known| known.table.clone()) else { return Ok(None) };
-    let (Some(version), Some(name)) = (table.version, object::name(table.relid)) else { return Ok(None) };
+    let Some(version) = table.version else { return Ok(None) };
+    if !table::is_last(&ROWS, version)? {
+        return Ok(None);
+    }
+    let Some(name) = object::name(table.relid) else { return Ok(None) };
     table.name = name;
-    Ok(table::is_last(&ROWS, version)?.then_some(table))
+    Ok(Some(table))
 }
 
 /// The row was read.
@@ -67,7 +71,7 @@ pub(super) fn remember(table: &StreamTable) {
     }
 }
 
-/// This transaction, which has locked the row, made `now` of `before`.
+/// This transaction, which has locked the row, made `now` of `before`, and of nothing else.
 pub(super) fn replace(before: &StreamTable, now: StreamTable) {
     with(|known| known.id == before.id && known.version == before.version, |known| known.table = now);
 }

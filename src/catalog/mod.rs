@@ -20,7 +20,10 @@ pub use stream_tables::{
     set_status,
 };
 
-pub use tracking::{Tracking, consumer_frontiers, remove_tracking, save_tracking, tracked_sources, tracking};
+pub use tracking::{
+    Tracking, consumer_frontiers, lock_tracking, remove_tracking, save_tracking, tracked_sources, tracking,
+    unlock_tracking,
+};
 pub use types::{
     all_ids, containers_of, look_again, readers_now, retype, set_types, stored_with, tables_of_type, text_searchers,
     users_of_types,

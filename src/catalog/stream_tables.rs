@@ -376,21 +376,22 @@ pub fn save_refresh(
         values.push((11, Param::jsonb(&serde_json::to_string(costs).map_err(internal)?)));
         values.push((12, Param::of(costs.full_ms())));
     }
-    let version = table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)?;
-    let saved = StreamTable {
-        frontier: Some(frontier.clone()),
-        effective_mode: Some(effective_mode.to_owned()),
-        data_timestamp: Some(now),
-        last_refresh_at: Some(now),
-        is_populated: true,
-        needs_reinit: false,
-        status: Status::Active,
-        consecutive_errors: 0,
-        costs: costs.copied().unwrap_or(table.costs),
-        version,
-        ..table.clone()
-    };
-    known::replace(table, saved);
+    if let Some(version) = table::update(&REFRESHED, 0, (Key::Id(table.id), table.version), &values)? {
+        let saved = StreamTable {
+            frontier: Some(frontier.clone()),
+            effective_mode: Some(effective_mode.to_owned()),
+            data_timestamp: Some(now),
+            last_refresh_at: Some(now),
+            is_populated: true,
+            needs_reinit: false,
+            status: Status::Active,
+            consecutive_errors: 0,
+            costs: costs.copied().unwrap_or(table.costs),
+            version: Some(version),
+            ..table.clone()
+        };
+        known::replace(table, saved);
+    }
     Ok(())
 }
 

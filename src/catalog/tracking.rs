@@ -4,8 +4,9 @@ use super::stream_tables::frontiers;
 use super::{execute, query};
 use crate::error::Result;
 use crate::pg::executor::Param;
+use crate::pg::lock;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::table::{Key, Lookup, Table};
+use crate::pg::table::{self, Key, Lookup, Table};
 use pgtrickle_engine::frontier::Frontier;
 
 /// One captured source.
@@ -28,6 +29,18 @@ pub fn tracking(source: u32) -> Result<Option<Tracking>> {
         Ok(Tracking { source, buffer: row.required_oid(1)?, columns: row.required(2)?, consumers: row.required(3)? })
     });
     rows.into_iter().next().transpose()
+}
+
+/// Keeps others from changing the row of `source`, which may not be there, until the transaction ends; to be called before it is read.
+pub fn lock_tracking(source: u32) -> Result<()> {
+    lock::lock_row(table::oid(&ROWS)?, source);
+    Ok(())
+}
+
+/// Gives that back: nothing was changed.
+pub fn unlock_tracking(source: u32) -> Result<()> {
+    lock::unlock_row(table::oid(&ROWS)?, source);
+    Ok(())
 }
 
 /// Which of `sources` are captured for the stream table `id`.

@@ -5,6 +5,9 @@
 //! that was there first has committed and is seen by the snapshot, one that comes later fires the triggers. For
 //! the same reason no writer is under way when a buffer gets another column.
 //!
+//! Who adds a reader and who takes one away rewrite the list of readers: between the two locks comes one on the row of
+//! `pgt_change_tracking`, so that neither is lost. One who is not the last to leave needs no lock on the source.
+//!
 //! The objects belong to the extension's owner: the caller may read the source, which was checked when the query was
 //! analysed, but need not own it. Triggers go with their table; the buffer depends on the source and goes with it too.
 //!
@@ -85,6 +88,7 @@ fn serve(source: u32, consumer: i64, provide: impl FnOnce(&mut Tracking) -> Resu
     let _rights = RunAs::extension();
     let _settings = PinnedSettings::new();
     lock(source)?;
+    catalog::lock_tracking(source)?;
     let mut tracking = match catalog::tracking(source)? {
         Some(tracking) => tracking,
         None => Tracking { source, buffer: create_buffer(source)?, columns: Vec::new(), consumers: Vec::new() },
@@ -102,8 +106,25 @@ fn serve(source: u32, consumer: i64, provide: impl FnOnce(&mut Tracking) -> Resu
 /// The source may be gone.
 pub fn release(source: u32, consumer: i64) -> Result<()> {
     let _rights = RunAs::extension();
-    let Some(mut tracking) = catalog::tracking(source)? else { return Ok(()) };
-    tracking.consumers.retain(|other| *other != consumer);
+    let others = || {
+        catalog::lock_tracking(source)?;
+        let tracking = catalog::tracking(source)?;
+        let without = |mut tracking: Tracking| {
+            tracking.consumers.retain(|other| *other != consumer);
+            tracking
+        };
+        Ok::<Option<Tracking>, Error>(tracking.map(without))
+    };
+    let Some(mut tracking) = others()? else { return Ok(()) };
+    if tracking.consumers.is_empty() {
+        // Who comes has locked the source before: so does who goes last, and looks again.
+        catalog::unlock_tracking(source)?;
+        facts::lock_exclusively(source);
+        match others()? {
+            Some(now) => tracking = now,
+            None => return Ok(()),
+        }
+    }
     if !tracking.consumers.is_empty() {
         catalog::save_tracking(&tracking, &names::capture_trigger(source, INSERT.suffix));
         return Ok(());

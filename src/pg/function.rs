@@ -8,19 +8,8 @@
 use pgrx::pg_sys::{self, Oid};
 use pgtrickle_engine::sql::QualifiedName;
 
+use super::lock::lock;
 use super::nodes::text;
-
-unsafe extern "C-unwind" {
-    /// `storage/lmgr.h`
-    fn LockDatabaseObject(class: Oid, object: Oid, sub: u16, mode: pg_sys::LOCKMODE);
-}
-
-fn lock(class: Oid, object: u32, mode: u32) {
-    // SAFETY: waits for a lock, which the end of the transaction gives back.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| LockDatabaseObject(class, object.into(), 0, mode as i32));
-    }
-}
 
 /// Makes the relation depend on the function. Whoever changes the function from here on waits for the end of this
 /// transaction before looking for those who call it.

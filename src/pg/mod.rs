@@ -3,6 +3,7 @@
 
 pub mod analyze;
 mod bare;
+mod btree;
 pub mod buffer;
 pub mod capture;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod inheritance;
 pub mod invalidations;
 mod kept;
 pub mod limit;
+pub mod lock;
 mod marks;
 pub mod moment;
 mod named;

@@ -47,6 +47,12 @@ pub fn lock_matview(relation: u32) {
     unsafe { pg_sys::LockRelationOid(Oid::from_u32(relation), pg_sys::ShareRowExclusiveLock as i32) }
 }
 
+/// Keeps everybody else from the relation until the transaction ends. It may be gone then.
+pub fn lock_exclusively(relation: u32) {
+    // SAFETY: waits for a lock.
+    unsafe { pg_sys::LockRelationOid(Oid::from_u32(relation), pg_sys::AccessExclusiveLock as i32) }
+}
+
 /// Whether the relation inherits from another one or is a partition.
 pub fn has_parent(relation: u32) -> bool {
     super::relation::has_parent(Oid::from_u32(relation))

@@ -9,6 +9,7 @@
 //! fire triggers, check constraints and compute defaults (a table written here has none that matter to these rows, see
 //! `catalog.sql`). Refused as there: writing in a read-only transaction.
 
+use super::btree::Index;
 use super::executor::{Param, Row};
 use super::snapshot::Snapshot;
 use super::version::Version;
@@ -163,37 +164,6 @@ unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_s
 
 fn missing(what: &str) -> Error {
     Error::Internal(format!("{what} is missing in the catalog"))
-}
-
-/// An open btree index that has a row for each of its table's.
-struct Index(pg_sys::Relation);
-
-impl Index {
-    /// Opens the index if it is one of that table and begins with that column.
-    fn open(index: Oid, (table, attnum): (Oid, i16)) -> Option<Index> {
-        // SAFETY: an index has rd_index, and at least one key column; its predicate is a list.
-        unsafe {
-            let relation = pg_sys::try_relation_open(index, pg_sys::AccessShareLock as i32);
-            if relation.is_null() {
-                return None;
-            }
-            let opened = Index(relation);
-            if (*relation).rd_index.is_null() || (*(*relation).rd_rel).relam != pg_sys::BTREE_AM_OID {
-                return None;
-            }
-            let facts = &*(*relation).rd_index;
-            let first = facts.indkey.values.as_ptr().read();
-            let whole = || pg_sys::RelationGetIndexPredicate(relation).is_null();
-            (facts.indrelid == table && facts.indisvalid && first == attnum && whole()).then_some(opened)
-        }
-    }
-}
-
-impl Drop for Index {
-    fn drop(&mut self) {
-        // SAFETY: opened once.
-        unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as i32) };
-    }
 }
 
 /// Looks for rows by the values of one column.
@@ -405,7 +375,7 @@ impl Drop for Stored {
 }
 
 /// Sets columns, by number, of the row with this key, which this transaction has locked or made; `known` is the version of it that
-/// is probably the last. Returns the new version, if there was one.
+/// is probably the last. Returns the version that came after it, if it was.
 ///
 /// # Errors
 /// As [`Lookup::new`]; `Internal` for a value of another type than the column's.
@@ -435,11 +405,19 @@ pub fn update(
             pg_sys::heap_modify_tuple(old, descriptor, new.values.as_ptr(), new.nulls.as_ptr(), new.set.as_ptr());
         let mut place = (*old).t_self;
         pg_sys::CatalogTupleUpdate(row.open.relation, &mut place, tuple);
-        let version = Version::written(row.open.relation, tuple);
+        let version = as_known.then(|| Version::written(row.open.relation, tuple));
         pg_sys::heap_freetuple(tuple);
         pg_sys::CommandCounterIncrement();
-        Ok(Some(version))
+        Ok(version)
     }
+}
+
+/// The table's oid.
+///
+/// # Errors
+/// As [`Lookup::new`].
+pub fn oid(table: &'static Table) -> Result<u32> {
+    Ok(Open::table(table, pg_sys::AccessShareLock)?.shape.table.to_u32())
 }
 
 /// Whether that version of a row of the table is the one that the next statement sees.

@@ -31,11 +31,11 @@ fn plans_of_refresh(table: &StreamTable) -> std::result::Result<Vec<String>, Cau
     let edges = catalog::sources_of(table.id)?;
     let pending = pending(&table, &edges, &snapshot);
     let (outcome, plans) = plans::collect(|| {
-        let plan = plan((&table, &edges), &snapshot, pending)?;
+        let plan = plan::choose((&table, &edges), &snapshot, pending)?;
         if plan.still && !moves_by_itself(&table) {
             return Ok(());
         }
-        attempt((&table, &prepared), &plan.changes, &snapshot, plan.method).map(|_| ())
+        attempt((&table, &prepared), (&plan.changes, plan.renewed), &snapshot, plan.method).map(|_| ())
     });
     outcome.map(|()| plans)
 }

@@ -23,7 +23,9 @@
 mod analyze;
 mod create;
 mod full;
+mod names;
 mod novel;
+mod plan;
 mod poll;
 mod prepared;
 mod quiet;
@@ -44,7 +46,6 @@ pub use verify::{Verdict, verify};
 
 use crate::catalog::{self, Action, Dependency, HistoryEntry, Initiator, Mode, Status, StreamTable};
 use crate::cdc::{self, Changes, Members, Pending, Wanted};
-use crate::config::{self, RefreshStrategy};
 use crate::error::{Error, Result};
 use crate::pg::clock;
 use crate::pg::guard::InternalWrites;
@@ -55,7 +56,7 @@ use crate::pg::snapshot::{Snapshot, system_identifier};
 use crate::pg::transaction::{Caught, subtransaction};
 use pgrx::datum::TimestampWithTimeZone;
 use pgtrickle_engine::frontier::Frontier;
-use pgtrickle_engine::policy::{self, Costs, Facts, Method, Strategy};
+use pgtrickle_engine::policy::Method;
 use std::time::Instant;
 
 /// What a refresh did.
@@ -252,56 +253,6 @@ fn refresh_at(
     apply((table, &edges), snapshot, pending(table, &edges, snapshot), (started, initiator))
 }
 
-/// How a refresh is to be done, and what it is to apply.
-struct Plan {
-    method: Method,
-    /// What is applied; empty for a recomputation.
-    changes: Vec<(u32, Changes)>,
-    /// How many rows changed, of each source; what was not read is estimated.
-    rows: Vec<(u32, u64)>,
-    /// Whose buffers the refresh consumes.
-    sources: Vec<u32>,
-    /// Nothing has changed.
-    still: bool,
-}
-
-/// Chooses differential or full. Rows are not read before, only counted, where that is all that the choice takes.
-fn plan(
-    (table, edges): (&StreamTable, &[Dependency]),
-    snapshot: &Snapshot,
-    mut pending: Option<Pending>,
-) -> Result<Plan> {
-    let mut chosen = None;
-    if let Some(pending) = pending.as_mut().filter(|_| may_choose(table) && !has_polled(edges)) {
-        let rows = pending.count()?;
-        let method = choose((table, edges), &rows);
-        if method == Method::Full && !rows.is_empty() {
-            let sources = rows.iter().map(|(source, _)| *source).collect();
-            return Ok(Plan { method, changes: Vec::new(), rows, sources, still: false });
-        }
-        chosen = Some(Method::Differential);
-    }
-    let read = pending.map(Pending::read).transpose()?;
-    let sources: Vec<u32> = match &read {
-        Some(changes) => changes.iter().map(|(source, _)| *source).collect(),
-        None => edges.iter().filter(|edge| edge.captured).map(|edge| edge.source).collect(),
-    };
-    let changes = poll::look(table, edges, snapshot, read)?;
-    // What a buffer told of is consumed, also where it made no difference.
-    let still = changes.as_ref().is_some_and(Vec::is_empty) && sources.is_empty();
-    let changes = changes.unwrap_or_default();
-    let rows: Vec<(u32, u64)> = changes.iter().map(|(source, read)| (*source, read.rows)).collect();
-    let truncated = changes.iter().any(|(_, read)| read.truncated);
-    let method = match usable_frontier(table) {
-        // There is no old content to start from, no program, or the rows do not tell.
-        None => Method::Full,
-        Some(_) if truncated || table.refusal.is_some() || table.mode == Mode::Full => Method::Full,
-        Some(_) if may_choose(table) => chosen.unwrap_or_else(|| choose((table, edges), &rows)),
-        Some(_) => Method::Differential,
-    };
-    Ok(Plan { method, changes, rows, sources, still })
-}
-
 /// Brings the stream table to `snapshot`, given what its buffers hold since its frontier; `None` recomputes, whatever that is.
 /// Returns `None`, and has done nothing, when its sources have other partitions or children now than the snapshot sees.
 fn apply(
@@ -316,7 +267,7 @@ fn apply(
         return Ok(Some(Outcome::Newer));
     }
     let begun = Instant::now();
-    let plan = plan((table, edges), snapshot, pending)?;
+    let plan = plan::choose((table, edges), snapshot, pending)?;
     if plan.still && !moves_by_itself(table) {
         return Ok(Some(Outcome::Unchanged));
     }
@@ -324,7 +275,8 @@ fn apply(
     let captured = edges.iter().filter(|edge| edge.captured && edge.snapshot.is_none()).map(|edge| edge.source);
     let members = Members::seen(captured, snapshot, plan.method == Method::Full);
     let wanted = if members.are_leaving() { Method::Full } else { plan.method };
-    let done = while_they_stay(&members, || attempt((table, &prepared), &plan.changes, snapshot, wanted))?;
+    let done =
+        while_they_stay(&members, || attempt((table, &prepared), (&plan.changes, plan.renewed), snapshot, wanted))?;
     let Some((method, (inserted, deleted))) = done else { return Ok(None) };
     if plan.still
         && method == Method::Differential
@@ -336,7 +288,7 @@ fn apply(
     }
     target.clock = prepared.reads.clock.then(clock::transaction_start);
     let action = if method == Method::Full { Action::Full } else { Action::Differential };
-    let costs = learned((table, edges), method, &plan.rows, milliseconds(begun));
+    let costs = plan::learned((table, edges), method, &plan.rows, milliseconds(begun));
     catalog::save_refresh(table, &target, action.as_str(), costs.as_ref())?;
     prepared.keep(table)?;
     catalog::record(&HistoryEntry {
@@ -357,15 +309,6 @@ fn apply(
         };
     }
     Ok(Some(Outcome::Refreshed { action, inserted, deleted }))
-}
-
-/// What is known of the costs of an AUTO stream table after a refresh with so many changed rows.
-fn learned(of: (&StreamTable, &[Dependency]), method: Method, rows: &[(u32, u64)], ms: f64) -> Option<Costs> {
-    let change = || facts(of, rows).change(config::differential_max_change_ratio());
-    may_choose(of.0).then(|| match method {
-        Method::Full => of.0.costs.after_full(change(), ms),
-        Method::Differential => of.0.costs.after_differential(change(), ms),
-    })
 }
 
 fn milliseconds(begun: Instant) -> f64 {
@@ -413,11 +356,11 @@ fn while_they_stay<T>(
 /// it is recomputed, and fails only if it really does. The history says so.
 fn attempt(
     (table, prepared): (&StreamTable, &Prepared),
-    changes: &[(u32, Changes)],
+    (changes, renewed): (&[(u32, Changes)], Option<usize>),
     snapshot: &Snapshot,
     wanted: Method,
 ) -> std::result::Result<(Method, (i64, i64)), Caught> {
-    let run = |method| run((table, prepared), changes, snapshot, method);
+    let run = |method| run((table, prepared), (changes, renewed), snapshot, method);
     if wanted == Method::Full || !stages::meets_pairs(prepared, changes) {
         return Ok((wanted, run(wanted)?));
     }
@@ -433,43 +376,22 @@ fn attempt(
 /// Runs the refresh as the owner of the stream table.
 fn run(
     (table, prepared): (&StreamTable, &Prepared),
-    changes: &[(u32, Changes)],
+    changes: (&[(u32, Changes)], Option<usize>),
     snapshot: &Snapshot,
     method: Method,
 ) -> Result<(i64, i64)> {
+    as_owner((table, prepared), || match method {
+        Method::Differential => stages::differential((table, prepared), changes, snapshot),
+        Method::Full => full::recompute((table, prepared), snapshot),
+    })
+}
+
+/// Does something as the owner of the stream table, under the settings of its query.
+fn as_owner<T>((table, prepared): (&StreamTable, &Prepared), work: impl FnOnce() -> Result<T>) -> Result<T> {
     let owner = object::owner(table.relid).ok_or_else(|| Error::NotFound(table.shown()))?;
     let _rights = RunAs::owner(owner);
     let _settings = PinnedSettings::of(&prepared.settings);
     let _rows = WholeTables::new();
     let _writes = InternalWrites::allow(table.relid);
-    match method {
-        Method::Differential => stages::differential((table, prepared), changes, snapshot),
-        Method::Full => full::recompute((table, prepared), snapshot),
-    }
-}
-
-/// Either way leads to the contents, and it is for the policy to say which.
-fn may_choose(table: &StreamTable) -> bool {
-    table.mode == Mode::Auto && table.refusal.is_none()
-}
-
-/// What the policy is to know of a change of so many rows of each source.
-fn facts((table, edges): (&StreamTable, &[Dependency]), rows: &[(u32, u64)]) -> Facts {
-    let stored =
-        |source: u32| edges.iter().find(|edge| edge.source == source).and_then(|edge| edge.snapshot).unwrap_or(source);
-    Facts {
-        changed_rows: rows.iter().map(|(_, rows)| rows).sum(),
-        source_rows: rows.iter().map(|(source, _)| object::estimated_rows(stored(*source))).sum(),
-        costs: table.costs,
-    }
-}
-
-/// What the policy says.
-fn choose(of: (&StreamTable, &[Dependency]), rows: &[(u32, u64)]) -> Method {
-    let strategy = match config::refresh_strategy() {
-        RefreshStrategy::Auto => Strategy::Auto,
-        RefreshStrategy::Differential => Strategy::Differential,
-        RefreshStrategy::Full => Strategy::Full,
-    };
-    policy::choose(strategy, facts(of, rows), config::differential_max_change_ratio()).method
+    work()
 }

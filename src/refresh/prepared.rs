@@ -6,6 +6,7 @@
 //! used stream tables; relations that change invalidate plans in the server's own plan cache.
 
 use super::create::compile;
+use super::names::{bind, polled, rebind, storage};
 use super::novel;
 use super::reads::Reads;
 use crate::catalog::{self, CalledFunction, StreamTable};
@@ -20,11 +21,11 @@ use crate::pg::invalidations;
 use crate::pg::object;
 use crate::pg::rowwise::{self, Told};
 use crate::pg::security::RunAs;
-use crate::pg::settings::{PinnedSettings, QuerySettings};
+use crate::pg::settings::{PinnedSettings, QuerySettings, WarmPages};
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Extent, Identity, Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
-use pgtrickle_engine::sql::{Ident, QualifiedName};
+use pgtrickle_engine::sql::QualifiedName;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -66,6 +67,8 @@ pub enum Step {
     Reach { stage: usize, changed: BTreeSet<Leaf>, input: Extents },
     /// Find out what they change in it.
     Find { stage: usize, changed: BTreeSet<Leaf>, input: Extents },
+    /// Find out how its state differs from what it should be, whatever changed.
+    Renew { stage: usize, stored_size: u32 },
     /// Compute the change of the stream table after those of these leaves.
     Change { changed: BTreeSet<Leaf>, input: Extents },
     /// Apply such a change.
@@ -335,6 +338,12 @@ impl Prepared {
         if other.cost(relations) < DEAREST_PROBES * statement.cost(relations) { other } else { statement }
     }
 
+    /// What the planner thinks of renewing the state of `stage`.
+    pub fn cost_of_renewal(&self, stage: usize) -> f64 {
+        let _warm = WarmPages::new();
+        self.statement(Step::Renew { stage, stored_size: self.stored_size() }, &[]).cost(&[])
+    }
+
     /// The size class of everything that the statements read or write: it changes when a relation grows or shrinks by a
     /// factor of four.
     pub fn stored_size(&self) -> u32 {
@@ -415,6 +424,10 @@ impl Prepared {
                 .program
                 .change(&self.storage, changed, extent(input.delta_size))
                 .unwrap_or_else(|| unreachable!("the stream table changes only when a leaf did")),
+            Step::Renew { stage, .. } => self
+                .program
+                .renewal(*stage, &self.storage)
+                .unwrap_or_else(|| unreachable!("only stages that can be renewed are")),
             Step::Apply { .. } => self.program.apply(&format!("SELECT * FROM {CHANGE}"), &self.storage),
             Step::Content { stage, .. } => self.program.content(*stage, &self.storage),
             Step::Fill { stage, computed } => {
@@ -437,57 +450,6 @@ impl Prepared {
 /// Deltas within a factor of 32 share a plan.
 pub(super) fn size_class(rows: u64) -> u32 {
     (u64::BITS - rows.leading_zeros()) / 5
-}
-
-/// Gives the scan the names that its relation and columns have now.
-///
-/// # Errors
-/// `SourceDropped` (42P01), and `SourceChanged` (42P16) when a column is gone or holds another type: the buffer, the state
-/// and the stream table were made for the old one.
-fn rebind(scan: &mut pgtrickle_engine::query::Scan) -> Result<()> {
-    let relid = scan.relid;
-    let dropped = || Error::SourceDropped(scan.name.to_string());
-    let name = object::name(relid).ok_or_else(dropped)?;
-    for scanned in &mut scan.columns {
-        let current = object::column(relid, scanned.attnum)
-            .ok_or_else(|| Error::SourceChanged(format!("column {} of {name} was dropped", scanned.name)))?;
-        let ty = &scanned.column.ty;
-        if (current.ty, current.typmod, current.collation) != (ty.oid, ty.typmod, ty.collation) {
-            return Err(Error::SourceChanged(format!(
-                "column {} of {name} has another type",
-                Ident::new(current.name)
-            )));
-        }
-        scanned.name = Ident::new(current.name);
-    }
-    scan.name = name;
-    Ok(())
-}
-
-/// The polled sources of a program whose scans name the sources themselves.
-fn polled(program: &Program, id: i64) -> Result<Vec<Polled>> {
-    let edges = catalog::sources_of(id)?.into_iter();
-    let snapshots = edges.filter_map(|edge| Some((edge.source, edge.snapshot?)));
-    let missing = |relid| Error::Internal(format!("relation {relid} of a stream table is gone"));
-    let found = snapshots.map(|(source, snapshot)| {
-        let snapshot = object::name(snapshot).ok_or_else(|| missing(snapshot))?;
-        Ok(Polled::of(program, source, snapshot))
-    });
-    found.filter_map(Result::transpose).collect()
-}
-
-/// Has the scan of a polled source read its snapshot.
-fn bind(scan: &mut pgtrickle_engine::query::Scan, polled: &[Polled]) {
-    if let Some(polled) = polled.iter().find(|polled| polled.relid == scan.relid) {
-        polled.bind(scan);
-    }
-}
-
-fn storage(relid: u32, states: &[u32]) -> Result<Storage> {
-    let name = |relid: u32| {
-        object::name(relid).ok_or_else(|| Error::Internal(format!("relation {relid} of a stream table is gone")))
-    };
-    Ok(Storage { stream_table: name(relid)?, states: states.iter().copied().map(name).collect::<Result<_>>()? })
 }
 
 /// Drops what the backend holds of the stream table `id`.

@@ -10,6 +10,8 @@ pub struct Reads {
     pub leaves: Vec<BTreeSet<Leaf>>,
     /// The contents change with the clock alone.
     pub clock: bool,
+    /// The stage whose state may be renewed instead of maintained.
+    pub renewable: Option<usize>,
     /// Each use of a source, with its columns.
     pub scans: Vec<Scanned>,
     /// Every source once.
@@ -39,6 +41,7 @@ impl Reads {
         Reads {
             leaves: program.stages.iter().map(|stage| stage.leaves()).collect(),
             clock: program.reads_clock(),
+            renewable: program.renewable(),
             scans: scanned.collect(),
             sources: program.sources(),
             states: program.stages.iter().map(|stage| names(stage.columns())).collect(),

@@ -1,6 +1,7 @@
 //! A differential refresh: every stage whose leaves changed, bottom-up. A stage's applied delta, what really changed in
 //! its state, is the change that its parents read.
 
+use super::full;
 use super::novel::Novel;
 use super::prepared::{CHANGE, Extents, Prepared, Step, size_class};
 use super::reads::Reads;
@@ -26,9 +27,10 @@ fn may_cancel(read: &Changes) -> bool {
 }
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
+/// The state of the stage `renewed` is compared with what it should be instead, and no changes of sources are read.
 pub(super) fn differential(
     (table, prepared): (&StreamTable, &Prepared),
-    changes: &[(u32, Changes)],
+    (changes, renewed): (&[(u32, Changes)], Option<usize>),
     snapshot: &Snapshot,
 ) -> Result<(i64, i64)> {
     prepared.check(table)?;
@@ -46,6 +48,12 @@ pub(super) fn differential(
     let last = prepared.program.stages.len() - 1;
     let mut applied: Vec<(usize, TupleStore)> = Vec::new();
     for stage in 0..=last {
+        if renewed == Some(stage) {
+            // A state that cannot be changed row by row is filled anew.
+            let Some(change) = run.renew(stage) else { return full::recompute((table, prepared), snapshot) };
+            applied.push((stage, change));
+            continue;
+        }
         let reads = &prepared.reads.leaves[stage];
         let sources = sources.iter().map(|(source, store)| (Leaf::Source(*source), *store));
         let stages = applied.iter().map(|(stage, store)| (Leaf::Stage(*stage), store));
@@ -94,6 +102,17 @@ struct Input<'a> {
 }
 
 impl Run<'_> {
+    /// Makes the state of an inner stage what it should be; returns what changed in it.
+    fn renew(&self, stage: usize) -> Option<TupleStore> {
+        let state = self.prepared.rowwise_state(stage)?;
+        let _warm = WarmPages::new();
+        let step = Step::Renew { stage, stored_size: self.stored_size };
+        let statement = self.prepared.statement(step, &[]);
+        let mut change = statement.result_store();
+        statement.execute(Some(self.snapshot), &[], &[], Sink::Store(&mut change));
+        state.exchange(&change, self.snapshot)
+    }
+
     /// Brings the state of an inner stage up to date; returns what changed in it.
     fn inner_stage(&self, input: Input) -> TupleStore {
         if input.delta_size <= FEW && self.prepared.program.has_reach(input.stage) {

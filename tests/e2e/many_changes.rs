@@ -8,7 +8,8 @@ tests![
     one_image_many_times,
     values_with_one_digest,
     a_table_smaller_than_its_change,
-    chains_of_changed_tables
+    chains_of_changed_tables,
+    first_rows_of_changed_tables
 ];
 
 fn tables(db: &mut Database) {
@@ -141,4 +142,58 @@ fn chains_of_changed_tables(db: &mut Database) {
             "DELETE FROM l WHERE v % 11 = 0",
         ]);
     }
+}
+
+/// Where an index yields the first rows, they are read anew instead of many changes.
+fn first_rows_of_changed_tables(db: &mut Database) {
+    db.run(
+        "CREATE TABLE f (id int PRIMARY KEY, g int, v numeric, note text);
+         CREATE TABLE names (g int PRIMARY KEY, name text NOT NULL);
+         INSERT INTO f SELECT i, i % 40, i % 5000 * 0.1, 'n' || i % 9 FROM generate_series(1, 20000) AS i;
+         INSERT INTO names SELECT i, 'g' || i FROM generate_series(0, 35) AS i;
+         CREATE INDEX ON f (v); CREATE INDEX ON f (v DESC NULLS LAST); ANALYZE f; ANALYZE names",
+    );
+    for (name, query) in [
+        ("highest", "SELECT id, v FROM f ORDER BY v DESC NULLS LAST, id LIMIT 20"),
+        ("lowest", "SELECT id, v, note FROM f ORDER BY v, id OFFSET 5 LIMIT 10"),
+        ("tied", "SELECT id, v FROM f WHERE v IS NOT NULL ORDER BY v DESC FETCH FIRST 7 ROWS WITH TIES"),
+        ("bag", "SELECT v, note FROM f ORDER BY v, note, id LIMIT 15"),
+        (
+            "named",
+            "SELECT f.id, f.v, n.name FROM f JOIN names n ON n.g = f.g ORDER BY f.v DESC NULLS LAST, f.id LIMIT 12",
+        ),
+        (
+            "above",
+            "SELECT name, count(*) AS n FROM (SELECT * FROM f ORDER BY v DESC NULLS LAST, id LIMIT 30) AS t JOIN names USING (g) GROUP BY name",
+        ),
+        ("sums", "SELECT sum(v) AS s, count(*) AS n FROM (SELECT v FROM f ORDER BY v, id LIMIT 25) AS t"),
+    ] {
+        db.stream(name, query);
+    }
+    for change in [
+        "UPDATE f SET v = v + 1 WHERE id % 3 = 0",
+        "UPDATE f SET v = 900 WHERE id = 17",
+        "DELETE FROM f WHERE v > 450",
+        "UPDATE f SET v = NULL WHERE id % 4 = 0; UPDATE names SET name = name || '!' WHERE g < 9",
+        "INSERT INTO f SELECT i, i % 40, 900 - i % 700, 'late' FROM generate_series(30001, 33000) AS i; DELETE FROM names WHERE g = 3",
+        "DELETE FROM f WHERE id = (SELECT id FROM f ORDER BY v DESC NULLS LAST, id LIMIT 1)",
+        "DELETE FROM f WHERE id % 10 > 0",
+        "UPDATE f SET note = note || '+', g = (g + 1) % 36",
+        "TRUNCATE f; INSERT INTO f SELECT i, i % 40, i, 'anew' FROM generate_series(1, 600) AS i",
+        "DELETE FROM f WHERE id > 8",
+    ] {
+        if change.starts_with("TRUNCATE") {
+            db.cycle_in_full(&[change]);
+        } else {
+            db.cycle(&[change]);
+        }
+    }
+    db.run("INSERT INTO f SELECT i, i % 40, i, 'more' FROM generate_series(1001, 9000) AS i; ANALYZE f");
+    db.refresh_all();
+    db.run("UPDATE f SET v = v + 1");
+    let plans =
+        "SELECT value FROM pgtrickle.explain_st('highest', with_analyze => true) WHERE property = 'explain_analyze'";
+    let plans = db.text(plans);
+    assert!(plans.contains("on f") && !plans.contains("Seq Scan on f"), "{plans}");
+    db.cycle(&["UPDATE f SET v = v + 1 WHERE id < 1010"]);
 }

@@ -22,6 +22,9 @@ tests![
     alter_source_during_a_refresh,
     writers_do_not_wait_for_a_refresh,
     many_writers_and_a_refresher,
+    create_beside_drop_of_another_reader,
+    create_beside_drop_of_the_only_reader,
+    drops_of_all_readers_at_once,
 ];
 
 const GATE: &str = "CREATE FUNCTION gate(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \
@@ -277,4 +280,84 @@ fn many_writers_and_a_refresher(db: &mut Database) {
         writer.join().expect("the writer does not fail");
     }
     db.cycle(&[]);
+}
+
+fn reader(name: &str) -> String {
+    create(name, "SELECT id, v FROM t", "schedule => '1h', refresh_mode => 'DIFFERENTIAL'")
+}
+
+/// A session creates `st3` and refreshes it, and has not committed when another one drops `st1`, in either order of their commits.
+fn create_beside_drop(db: &mut Database, others: &[&str]) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 2000) AS i");
+    for round in 0..2 {
+        db.run(&reader("st1"));
+        for other in others {
+            db.stream(other, "SELECT id, v FROM t");
+        }
+        let mut creator = db.connect();
+        let mut dropper = db.connect();
+        match round {
+            0 => {
+                creator.run("BEGIN");
+                creator.run(&reader("st3"));
+                creator.run(&refresh("st3"));
+                let dropping = dropper.start("SELECT pgtrickle.drop_stream_table('st1')");
+                dropping.wait_blocked(db);
+                creator.run("COMMIT");
+                dropping.finish();
+            }
+            _ => {
+                dropper.run("BEGIN");
+                dropper.run("SELECT pgtrickle.drop_stream_table('st1')");
+                let creating = creator.start(&reader("st3"));
+                creating.wait_blocked(db);
+                dropper.run("COMMIT");
+                creator = creating.finish();
+            }
+        }
+        db.track("st3", "SELECT id, v FROM t");
+        for _ in 0..3 {
+            db.run("UPDATE t SET v = v + 1");
+            for other in others {
+                db.refresh(other);
+                db.refresh(other);
+            }
+            creator.run(&refresh("st3"));
+            db.check();
+        }
+        for name in others.iter().chain(&["st3"]) {
+            db.untrack(name);
+            db.run(&format!("SELECT pgtrickle.drop_stream_table('{name}')"));
+        }
+        assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_change_tracking"), 0);
+        assert_eq!(db.number("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass"), 0);
+    }
+}
+
+fn create_beside_drop_of_another_reader(db: &mut Database) {
+    create_beside_drop(db, &["st2"]);
+}
+
+fn create_beside_drop_of_the_only_reader(db: &mut Database) {
+    create_beside_drop(db, &[]);
+}
+
+fn drops_of_all_readers_at_once(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+    for name in ["st1", "st2", "st3"] {
+        db.run(&reader(name));
+    }
+    let mut first = db.connect();
+    first.run("BEGIN; SELECT pgtrickle.drop_stream_table('st1')");
+    let others =
+        ["st2", "st3"].map(|name| db.connect().start(&format!("SELECT pgtrickle.drop_stream_table('{name}')")));
+    others.iter().for_each(|other| other.wait_blocked(db));
+    first.run("COMMIT");
+    for other in others {
+        other.finish();
+    }
+    assert_eq!(db.number("SELECT count(*) FROM pgtrickle.pgt_change_tracking"), 0);
+    assert_eq!(db.number("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass"), 0);
+    db.stream("st", "SELECT id, v FROM t");
+    db.cycle(&["UPDATE t SET v = v + 1"]);
 }

@@ -153,6 +153,24 @@ impl Program {
         Some(keyed.reach()?.reached(&delta(body, &context)?, body.columns().len(), &storage.states[stage]))
     }
 
+    /// The stage that keeps the first rows of all sources together, if there is one and no other reads a source: few rows, which an index may
+    /// yield sooner than all changes are read.
+    pub fn renewable(&self) -> Option<usize> {
+        let reads_sources =
+            |stage: &Stage| stage.leaves().iter().any(|leaf| matches!(leaf, Leaf::Source(_) | Leaf::Clock));
+        let mut reading = (0..self.stages.len()).filter(|stage| reads_sources(&self.stages[*stage]));
+        let (Some(only), None) = (reading.next(), reading.next()) else { return None };
+        let leaves = self.stages[only].leaves();
+        (self.has_reach(only) && leaves.iter().all(|leaf| matches!(leaf, Leaf::Source(_)))).then_some(only)
+    }
+
+    /// A SELECT of the change of the state of that stage, as that of [`Program::find`], whatever changed.
+    pub fn renewal(&self, stage: usize, storage: &Storage) -> Option<String> {
+        let Stage { body, kind: StageKind::Keyed(keyed) } = &self.stages[stage] else { return None };
+        let unchanged = BTreeSet::new();
+        Some(keyed.renewal(&now(body, &Context::new(storage, &unchanged)), &storage.states[stage]))
+    }
+
     /// What a SELECT of the change of the state of an inner `stage` yields, if there is one that most likely tells it after `few` changes, or
     /// many.
     pub fn found(&self, stage: usize, few: bool) -> Option<Found> {

@@ -97,6 +97,15 @@ impl Keyed {
         format!("{} SELECT {values}, u.w, u.tid FROM u WHERE u.r <= u.s * u.w", self.compared(delta, body, table))
     }
 
+    /// Likewise whatever changed: the whole state is compared with what `body` makes it.
+    pub fn renewal(&self, body: &str, table: &QualifiedName) -> String {
+        let values = all_columns("u", self.columns.len(), false);
+        let stored =
+            format!("SELECT {}, -1 AS w, s.ctid AS tid FROM {table} AS s", all_columns("s", self.columns.len(), false));
+        let compared = self.differing("", &self.fill(body), &stored);
+        format!("{compared} SELECT {values}, u.w, u.tid FROM u WHERE u.r <= u.s * u.w")
+    }
+
     /// That a change reaches the state can be told much sooner than what it changes: see [`Leading::reached`].
     pub fn reach(&self) -> Option<&Leading> {
         match &self.computation {
@@ -111,7 +120,7 @@ impl Keyed {
             Computation::Leading(leading) => leading.changed(self, body, table),
             _ => [self.touched(), self.anew(body), self.stored(table, "d", "-1")],
         };
-        self.differing(delta, &with, &new, &stored)
+        self.differing(&format!("d AS MATERIALIZED ({delta}), {with}"), &new, &stored)
     }
 
     /// A SELECT of the operator's rows of the touched partitions; `body` is a SELECT of the body's content.
@@ -133,14 +142,14 @@ impl Keyed {
     }
 
     /// The `stored` rows, of which the state's `tid` is known, beside the `new` ones; `with` are the WITH items that both
-    /// read, besides `d`, the delta.
+    /// read.
     ///
     /// Among rows of one image, `r` counts the old and the new ones each, and `s` is how many more new ones there are: of
     /// the more numerous, the first `abs(s)` are what differs.
-    fn differing(&self, delta: &str, with: &str, new: &str, stored: &str) -> String {
+    fn differing(&self, with: &str, new: &str, stored: &str) -> String {
         let by = image(&self.columns, "z");
         format!(
-            "WITH d AS MATERIALIZED ({delta}), {with}\
+            "WITH {with}\
              u AS MATERIALIZED (SELECT z.*, pg_catalog.row_number() OVER (PARTITION BY {by}, z.w) AS r, \
              pg_catalog.sum(z.w) OVER (PARTITION BY {by}) AS s \
              FROM (SELECT {}, 1 AS w, NULL::pg_catalog.tid AS tid FROM ({new}) AS n UNION ALL {stored}) AS z)",

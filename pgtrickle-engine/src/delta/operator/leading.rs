@@ -7,6 +7,9 @@
 //! further. Rows that tie with `b` are stored, all of them: which rows are stored follows from `b` alone. `o` is made total by
 //! a key of R unless whoever reads it wants the ties.
 //!
+//! Any S with that property will do, so where there is one partition S may also be selected anew whatever changed, and the difference
+//! to what is stored is the delta ([`Keyed::renewal`]): for many changes, where an index yields S.
+//!
 //! Where there is one partition and few rows changed, it is asked first whether any of them is not beyond `b`.
 //!
 //! Partitions to select anew are looked up one by one as long as they are few, so that an index on the partition and the
