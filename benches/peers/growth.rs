@@ -3,7 +3,7 @@
 //! answers a third sooner, whatever it does.
 
 use crate::change::{Change, Effort, Writer};
-use crate::cores::Apart;
+use crate::cores::Placed;
 use crate::fixture;
 use crate::refresh::NAME;
 use crate::shapes::Shape;
@@ -47,7 +47,7 @@ pub(crate) fn measure(
         eprintln!("measuring {} at {} and {} rows in turns", shape.name, sizes[0], sizes[1]);
         let sides = sizes.iter().zip(&databases).map(|(size, database)| Side::open(server, database, shape, *size));
         let mut sides = sides.collect::<Result<Vec<_>>>()?;
-        let _apart = Apart::new(sides.iter_mut().map(|side| &mut side.client))?;
+        let _placed = Placed::apart(sides.iter_mut().map(|side| &mut side.client))?;
         let mut samples = [Vec::new(), Vec::new()];
         let warm_up = effort.many.div_ceil(5);
         for sample in 0..warm_up + effort.many * STEADY {

@@ -18,6 +18,7 @@ mod shapes;
 mod visible;
 mod way;
 
+use crate::cores::Placed;
 use anyhow::{Context, Result, ensure};
 use change::Effort;
 use clap::{Parser, ValueEnum};
@@ -170,6 +171,7 @@ fn refreshes(
     let mut found = Vec::new();
     for shape in shapes {
         let mut client = server.connect(&database)?;
+        let _placed = Placed::together(&mut client)?;
         let measured = refresh::measure(&mut client, shape, size, effort, scope);
         found.push(measured.with_context(|| format!("{} at {size} rows", shape.name))?);
     }

@@ -71,7 +71,7 @@ pub(super) fn delta_of(operands: Operands, [left, right]: [Option<String>; 2], c
         (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
         (None, Some(right)) => Some(format!("{}{}", join.with(None, &right), join.of_flips(&right))),
         (Some(left), Some(right)) => {
-            let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched());
+            let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched_by_row());
             let seen = match join.flips {
                 Flips::Numbered => join.of_change(&format!("SELECT * FROM {CHANGED}"), &join.beside(&right), &before),
                 _ => join.of_change(&left, &join.beside(&right), &before),
@@ -185,6 +185,16 @@ impl<'a> SemiJoin<'a> {
     /// Whether `l` has a match now.
     fn matched(&self) -> String {
         format!("EXISTS (SELECT FROM ({}) AS r WHERE {})", self.right, self.condition())
+    }
+
+    /// Likewise, where the planner cannot make a join of it. It may hash all of R then; a value of `l`'s own is looked up.
+    fn matched_by_row(&self) -> String {
+        match self.context.extent {
+            Extent::Probing => {
+                format!("((SELECT true FROM ({}) AS r WHERE {} LIMIT 1) IS TRUE)", self.right, self.condition())
+            }
+            _ => self.matched(),
+        }
     }
 
     /// The columns of L, and a weight.
@@ -331,9 +341,10 @@ impl<'a> SemiJoin<'a> {
                 None => self.name(place),
             };
             let condition = conjunction(self.predicates.iter().map(|predicate| predicate.render(name)));
-            format!("(CASE WHEN {} THEN {condition} END IS TRUE)::int4", of_only("true", sign))
+            format!("(CASE WHEN {} THEN {condition} END IS TRUE)", of_only("true", sign))
         };
-        format!(" CROSS JOIN LATERAL (SELECT {} - {} AS f) AS f", holds(">"), holds("<"))
+        let (now, before) = (holds(">"), holds("<"));
+        format!(" CROSS JOIN LATERAL (SELECT {now}::int4 - {before}::int4 AS f, {now} AS now, {before} AS before) AS f")
     }
 
     /// Joins to `l` its flip, given the net weight `x.m` of its matches in ΔR.
@@ -343,7 +354,7 @@ impl<'a> SemiJoin<'a> {
             " CROSS JOIN LATERAL (SELECT CASE WHEN x.m > 0 AND (SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r \
              WHERE {condition} LIMIT greatest(x.m, 0) + 1) AS o) <= x.m THEN 1 \
              WHEN x.m < 0 AND NOT {} THEN -1 END AS f) AS f",
-            self.matched()
+            self.matched_by_row()
         )
     }
 
@@ -358,9 +369,9 @@ impl<'a> SemiJoin<'a> {
                 let left = among.as_ref().filter(|_| !keys.is_empty()).unwrap_or(left);
                 format!("FROM ({left}) AS l JOIN f ON {} WHERE f.f IS NOT NULL", self.is_flip_of_left(keys))
             }
-            // Of an equality the planner expects few rows.
+            // Of an equality the planner expects few rows, and this one is cheap, so that it is looked at first.
             Flips::Only => format!(
-                "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM {ONLY}) AND pg_catalog.abs(f.f) = 1",
+                "FROM ({left}) AS l{} WHERE EXISTS (SELECT FROM {ONLY}) AND f.now = (NOT f.before)",
                 self.flip_by_only()
             ),
             Flips::Numbered => format!(
