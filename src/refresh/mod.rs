@@ -273,7 +273,8 @@ fn apply(
     }
     let prepared = load(table)?;
     let captured = edges.iter().filter(|edge| edge.captured && edge.snapshot.is_none()).map(|edge| edge.source);
-    let members = Members::seen(captured, snapshot, plan.method == Method::Full);
+    let reads_all = plan.method == Method::Full || plan.renewed.is_some();
+    let members = Members::seen(captured, snapshot, reads_all);
     let wanted = if members.are_leaving() { Method::Full } else { plan.method };
     let done =
         while_they_stay(&members, || attempt((table, &prepared), (&plan.changes, plan.renewed), snapshot, wanted))?;

@@ -35,7 +35,8 @@ pub(super) fn choose(
     snapshot: &Snapshot,
     mut pending: Option<Pending>,
 ) -> Result<Plan> {
-    if let Some(pending) = pending.as_mut().filter(|_| table.refusal.is_none() && !has_polled(edges))
+    let recomputes = may_choose(table) && config::refresh_strategy() == RefreshStrategy::Full;
+    if let Some(pending) = pending.as_mut().filter(|_| table.refusal.is_none() && !has_polled(edges) && !recomputes)
         && pending.any()?
         && let Some(plan) = renewal(table, pending)?
     {

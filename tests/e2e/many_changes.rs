@@ -196,4 +196,14 @@ fn first_rows_of_changed_tables(db: &mut Database) {
     let plans = db.text(plans);
     assert!(plans.contains("on f") && !plans.contains("Seq Scan on f"), "{plans}");
     db.cycle(&["UPDATE f SET v = v + 1 WHERE id < 1010"]);
+    // Whoever wants a recomputation gets one.
+    db.run("SELECT pgtrickle.alter_stream_table('highest', refresh_mode => 'AUTO'); SET pg_trickle.refresh_strategy = full; UPDATE f SET v = v + 1");
+    db.refresh("highest");
+    assert_eq!(
+        db.text("SELECT effective_refresh_mode FROM pgtrickle.pgt_stream_tables WHERE pgt_name = 'highest'"),
+        "FULL"
+    );
+    db.run("RESET pg_trickle.refresh_strategy; SELECT pgtrickle.alter_stream_table('highest', refresh_mode => 'DIFFERENTIAL')");
+    db.refresh_all();
+    db.check();
 }

@@ -15,6 +15,7 @@ tests![
     drops_that_fail,
     attached_in_the_middle_of_a_statement,
     the_first_child_of_a_table,
+    first_rows_of_all_members,
     a_child_of_two_parents,
     attached_while_a_refresh_reads,
     detached_while_a_refresh_waits,
@@ -224,6 +225,24 @@ fn the_first_child_of_a_table(db: &mut Database) {
     db.cycle(&["CREATE TABLE another () INHERITS (base); INSERT INTO another VALUES (7, 7)"]);
     db.cycle(&["ALTER TABLE child NO INHERIT base; INSERT INTO child VALUES (8, 8)"]);
     db.cycle(&["DROP TABLE another; INSERT INTO base VALUES (9, 9)"]);
+}
+
+/// So many changes that the first rows are read anew.
+fn first_rows_of_all_members(db: &mut Database) {
+    db.run(
+        "CREATE TABLE base (id int, v int); CREATE INDEX ON base (v);
+         INSERT INTO base SELECT i, i FROM generate_series(1, 9000) AS i; ANALYZE base;
+         CREATE TABLE child (v int, id int); CREATE INDEX ON child (v);
+         INSERT INTO child SELECT i % 500, i FROM generate_series(1, 1000) AS i; ANALYZE child",
+    );
+    db.stream("lowest", "SELECT id, v FROM base ORDER BY v, id LIMIT 9");
+    db.stream("highest", "SELECT v FROM base ORDER BY v DESC LIMIT 9");
+    db.cycle(&["UPDATE base SET v = v + 3"]);
+    db.cycle_in_full(&["ALTER TABLE child INHERIT base; UPDATE base SET v = v + 1"]);
+    db.cycle(&["UPDATE base SET v = v + 1", "DELETE FROM child WHERE v < 100"]);
+    db.cycle(&["UPDATE base SET v = v - 1; CREATE TABLE another () INHERITS (base); INSERT INTO another SELECT i, -i FROM generate_series(1, 700) AS i"]);
+    db.cycle(&["ALTER TABLE child NO INHERIT base; UPDATE base SET v = v + 1"]);
+    db.cycle(&["DROP TABLE another; UPDATE base SET v = v + 1 WHERE id > 100"]);
 }
 
 fn a_child_of_two_parents(db: &mut Database) {
