@@ -2,7 +2,7 @@
 //! longer than most refreshes, so many results are brought up to date after each.
 
 use crate::change::{Change, Effort, Writer};
-use crate::refresh::Costs;
+use crate::refresh::{Costs, Measured};
 use crate::shapes::Shape;
 use crate::way::Way;
 use anyhow::{Context, Result};
@@ -38,39 +38,26 @@ impl Stored<'_> {
     }
 }
 
-/// What the large changes took, shape by shape in the order of `shapes`. Everything is dropped again.
-pub(crate) fn measure(
-    client: &mut Client,
-    shapes: &[&Shape],
-    size: i64,
-    effort: Effort,
-) -> Result<Vec<Vec<(Change, Costs)>>> {
-    let writer = Writer::new(client, size)?;
-    let together = usize::try_from(TOGETHER / size.max(1))?.max(1);
-    let mut found = Vec::new();
-    for group in shapes.chunks(together) {
-        eprintln!("measuring large changes of {size} rows under {} results", group.len());
-        found.extend(measure_group(client, group, &writer, (size, effort))?);
-    }
-    Ok(found)
+/// The shapes that are measured together at this size.
+pub(crate) fn groups<'a>(shapes: &'a [&'static Shape], size: i64) -> impl Iterator<Item = &'a [&'static Shape]> {
+    shapes.chunks(usize::try_from(TOGETHER / size.max(1)).unwrap_or(1).max(1))
 }
 
-fn measure_group(
-    client: &mut Client,
-    shapes: &[&Shape],
-    writer: &Writer,
-    (size, effort): (i64, Effort),
-) -> Result<Vec<Vec<(Change, Costs)>>> {
+/// What the large changes took. Everything is dropped again.
+pub(crate) fn measure(client: &mut Client, shapes: &[&Shape], size: i64, effort: Effort) -> Result<Vec<Measured>> {
+    eprintln!("measuring large changes of {size} rows under {} results", shapes.len());
+    let writer = Writer::new(client, size)?;
     let wanted = shapes.iter().enumerate().flat_map(|(place, shape)| Way::ALL.map(|way| (place, *shape, way)));
     let mut stored = Vec::new();
     for (place, shape, way) in wanted.filter(|(_, shape, way)| way.serves(shape, size)) {
         stored.push(Stored::new(client, shape, place, way)?);
     }
-    let mut found: Vec<_> = shapes.iter().map(|_| Vec::new()).collect();
+    let empty = |shape: &&Shape| Measured { shape: shape.name.to_owned(), size, idle: None, changes: Vec::new() };
+    let mut found: Vec<_> = shapes.iter().map(empty).collect();
     for change in Change::MANY {
-        refresh_all(client, &mut stored, change, writer, effort)?;
+        refresh_all(client, &mut stored, change, &writer, effort)?;
         for (shape, found) in shapes.iter().zip(&mut found) {
-            found.push((change, costs(&stored, shape)?));
+            found.changes.push((change, costs(&stored, shape)?));
         }
     }
     for mut stored in stored {

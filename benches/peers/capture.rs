@@ -9,6 +9,7 @@ use pgtrickle_workload::pgbench::PgBench;
 use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::{median, middle};
 use postgres::Client;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// How long pgbench inserts single rows in one block.
@@ -18,7 +19,7 @@ const BULK_ROWS: i64 = 50_000;
 const WIDTH: usize = 46;
 
 /// A pair of tables, one bare and one captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Table {
     /// Four columns.
     Narrow,
@@ -87,7 +88,7 @@ impl Table {
 }
 
 /// Single-row inserts, each a transaction of its own, as pgbench measures them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Singles {
     pub(crate) table: Table,
     pub(crate) writers: u32,
@@ -107,7 +108,7 @@ impl Singles {
 }
 
 /// The same on the bare and on the captured table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Pair {
     pub(crate) bare: Duration,
     pub(crate) captured: Duration,
@@ -128,7 +129,7 @@ impl Pair {
 }
 
 /// What each kind of insert costs.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Capture {
     /// The time that a transaction takes: of one writer its own, of several the time between the ends of two.
     pub(crate) singles: Vec<(Singles, Pair)>,

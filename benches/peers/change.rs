@@ -3,12 +3,13 @@
 use anyhow::Result;
 use postgres::{Client, Statement};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt::{Display, Formatter, Result as Formatted};
 use std::time::{Duration, Instant};
 
 /// How many rows one transaction changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
     Rows(i64),
     Percent(i64),

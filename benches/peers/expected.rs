@@ -1,9 +1,9 @@
 //! What was found when somebody last looked, as ratios and counts that do not depend on the machine, and what has
 //! become worse since.
 
-use crate::capture::Capture;
 use crate::change::Change;
 use crate::refresh::Measured;
+use crate::results::Found;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,14 +30,16 @@ pub(crate) struct Expected(BTreeMap<String, Kind>);
 
 impl Expected {
     /// The values of one run.
-    pub(crate) fn of(shapes: &[Measured], capture: Option<&Capture>, instructions: &[(String, u64)]) -> Expected {
+    pub(crate) fn of(results: &Found, instructions: &[(String, u64)]) -> Expected {
         let mut found = Expected::default();
-        for Measured { shape, size, changes, .. } in shapes {
+        let shapes: Vec<_> = results.shapes.iter().map(|known| &known.found).collect();
+        let capture = results.capture.as_ref().map(|known| &known.found);
+        for Measured { shape, size, changes, .. } in &shapes {
             for (change, costs) in changes {
                 found.put(AGAINST_REFRESH, format!("{shape}, {size} rows, {change} changed"), 1.0 / costs.gain());
             }
         }
-        found.growth(shapes);
+        found.growth(&shapes);
         for (singles, pair) in capture.iter().flat_map(|capture| &capture.singles) {
             let (columns, writers) = (singles.table.columns(), singles.writers);
             let durable = if singles.durable { ", durable" } else { "" };
@@ -52,17 +54,17 @@ impl Expected {
         found
     }
 
-    fn growth(&mut self, shapes: &[Measured]) {
+    fn growth(&mut self, shapes: &[&Measured]) {
         let sizes = shapes.iter().map(|measured| measured.size);
         let (Some(small), Some(large)) = (sizes.clone().min(), sizes.max()) else { return };
         let one_row = |measured: &Measured| {
             let (_, costs) = measured.changes.iter().find(|(change, _)| *change == Change::Rows(1))?;
             Some(costs.differential)
         };
-        for at_small in shapes.iter().filter(|measured| measured.size == small && small < large) {
+        for at_small in shapes.iter().copied().filter(|measured| measured.size == small && small < large) {
             let at_large = shapes.iter().find(|measured| measured.size == large && measured.shape == at_small.shape);
-            if let (Some(before), Some(after)) = (one_row(at_small), at_large.and_then(one_row)) {
-                self.put(GROWTH, at_small.shape.to_owned(), after.against(&before));
+            if let (Some(before), Some(after)) = (one_row(at_small), at_large.and_then(|measured| one_row(measured))) {
+                self.put(GROWTH, at_small.shape.clone(), after.against(&before));
             }
         }
     }

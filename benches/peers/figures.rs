@@ -1,12 +1,13 @@
 //! The figures as Markdown, and their place in the page.
 
-use crate::capture::{Capture, Pair};
+use crate::capture::Pair;
 use crate::change::Change;
-use crate::growth::Growth;
 use crate::plots;
-use crate::refresh::{Costs, Measured};
+use crate::refresh::Costs;
+use crate::results::{Dated, Found};
 use pgtrickle_workload::page::{Origin, spaced, verdict};
-use pgtrickle_workload::stats::{Latencies, Spread, geometric_mean, milliseconds};
+use pgtrickle_workload::stats::{Spread, geometric_mean, milliseconds};
+use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter, Result as Formatted};
 use std::time::Duration;
 
@@ -26,57 +27,41 @@ const INSERT_THROUGHPUT: f64 = 0.88;
 const BULK_EXTRA_MICROS: f64 = 1.2;
 const VISIBLE_P50: Duration = Duration::from_millis(5);
 
-/// Everything that one run found.
+/// What is known, and where and when the last run of it was.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    origin: Origin,
-    pub(crate) shapes: Vec<Measured>,
-    /// Between two sizes.
-    pub(crate) growth: Option<([i64; 2], Vec<Growth>)>,
-    pub(crate) capture: Option<Capture>,
-    pub(crate) visible: Option<Latencies>,
+    pub(crate) origin: Origin,
+    pub(crate) results: Found,
 }
 
 impl Figures {
-    /// No figures yet, only where and when they are taken.
-    pub(crate) fn new(origin: Origin) -> Figures {
-        Figures { origin, shapes: Vec::new(), growth: None, capture: None, visible: None }
-    }
-
-    fn sizes(&self) -> Vec<i64> {
-        let mut sizes: Vec<_> = self.shapes.iter().map(|measured| measured.size).collect();
-        sizes.sort_unstable();
-        sizes.dedup();
-        sizes
-    }
-
     fn refreshes(&self, f: &mut Formatter<'_>, size: i64) -> Formatted {
-        writeln!(f, "\n### {} rows\n", spaced(size))?;
+        let of_this_size = self.results.shapes.iter().filter(|known| known.found.size == size);
+        writeln!(f, "\n### {} rows\n\n{}", spaced(size), measured_on(of_this_size))?;
         writeln!(
             f,
             "| shape | rows changed | pg_trickle refresh | in AUTO mode | in FULL mode | by hand | REFRESH | REFRESH … CONCURRENTLY | pg_ivm, in the writer | capture, in the writer | faster than REFRESH | slower than by hand | AUTO against the faster of its two | AUTO against the faster of delta and REFRESH | goal |"
         )?;
         writeln!(f, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
-        for measured in self.of(size) {
-            let (shape, idle) = (measured.shape, measured.idle);
-            let goal = verdict(idle.median <= NOTHING);
-            writeln!(f, "| {shape} | 0 | {} | | | | | | | | | | | | {goal} |", idle.milliseconds())?;
+        for measured in self.results.of_size(size) {
+            let shape = &measured.shape;
+            if let Some(idle) = measured.idle {
+                let goal = verdict(idle.median <= NOTHING);
+                writeln!(f, "| {shape} | 0 | {} | | | | | | | | | | | | {goal} |", idle.milliseconds())?;
+            }
             for (change, costs) in &measured.changes {
                 writeln!(f, "| {shape} | {change} | {} |", row(*change, costs))?;
             }
         }
         writeln!(f)?;
-        let changes = self.of(size).next().map_or(&[][..], |measured| &measured.changes);
-        changes.iter().enumerate().try_for_each(|(place, (change, _))| self.summary(f, size, place, *change))
-    }
-
-    fn of(&self, size: i64) -> impl Iterator<Item = &Measured> {
-        self.shapes.iter().filter(move |measured| measured.size == size)
+        self.results.changes(size).try_for_each(|change| self.summary(f, size, change))
     }
 
     /// The geometric mean over the shapes, and those that are slower than REFRESH.
-    fn summary(&self, f: &mut Formatter<'_>, size: i64, place: usize, change: Change) -> Formatted {
-        let gains: Vec<_> = self.of(size).map(|measured| (measured.shape, measured.changes[place].1.gain())).collect();
+    fn summary(&self, f: &mut Formatter<'_>, size: i64, change: Change) -> Formatted {
+        let of_this_size = self.results.of_size(size);
+        let gains = of_this_size.filter_map(|measured| Some((&*measured.shape, measured.costs(change)?.gain())));
+        let gains: Vec<_> = gains.collect();
         let Some(mean) = geometric_mean(gains.iter().map(|(_, gain)| *gain)) else { return Ok(()) };
         let slower: Vec<_> = gains.iter().filter(|(_, gain)| *gain < 1.0).map(|(shape, _)| *shape).collect();
         let goal = match change {
@@ -87,27 +72,28 @@ impl Figures {
         writeln!(f, "- {change} changed: {mean:.1}× faster than REFRESH (geometric mean); slower: {list}.{goal}")
     }
 
-    /// The refresh after one changed row, at the largest size against the smallest.
+    /// The refresh after one changed row, at one size against another.
     fn growth(&self, f: &mut Formatter<'_>) -> Formatted {
-        let Some((sizes, shapes)) = &self.growth else { return Ok(()) };
-        let [small, large] = sizes.map(spaced);
-        writeln!(f, "\n### One changed row: {large} rows against {small}, in turns\n")?;
-        writeln!(f, "| shape | {small} | {large} | ratio | goal |\n|---|---:|---:|---:|---|")?;
-        for growth in shapes {
-            let [low, high] = growth.refresh.map(|refresh| refresh.milliseconds());
-            let met = verdict(growth.ratio() <= SIZE_RATIO);
-            writeln!(f, "| {} | {low} | {high} | {:.2} | {met} |", growth.shape, growth.ratio())?;
+        for same in self.results.growth.chunk_by(|a, b| a.found.sizes == b.found.sizes) {
+            let [small, large] = same[0].found.sizes.map(spaced);
+            writeln!(f, "\n### One changed row: {large} rows against {small}, in turns\n\n{}", measured_on(same))?;
+            writeln!(f, "| shape | {small} | {large} | ratio | goal |\n|---|---:|---:|---:|---|")?;
+            for Dated { found: growth, .. } in same {
+                let [low, high] = growth.refresh.map(|refresh| refresh.milliseconds());
+                let met = verdict(growth.ratio() <= SIZE_RATIO);
+                writeln!(f, "| {} | {low} | {high} | {:.2} | {met} |", growth.shape, growth.ratio())?;
+            }
         }
         Ok(())
     }
 
     fn captured(&self, f: &mut Formatter<'_>) -> Formatted {
-        let Some(capture) = &self.capture else { return Ok(()) };
+        let Some(Dated { date, found: capture }) = &self.results.capture else { return Ok(()) };
         let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
         let more = |pair: Pair| micros(pair.captured) - micros(pair.bare);
         writeln!(
             f,
-            "\n### Capture: single-row inserts\n\n| columns | writers | COMMIT waits for the disk | bare table | captured table | extra | throughput kept | goal |"
+            "\n### Capture: single-row inserts\n\nMeasured {date}.\n\n| columns | writers | COMMIT waits for the disk | bare table | captured table | extra | throughput kept | goal |"
         )?;
         writeln!(f, "|---:|---:|---|---:|---:|---:|---:|---|")?;
         for (singles, pair) in &capture.singles {
@@ -138,14 +124,14 @@ impl Figures {
     }
 
     fn shown(&self, f: &mut Formatter<'_>) -> Formatted {
-        let Some(latencies) = &self.visible else { return Ok(()) };
-        let at = |percent| latencies.percentile(percent).map_or("–".to_owned(), milliseconds);
-        let met = verdict(latencies.percentile(50.0).is_some_and(|p50| p50 <= VISIBLE_P50));
+        let Some(Dated { date, found: visible }) = &self.results.visible else { return Ok(()) };
+        let met = verdict(visible.p50 <= VISIBLE_P50);
+        let [p50, p90, p99] = [visible.p50, visible.p90, visible.p99].map(milliseconds);
         writeln!(
             f,
-            "\n### From commit to visible after a pause\n\n| commits | p50 | p90 | p99 | goal |\n|---:|---:|---:|---:|---|"
+            "\n### From commit to visible after a pause\n\nMeasured {date}.\n\n| commits | p50 | p90 | p99 | goal |\n|---:|---:|---:|---:|---|"
         )?;
-        writeln!(f, "| {} | {} | {} | {} | {met} |", latencies.count(), at(50.0), at(90.0), at(99.0))
+        writeln!(f, "| {} | {p50} | {p90} | {p99} | {met} |", visible.commits)
     }
 }
 
@@ -153,12 +139,18 @@ impl Display for Figures {
     fn fmt(&self, f: &mut Formatter<'_>) -> Formatted {
         write!(f, "{}", self.origin)?;
         writeln!(f, "Times are medians in milliseconds where no unit is given, in brackets the quartiles.")?;
-        write!(f, "{}", plots::references(&self.shapes))?;
-        self.sizes().into_iter().try_for_each(|size| self.refreshes(f, size))?;
+        write!(f, "{}", plots::references(&self.results))?;
+        self.results.sizes().into_iter().try_for_each(|size| self.refreshes(f, size))?;
         self.growth(f)?;
         self.captured(f)?;
         self.shown(f)
     }
+}
+
+/// The days on which something was measured.
+fn measured_on<'a, T: 'a>(known: impl IntoIterator<Item = &'a Dated<T>>) -> String {
+    let days: BTreeSet<_> = known.into_iter().map(|known| &*known.date).collect();
+    format!("Measured {}.\n", days.into_iter().collect::<Vec<_>>().join(" and "))
 }
 
 /// What stands behind the shape and the change.

@@ -12,16 +12,18 @@ use anyhow::{Context, Result};
 use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::Spread;
 use postgres::{Client, Statement};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Samples for each that is taken elsewhere.
 const STEADY: usize = 10;
 
 /// A refresh after one changed row.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Growth {
-    pub(crate) shape: &'static str,
-    /// At the smaller and at the larger size.
+    pub(crate) shape: String,
+    /// The smaller and the larger one.
+    pub(crate) sizes: [i64; 2],
     pub(crate) refresh: [Spread; 2],
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn measure(
         }
         sides.into_iter().try_for_each(|side| side.close(shape))?;
         let [small, large] = samples.map(|samples| Spread::of(&samples).context("no samples"));
-        Ok(Growth { shape: shape.name, refresh: [small?, large?] })
+        Ok(Growth { shape: shape.name.to_owned(), sizes, refresh: [small?, large?] })
     };
     let found = shapes.iter().map(one).collect::<Result<Vec<_>>>()?;
     for database in databases {

@@ -14,6 +14,7 @@ mod growth;
 mod instructions;
 mod plots;
 mod refresh;
+mod results;
 mod shapes;
 mod visible;
 mod way;
@@ -26,7 +27,7 @@ use expected::Expected;
 use figures::{Figures, PART};
 use pgtrickle_workload::page::{self, Origin};
 use pgtrickle_workload::server::{Options, Server};
-use refresh::Measured;
+use results::Results;
 use shapes::{SHAPES, Shape};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +59,9 @@ struct Arguments {
     /// The page whose figures and pictures are replaced; without it they are only printed
     #[arg(long)]
     page: Option<PathBuf>,
+    /// Where results are kept: what is not measured this time shows on the page too
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// Compare ratios with those in this file and fail where they are worse; measures only what is compared
     #[arg(long)]
     check: Option<PathBuf>,
@@ -72,8 +76,10 @@ struct Arguments {
 /// What there is to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Every shape at every size
+    /// Every shape at every size, with up to 1 % of the rows changed
     Shapes,
+    /// The same with 10 % and 50 %
+    Large,
     /// One changed row at the smallest and the largest size in turns
     Growth,
     /// What the writers pay
@@ -83,7 +89,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Shapes, Part::Growth, Part::Capture, Part::Visible];
+    const ALL: [Part; 5] = [Part::Shapes, Part::Large, Part::Growth, Part::Capture, Part::Visible];
 }
 
 /// What is measured besides this extension and REFRESH MATERIALIZED VIEW.
@@ -115,37 +121,40 @@ fn main() -> Result<()> {
     let (effort, shapes, server) = (arguments.effort(), arguments.shapes(), start(&arguments)?);
     let mut origin = Origin::of_this_machine(&mut server.connect("postgres")?)?;
     origin.pg_ivm_from(origin_of(&arguments).as_deref());
-    let mut figures = Figures::new(origin);
+    let mut results = Results::known(&origin.date, arguments.results.clone().filter(|_| !compares))?;
     let has = |part| arguments.parts.contains(&part);
-    for &size in arguments.sizes.iter().filter(|_| has(Part::Shapes)) {
-        figures.shapes.extend(refreshes(&server, &shapes, size, effort, scope)?);
+    for &size in arguments.sizes.iter().filter(|_| has(Part::Shapes) || has(Part::Large)) {
+        // Of the large changes nothing is compared with what was expected.
+        let parts = [has(Part::Shapes), has(Part::Large) && !compares];
+        refreshes(&server, (&shapes, size, parts), effort, scope, &mut results)?;
     }
     if has(Part::Capture) {
         eprintln!("measuring capture");
-        figures.capture = Some(capture::measure(&server, effort)?);
+        results.captured(capture::measure(&server, effort)?)?;
     }
     if compares {
-        return compare(&arguments, &figures);
+        return compare(&arguments, &results);
     }
     if has(Part::Visible) {
         eprintln!("measuring how soon a commit shows");
-        figures.visible = Some(visible::measure(&server, effort)?);
+        results.shown(visible::measure(&server, effort)?)?;
     }
     let ends = [arguments.sizes.iter().min(), arguments.sizes.iter().max()].map(|size| size.copied().unwrap_or(0));
     if has(Part::Growth) && ends[0] < ends[1] {
-        figures.growth = Some((ends, growth::measure(&server, &shapes, ends, effort)?));
+        results.grown(growth::measure(&server, &shapes, ends, effort)?)?;
     }
+    let figures = Figures { origin, results: results.all };
     let text = figures.to_string();
     println!("{text}");
     let Some(file) = arguments.page else { return Ok(()) };
-    plots::draw(file.parent().context("the page is in no folder")?, &figures.shapes)?;
+    plots::draw(file.parent().context("the page is in no folder")?, &figures.results)?;
     page::write(&file, PART, &text)
 }
 
 /// Writes down what is to be expected, or tells what is worse than was expected.
-fn compare(arguments: &Arguments, figures: &Figures) -> Result<()> {
+fn compare(arguments: &Arguments, results: &Results) -> Result<()> {
     let instructions = arguments.instructions.as_deref().map_or(Ok(Vec::new()), instructions::read)?;
-    let found = Expected::of(&figures.shapes, figures.capture.as_ref(), &instructions);
+    let found = Expected::of(&results.all, &instructions);
     if let Some(file) = &arguments.write_expected {
         return found.write(file);
     }
@@ -157,33 +166,28 @@ fn compare(arguments: &Arguments, figures: &Figures) -> Result<()> {
     Ok(())
 }
 
-/// All that is measured with a fact table of `size` rows.
+/// What is measured with a fact table of `size` rows: up to 1 % of them changed, and more.
 fn refreshes(
     server: &Server,
-    shapes: &[&'static Shape],
-    size: i64,
+    (shapes, size, [few, large]): (&[&'static Shape], i64, [bool; 2]),
     effort: Effort,
     scope: Scope,
-) -> Result<Vec<Measured>> {
+    results: &mut Results,
+) -> Result<()> {
     let database = format!("rows_{size}");
     eprintln!("loading {size} rows");
     fixture::create(server, &database, size, scope.pg_ivm)?;
-    let mut found = Vec::new();
-    for shape in shapes {
+    for shape in shapes.iter().filter(|_| few) {
         let mut client = server.connect(&database)?;
         let _placed = Placed::together(&mut client)?;
         let measured = refresh::measure(&mut client, shape, size, effort, scope);
-        found.push(measured.with_context(|| format!("{} at {size} rows", shape.name))?);
+        results.refreshed(vec![measured.with_context(|| format!("{} at {size} rows", shape.name))?])?;
     }
-    // Of the large changes nothing is compared with what was expected.
-    if !scope.peers {
-        return Ok(found);
+    for group in bulk::groups(shapes, size).filter(|_| large) {
+        let measured = bulk::measure(&mut server.connect(&database)?, group, size, effort);
+        results.refreshed(measured.with_context(|| format!("large changes at {size} rows"))?)?;
     }
-    let large = bulk::measure(&mut server.connect(&database)?, shapes, size, effort)
-        .with_context(|| format!("large changes at {size} rows"))?;
-    found.iter_mut().zip(large).for_each(|(measured, large)| measured.changes.extend(large));
-    server.connect("postgres")?.batch_execute(&format!("DROP DATABASE {database} (FORCE)"))?;
-    Ok(found)
+    Ok(server.connect("postgres")?.batch_execute(&format!("DROP DATABASE {database} (FORCE)"))?)
 }
 
 fn start(arguments: &Arguments) -> Result<Server> {

@@ -2,6 +2,7 @@
 
 use crate::change::Change;
 use crate::refresh::{Costs, Measured};
+use crate::results::Found;
 use crate::way::Way;
 use anyhow::{Context, Result};
 use pgtrickle_workload::page::spaced;
@@ -26,7 +27,7 @@ struct Line {
 }
 
 struct Panel {
-    title: &'static str,
+    title: String,
     lines: Vec<Line>,
 }
 
@@ -38,53 +39,50 @@ struct Picture {
 }
 
 /// Draws what was measured into the folder of the page: the time of a refresh against the size of the change at the
-/// largest size, and the time after one changed row against the size of the table if there are several.
-pub(crate) fn draw(folder: &Path, found: &[Measured]) -> Result<()> {
-    let (Some(small), Some(large)) = (found.iter().map(|m| m.size).min(), found.iter().map(|m| m.size).max()) else {
-        return Ok(());
-    };
-    by_change(found, large).draw(&folder.join(BY_CHANGE))?;
-    if small == large { Ok(()) } else { by_size(found, small).draw(&folder.join(BY_SIZE)) }
+/// largest size at which most changes were measured, and the time after one changed row against the size of the table if there are several.
+pub(crate) fn draw(folder: &Path, found: &Found) -> Result<()> {
+    let sizes = found.sizes();
+    let Some(thorough) = sizes.iter().max_by_key(|size| (found.changes(**size).count(), **size)) else { return Ok(()) };
+    by_change(found, *thorough).draw(&folder.join(BY_CHANGE))?;
+    if sizes.len() == 1 { Ok(()) } else { by_size(found, sizes[0]).draw(&folder.join(BY_SIZE)) }
 }
 
 /// How the page shows what [`draw`] has drawn.
-pub(crate) fn references(found: &[Measured]) -> String {
-    let mut sizes: Vec<i64> = found.iter().map(|measured| measured.size).collect();
-    sizes.dedup();
+pub(crate) fn references(found: &Found) -> String {
     let pictures = [("Refresh against size of the change", BY_CHANGE), ("Refresh against size of the table", BY_SIZE)];
-    pictures.iter().take(sizes.len()).map(|(what, file)| format!("\n![{what}]({file})\n")).collect()
+    pictures.iter().take(found.sizes().len()).map(|(what, file)| format!("\n![{what}]({file})\n")).collect()
 }
 
-fn by_change(found: &[Measured], size: i64) -> Picture {
+fn by_change(found: &Found, size: i64) -> Picture {
     let panel = |measured: &Measured| {
         let line = |way: Way| {
             let place = |change: Change| change.rows(size) as f64;
             let points = measured.changes.iter().filter_map(|(change, costs)| point(place(*change), costs, way));
             Line { way, points: points.collect() }
         };
-        Panel { title: measured.shape, lines: Way::ALL.into_iter().map(line).collect() }
+        Panel { title: measured.shape.clone(), lines: Way::ALL.into_iter().map(line).collect() }
     };
     Picture {
         title: format!("Milliseconds of a refresh against rows changed, {} rows", spaced(size)),
-        panels: found.iter().filter(|measured| measured.size == size).map(panel).collect(),
+        panels: found.of_size(size).map(panel).collect(),
         x_label: rows,
     }
 }
 
-fn by_size(found: &[Measured], small: i64) -> Picture {
-    let panel = |shape: &'static str| {
+fn by_size(found: &Found, small: i64) -> Picture {
+    let panel = |shape: &str| {
         let line = |way: Way| {
-            let points = found.iter().filter(|measured| measured.shape == shape).filter_map(|measured| {
-                let (_, costs) = measured.changes.first()?;
-                point(measured.size as f64, costs, way)
-            });
+            let measured = found.sizes().into_iter().flat_map(|size| found.of_size(size));
+            let points = measured
+                .filter(|measured| measured.shape == shape)
+                .filter_map(|measured| point(measured.size as f64, measured.costs(Change::Rows(1))?, way));
             Line { way, points: points.collect() }
         };
-        Panel { title: shape, lines: Way::ALL.into_iter().map(line).collect() }
+        Panel { title: shape.to_owned(), lines: Way::ALL.into_iter().map(line).collect() }
     };
     Picture {
         title: "Milliseconds of a refresh after one row changed, against rows of the table".to_owned(),
-        panels: found.iter().filter(|measured| measured.size == small).map(|measured| panel(measured.shape)).collect(),
+        panels: found.of_size(small).map(|measured| panel(&measured.shape)).collect(),
         x_label: rows,
     }
 }
@@ -119,7 +117,7 @@ impl Picture {
         let (x, y) = (self.range(|point| point.0)?, self.range(|point| point.1)?);
         for (panel, area) in self.panels.iter().zip(&areas) {
             let mut chart = ChartBuilder::on(area)
-                .caption(panel.title, (FONT, 16))
+                .caption(&panel.title, (FONT, 16))
                 .margin(8)
                 .x_label_area_size(24)
                 .y_label_area_size(48)

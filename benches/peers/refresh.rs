@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
 use pgtrickle_workload::stats::Spread;
 use postgres::Client;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The relation that is measured.
@@ -17,17 +18,35 @@ pub(crate) const NAME: &str = "maintained";
 const ENOUGH: usize = 5;
 
 /// What one shape took at one size.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
-    pub(crate) shape: &'static str,
+    pub(crate) shape: String,
     pub(crate) size: i64,
     /// A differential refresh when nothing has changed.
-    pub(crate) idle: Spread,
+    pub(crate) idle: Option<Spread>,
     pub(crate) changes: Vec<(Change, Costs)>,
 }
 
+impl Measured {
+    /// What a change took, if it was measured.
+    pub(crate) fn costs(&self, change: Change) -> Option<&Costs> {
+        self.changes.iter().find(|(known, _)| *known == change).map(|(_, costs)| costs)
+    }
+
+    /// Adds what only `other` has.
+    pub(crate) fn complete(&mut self, other: Measured) {
+        self.idle = self.idle.or(other.idle);
+        for (change, costs) in other.changes {
+            if self.costs(change).is_none() {
+                self.changes.push((change, costs));
+            }
+        }
+        self.changes.sort_by_key(|(change, _)| change.rows(self.size));
+    }
+}
+
 /// What one change took.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Costs {
     pub(crate) differential: Spread,
     /// In AUTO mode.
@@ -99,7 +118,7 @@ pub(crate) fn measure(client: &mut Client, shape: &Shape, size: i64, effort: Eff
         };
         (change, costs)
     });
-    Ok(Measured { shape: shape.name, size, idle, changes: changes.collect() })
+    Ok(Measured { shape: shape.name.to_owned(), size, idle: Some(idle), changes: changes.collect() })
 }
 
 struct Bench<'a> {

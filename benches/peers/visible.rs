@@ -1,18 +1,28 @@
 //! How soon a commit shows in a stream table that the scheduler keeps, when nothing has happened for a while.
 
 use crate::change::Effort;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pgtrickle_workload::oracle;
 use pgtrickle_workload::probe::{Probe, Target};
 use pgtrickle_workload::server::Server;
 use pgtrickle_workload::stats::Latencies;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The silence before each commit is drawn from this many milliseconds: longer than the schedule, so that the change
 /// is due at once.
 const PAUSE: std::ops::Range<u64> = 1050..1350;
 
-pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Latencies> {
+/// From commit to visible.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Visible {
+    pub(crate) commits: u64,
+    pub(crate) p50: Duration,
+    pub(crate) p90: Duration,
+    pub(crate) p99: Duration,
+}
+
+pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Visible> {
     server.connect("postgres")?.batch_execute("CREATE DATABASE visible")?;
     let mut client = server.connect("visible")?;
     let query = "SELECT id, amount FROM fact";
@@ -36,5 +46,6 @@ pub(crate) fn measure(server: &Server, effort: Effort) -> Result<Latencies> {
     }
     let verdict = oracle::compare(&mut client, "copy", query)?;
     ensure!(verdict.is_equal(), "oracle: {verdict}");
-    Ok(latencies)
+    let at = |percent| latencies.percentile(percent).context("no samples");
+    Ok(Visible { commits: latencies.count(), p50: at(50.0)?, p90: at(90.0)?, p99: at(99.0)? })
 }

@@ -104,9 +104,8 @@ impl<'a> Reading<'a> {
             Rest::Rows(_, rows) => read + rows.len() as u64,
             Rest::Pages(..) => {
                 let target = self.snapshot.frontier();
-                let wanted = |xid, cid| target.contains(xid, cid) && !self.frontier.contains(xid, cid);
                 // SAFETY: the relation is open.
-                unsafe { page::count(self.scan.relation, &self.scan.ranges, wanted) }
+                unsafe { pages::count(self.scan.relation, &self.scan.ranges, (self.frontier, &target)) }
             }
         }
     }

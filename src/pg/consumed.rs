@@ -25,8 +25,7 @@
 
 use pgrx::pg_sys;
 
-use super::page::{self, Item, items};
-use super::pages::Page;
+use super::page::{self, Item, Page, Values, items};
 use super::room::{row_at, visible};
 
 /// A page after what was consumed was taken off it.
@@ -45,7 +44,7 @@ pub(super) struct Cleared {
 pub(super) unsafe fn clear(
     relation: pg_sys::Relation,
     block: u32,
-    consumed: impl Fn(u64, u32) -> bool,
+    mut consumed: impl FnMut(u64, u32) -> bool,
 ) -> Option<Cleared> {
     // SAFETY: by contract. The page is read and changed under the cleanup lock.
     unsafe {
@@ -59,14 +58,14 @@ pub(super) unsafe fn clear(
         let page = pg_sys::BufferGetPage(buffer);
         if !pg_sys::PageIsNew(page) {
             for (offset, item) in items(page) {
-                let row = row_at(relation, page, offset);
-                let has_others = |row: &pg_sys::HeapTupleData| {
-                    is_indexed || u32::from((*row.t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0
-                };
                 match item {
-                    Item::Row(xid, cid) if !consumed(xid, cid) => {}
-                    Item::Row(..) | Item::RolledBack if !has_others(&row) => gone.push(offset),
-                    Item::Row(..) if visible(row, buffer) => left.push(page::place(block, offset)),
+                    Item::Row(xid, cid, _) if !consumed(xid, cid) => {}
+                    Item::Row(_, _, Values::Inside) | Item::RolledBack(Values::Inside) if !is_indexed => {
+                        gone.push(offset)
+                    }
+                    Item::Row(..) if visible(row_at(relation, page, offset), buffer) => {
+                        left.push(page::place(block, offset))
+                    }
                     _ => {}
                 }
             }
@@ -84,16 +83,23 @@ pub(super) unsafe fn clear(
     }
 }
 
-/// Removes rows, of which there are some, from a page that is locked for cleanup.
+/// Removes rows, of which there are some, from a page that is locked for cleanup. One on which nothing is left is made anew.
 unsafe fn remove(relation: pg_sys::Relation, buffer: pg_sys::Buffer, gone: &mut [u16]) {
     let none = std::ptr::null_mut::<u16>();
     let count = gone.len() as i32;
     // SAFETY: nothing fails between the change and its log record, or the server starts anew from the log.
     unsafe {
+        let page = pg_sys::BufferGetPage(buffer);
+        let is_logged = (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT;
+        let mut left = items(page).filter(|(offset, _)| gone.binary_search(offset).is_err());
+        if left.all(|(_, item)| matches!(item, Item::Unused)) {
+            empty(buffer, is_logged);
+            return;
+        }
         pg_sys::CritSectionCount += 1;
         pg_sys::heap_page_prune_execute(buffer, false, none, 0, none, 0, gone.as_mut_ptr(), count);
         pg_sys::MarkBufferDirty(buffer);
-        if (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT {
+        if is_logged {
             // No query on a standby is in the way: see the old snapshots above.
             let conflict = pg_sys::InvalidTransactionId;
             let reason = pg_sys::PruneReason::PRUNE_ON_ACCESS;
@@ -101,6 +107,32 @@ unsafe fn remove(relation: pg_sys::Relation, buffer: pg_sys::Buffer, gone: &mut 
             pg_sys::log_heap_prune_and_freeze(
                 relation, buffer, conflict, true, reason, frozen, 0, none, 0, none, 0, gone, count,
             );
+        }
+        pg_sys::CritSectionCount -= 1;
+    }
+}
+
+/// Makes a page that is locked for cleanup an empty one. Its image in the log, without the room in the middle, is shorter than a list of
+/// what is gone; the record is one of pruning, for which recovery takes the cleanup lock, too, and notes the room.
+unsafe fn empty(buffer: pg_sys::Buffer, is_logged: bool) {
+    // SAFETY: as above. What the visibility map says of the page stays so, and the page has to say the same.
+    unsafe {
+        let page = pg_sys::BufferGetPage(buffer);
+        let is_visible = pg_sys::PageIsAllVisible(page);
+        pg_sys::CritSectionCount += 1;
+        pg_sys::PageInit(page, pg_sys::BLCKSZ as pg_sys::Size, 0);
+        if is_visible {
+            pg_sys::PageSetAllVisible(page);
+        }
+        pg_sys::MarkBufferDirty(buffer);
+        if is_logged {
+            let flags = (pg_sys::XLHP_CLEANUP_LOCK | pg_sys::XLHP_HAS_NOW_UNUSED_ITEMS) as u8;
+            let record = pg_sys::xl_heap_prune { reason: 0, flags };
+            pg_sys::XLogBeginInsert();
+            pg_sys::XLogRegisterBuffer(0, buffer, (pg_sys::REGBUF_FORCE_IMAGE | pg_sys::REGBUF_STANDARD) as u8);
+            pg_sys::XLogRegisterData((&raw const record).cast(), size_of_val(&record) as u32);
+            let lsn = pg_sys::XLogInsert(pg_sys::RmgrIds::RM_HEAP2_ID as u8, pg_sys::XLOG_HEAP2_PRUNE_ON_ACCESS as u8);
+            pg_sys::PageSetLSN(page, lsn);
         }
         pg_sys::CritSectionCount -= 1;
     }

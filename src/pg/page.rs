@@ -1,4 +1,4 @@
-//! The rows of a change buffer, page by page: which transactions and commands wrote them.
+//! A page of a change buffer: which transactions and commands wrote its rows.
 //!
 //! Nothing here asks what a snapshot sees. A page is locked while it is read.
 
@@ -13,16 +13,25 @@ const FEW_PAGES: u32 = 8;
 const FEW_ROWS: usize = 64;
 
 /// Of no more than about twice so many pages all rows are counted.
-const MOST_COUNTED: usize = 128;
+const MOST_COUNTED: usize = 64;
 
 /// What a line pointer points to.
 pub(super) enum Item {
     /// A row of this transaction and command.
-    Row(u64, u32),
+    Row(u64, u32, Values),
     /// A row whose writer was found to have rolled back.
-    RolledBack,
+    RolledBack(Values),
     Dead,
+    Unused,
     Other,
+}
+
+/// Where the values of a row are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    Inside,
+    /// Some are out of line.
+    Outside,
 }
 
 /// The line pointers of a page. A buffer's rows begin with `xid` and `cid`, NOT NULL and of fixed width, so they stand right behind the
@@ -42,15 +51,19 @@ pub(super) unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Ite
                 pg_sys::LP_NORMAL => {
                     let row = page.cast::<u8>().add(offset as usize);
                     let header = &*row.cast::<pg_sys::HeapTupleHeaderData>();
-                    match u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN {
-                        pg_sys::HEAP_XMIN_INVALID => Item::RolledBack,
+                    let mask = u32::from(header.t_infomask);
+                    let values = if mask & pg_sys::HEAP_HASEXTERNAL == 0 { Values::Inside } else { Values::Outside };
+                    match mask & pg_sys::HEAP_XMIN_FROZEN {
+                        pg_sys::HEAP_XMIN_INVALID => Item::RolledBack(values),
                         _ => {
-                            let values = row.add(header.t_hoff as usize);
-                            Item::Row(values.cast::<u64>().read(), values.add(size_of::<u64>()).cast::<u32>().read())
+                            let first = row.add(header.t_hoff as usize);
+                            let (xid, cid) = (first.cast::<u64>(), first.add(size_of::<u64>()).cast::<u32>());
+                            Item::Row(xid.read(), cid.read(), values)
                         }
                     }
                 }
                 pg_sys::LP_DEAD => Item::Dead,
+                pg_sys::LP_UNUSED => Item::Unused,
                 _ => Item::Other,
             };
             (index + 1, item)
@@ -58,12 +71,119 @@ pub(super) unsafe fn items(page: pg_sys::Page) -> impl Iterator<Item = (u16, Ite
     }
 }
 
+/// Between which transaction ids the rows of pages lie, dead ones included; `oldest > newest` when there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) oldest: u64,
+    pub(super) newest: u64,
+}
+
+impl Span {
+    pub(super) const EMPTY: Span = Span { oldest: u64::MAX, newest: 0 };
+
+    pub(super) fn add(&mut self, other: Span) {
+        self.oldest = self.oldest.min(other.oldest);
+        self.newest = self.newest.max(other.newest);
+    }
+}
+
+/// What is known about a page.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    /// Log position when this was found out; 0: never.
+    lsn: u64,
+    pub(super) span: Span,
+    /// Those of transactions that rolled back perhaps among them.
+    pub(super) rows: u16,
+    /// Who deleted rows of it first, if anybody did.
+    pub(super) deleter: pg_sys::TransactionId,
+    /// Line pointers are left over from rows.
+    pub(super) has_dead_pointers: bool,
+    pub(super) half_full: bool,
+    /// It has rows, and room for another one of their size.
+    pub(super) has_room: bool,
+    /// It was the same when a reader came before.
+    pub(super) is_quiet: bool,
+}
+
+impl Page {
+    pub(super) const UNKNOWN: Page = Page {
+        lsn: 0,
+        span: Span::EMPTY,
+        rows: 0,
+        deleter: pg_sys::InvalidTransactionId,
+        has_dead_pointers: false,
+        half_full: false,
+        has_room: false,
+        is_quiet: false,
+    };
+}
+
+impl Page {
+    /// What there is to know about a page that is locked.
+    ///
+    /// # Safety
+    /// It is one of a buffer.
+    pub(super) unsafe fn of(buffer: pg_sys::Buffer) -> Page {
+        // SAFETY: by contract.
+        unsafe { Page { lsn: pg_sys::BufferGetLSNAtomic(buffer), ..describe(pg_sys::BufferGetPage(buffer)) } }
+    }
+
+    /// Brings what is known about the page up to date.
+    ///
+    /// # Safety
+    /// `relation` is an open buffer that has the block.
+    pub(super) unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool, begins: bool) {
+        // SAFETY: by contract; the page is locked while it is read.
+        unsafe {
+            let buffer = pg_sys::ReadBuffer(relation, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let lsn = pg_sys::BufferGetLSNAtomic(buffer);
+            if lsn == 0 || lsn != self.lsn || !logged {
+                *self = Page::of(buffer);
+            } else if begins {
+                self.is_quiet = true;
+            }
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+    }
+}
+
+/// Reads a page that is locked.
+unsafe fn describe(page: pg_sys::Page) -> Page {
+    let mut found = Page::UNKNOWN;
+    // SAFETY: a buffer's rows begin with `xid` and `cid`, NOT NULL and of fixed width, so they stand right behind the row's header.
+    unsafe {
+        if pg_sys::PageIsNew(page) {
+            return found;
+        }
+        let header = &*page.cast::<pg_sys::PageHeaderData>();
+        let (free, used) =
+            (u32::from(header.pd_upper - header.pd_lower), u32::from(header.pd_special - header.pd_upper));
+        found.half_full = free < pg_sys::BLCKSZ / 2;
+        let count = u32::from(pg_sys::PageGetMaxOffsetNumber(page));
+        found.has_room = used > 0 && free * count >= used;
+        found.deleter = header.pd_prune_xid;
+        for (_, row) in items(page) {
+            match row {
+                Item::Dead => found.has_dead_pointers = true,
+                Item::Row(xid, ..) => {
+                    found.span.add(Span { oldest: xid, newest: xid });
+                    found.rows += 1;
+                }
+                Item::RolledBack(_) | Item::Unused | Item::Other => {}
+            }
+        }
+    }
+    found
+}
+
 /// Reads the line pointers of the pages.
 ///
 /// # Safety
-/// `relation` is an open buffer that is as long as the ranges say.
-unsafe fn read(relation: pg_sys::Relation, ranges: &[Range], mut row: impl FnMut(u32, u16, Item)) {
-    for block in ranges.iter().cloned().flatten() {
+/// `relation` is an open buffer that has the blocks.
+unsafe fn read(relation: pg_sys::Relation, blocks: impl Iterator<Item = u32>, mut row: impl FnMut(u32, u16, Item)) {
+    for block in blocks {
         pgrx::check_for_interrupts!();
         // SAFETY: by contract; the page is locked while it is read.
         unsafe {
@@ -78,25 +198,20 @@ unsafe fn read(relation: pg_sys::Relation, ranges: &[Range], mut row: impl FnMut
     }
 }
 
-/// How many rows of the `wanted` transactions and commands there are on the pages; of many pages some are counted, at equal distances.
+/// How many rows of the `wanted` transactions and commands there are in the blocks; of many some are counted, at equal distances.
 ///
 /// # Safety
 /// As [`read`].
-pub(super) unsafe fn count(relation: pg_sys::Relation, ranges: &[Range], wanted: impl Fn(u64, u32) -> bool) -> u64 {
-    let pages = ranges.iter().map(|range| range.len()).sum::<usize>();
-    let every = (pages / MOST_COUNTED).max(1);
-    let counted: Vec<Range> = match every {
-        1 => ranges.to_vec(),
-        _ => ranges.iter().cloned().flatten().step_by(every).map(|block| block..block + 1).collect(),
-    };
+pub(super) unsafe fn count(relation: pg_sys::Relation, blocks: &[u32], wanted: impl Fn(u64, u32) -> bool) -> u64 {
+    let every = (blocks.len() / MOST_COUNTED).max(1);
     let mut found = 0;
     // SAFETY: by contract.
     unsafe {
-        read(relation, &counted, |_, _, item| {
-            found += u64::from(matches!(item, Item::Row(xid, cid) if wanted(xid, cid)))
+        read(relation, blocks.iter().copied().step_by(every), |_, _, item| {
+            found += u64::from(matches!(item, Item::Row(xid, cid, _) if wanted(xid, cid)))
         });
     }
-    found * pages as u64 / pages.div_ceil(every).max(1) as u64
+    found * blocks.len() as u64 / blocks.len().div_ceil(every).max(1) as u64
 }
 
 /// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.
@@ -114,8 +229,8 @@ pub(super) unsafe fn places(
     }
     // SAFETY: by contract.
     unsafe {
-        read(relation, ranges, |block, offset, item| {
-            if matches!(item, Item::Row(xid, _) if frontier.lacks_some(xid, xid)) {
+        read(relation, ranges.iter().cloned().flatten(), |block, offset, item| {
+            if matches!(item, Item::Row(xid, ..) if frontier.lacks_some(xid, xid)) {
                 found.push(place(block, offset));
             }
         });

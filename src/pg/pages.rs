@@ -41,7 +41,7 @@ use pgrx::pg_sys;
 use pgtrickle_engine::frontier::Frontier;
 
 use super::consumed;
-use super::page::{Item, items};
+use super::page::{self, Page, Span};
 use super::room::{self, Work};
 
 /// So many pages may be in motion without anything being done about it.
@@ -61,51 +61,6 @@ const MAP_START: u32 = 24;
 
 const _: () = assert!(MAPPED.is_multiple_of(CHUNK) && size_of::<pg_sys::PageHeaderData>() as u32 == MAP_START);
 
-/// Between which transaction ids the rows of pages lie, dead ones included; `oldest > newest` when there is none.
-#[derive(Clone, Copy)]
-pub(super) struct Span {
-    pub(super) oldest: u64,
-    pub(super) newest: u64,
-}
-
-impl Span {
-    pub(super) const EMPTY: Span = Span { oldest: u64::MAX, newest: 0 };
-
-    pub(super) fn add(&mut self, other: Span) {
-        self.oldest = self.oldest.min(other.oldest);
-        self.newest = self.newest.max(other.newest);
-    }
-}
-
-/// What is known about a page.
-#[derive(Clone, Copy)]
-pub(super) struct Page {
-    /// Log position when this was found out; 0: never.
-    lsn: u64,
-    pub(super) span: Span,
-    /// Who deleted rows of it first, if anybody did.
-    pub(super) deleter: pg_sys::TransactionId,
-    /// Line pointers are left over from rows.
-    pub(super) has_dead_pointers: bool,
-    pub(super) half_full: bool,
-    /// It has rows, and room for another one of their size.
-    pub(super) has_room: bool,
-    /// It was the same when a reader came before.
-    pub(super) is_quiet: bool,
-}
-
-impl Page {
-    const UNKNOWN: Page = Page {
-        lsn: 0,
-        span: Span::EMPTY,
-        deleter: pg_sys::InvalidTransactionId,
-        has_dead_pointers: false,
-        half_full: false,
-        has_room: false,
-        is_quiet: false,
-    };
-}
-
 /// Consecutive pages that the visibility map has in one word.
 #[derive(Clone, Copy)]
 struct Chunk {
@@ -122,6 +77,8 @@ struct File {
     chunks: Vec<Chunk>,
     /// Log positions of the visibility map's pages when they were read; 0: never.
     maps: Vec<u64>,
+    /// How many pages were in motion at the last look, if that was for a reading and nothing was removed since.
+    fresh: Option<u32>,
     /// By reader, before which transaction it had consumed everything at the last removal on its behalf.
     removed: HashMap<i64, u64>,
     /// The highest of these: what is left of earlier transactions waits for some reader.
@@ -153,6 +110,35 @@ pub(super) unsafe fn written_since(relation: pg_sys::Relation, frontier: &Fronti
     }
 }
 
+/// How many rows that `frontier` does not hold and `target` does there are on the pages, those of transactions that rolled back perhaps among
+/// them; about so many where many pages have others, too.
+///
+/// # Safety
+/// `relation` is an open buffer, and the ranges are those of [`written_since`].
+pub(super) unsafe fn count(
+    relation: pg_sys::Relation,
+    ranges: &[Range],
+    (frontier, target): (&Frontier, &Frontier),
+) -> u64 {
+    let (mut rows, mut mixed) = (0, Vec::new());
+    // SAFETY: by contract.
+    unsafe {
+        FILES.with_borrow_mut(|files| {
+            let pages = &known(files, relation).pages;
+            for block in ranges.iter().cloned().flatten() {
+                match pages.get(block as usize) {
+                    Some(page) if page.span.oldest >= frontier.end() && page.span.newest < target.begin() => {
+                        rows += u64::from(page.rows);
+                    }
+                    _ => mixed.push(block),
+                }
+            }
+        });
+        let wanted = |xid, cid| target.contains(xid, cid) && !frontier.contains(xid, cid);
+        rows + page::count(relation, &mixed, wanted)
+    }
+}
+
 /// Takes the rows that are inside all of `consumed` off their pages, see [`consumed`](super::consumed); returns how many, and
 /// where there are others that are to be deleted. What was deleted and no snapshot can see any more is freed on pages that
 /// are at least half full, and writers learn of the room.
@@ -167,7 +153,12 @@ pub(super) unsafe fn clear(relation: pg_sys::Relation, consumed: &[Frontier]) ->
         let (ranges, work) = survey(relation, |span| span.oldest < end, None);
         for block in ranges.iter().cloned().flatten() {
             pgrx::check_for_interrupts!();
-            let inside = |xid, cid| consumed.iter().all(|frontier| frontier.contains(xid, cid));
+            // Most rows of a page are of one command.
+            let mut last = None;
+            let inside = |xid, cid| match last {
+                Some((row, inside)) if row == (xid, cid) => inside,
+                _ => last.insert(((xid, cid), consumed.iter().all(|frontier| frontier.contains(xid, cid)))).1,
+            };
             let Some(cleared) = consumed::clear(relation, block, inside) else { continue };
             removed += cleared.removed;
             left.extend(cleared.left);
@@ -260,7 +251,12 @@ unsafe fn survey(
         FILES.with_borrow_mut(|files| {
             let file = known(files, relation);
             let logged = is_logged(relation);
-            let moving = file.look(relation, count, logged, reading.is_some());
+            // A removal follows a reading, and looks at each page under its lock.
+            let moving = match file.fresh.take() {
+                Some(moving) if reading.is_none() => moving,
+                _ => file.look(relation, count, logged, reading.is_some()),
+            };
+            file.fresh = reading.map(|_| moving);
             work.seal = logged && moving > SMALL;
             if reading.is_none() || work.seal {
                 let visibility = pg_sys::GlobalVisTestFor(relation);
@@ -286,8 +282,15 @@ unsafe fn known(files: &mut HashMap<u32, File>, relation: pg_sys::Relation) -> &
     if files.len() >= REMEMBERED && !files.contains_key(&id) {
         files.clear();
     }
-    let unknown =
-        || File { number, pages: Vec::new(), chunks: Vec::new(), maps: Vec::new(), removed: HashMap::new(), tried: 0 };
+    let unknown = || File {
+        number,
+        pages: Vec::new(),
+        chunks: Vec::new(),
+        maps: Vec::new(),
+        fresh: None,
+        removed: HashMap::new(),
+        tried: 0,
+    };
     let file = files.entry(id).or_insert_with(unknown);
     if file.number != number {
         *file = unknown();
@@ -415,57 +418,4 @@ impl File {
         }
         ranges
     }
-}
-
-impl Page {
-    /// What there is to know about a page that is locked.
-    ///
-    /// # Safety
-    /// It is one of a buffer.
-    pub(super) unsafe fn of(buffer: pg_sys::Buffer) -> Page {
-        // SAFETY: by contract.
-        unsafe { Page { lsn: pg_sys::BufferGetLSNAtomic(buffer), ..describe(pg_sys::BufferGetPage(buffer)) } }
-    }
-
-    /// Brings what is known about the page up to date.
-    unsafe fn look(&mut self, relation: pg_sys::Relation, block: u32, logged: bool, begins: bool) {
-        // SAFETY: by the callers' contract; the page is locked while it is read.
-        unsafe {
-            let buffer = pg_sys::ReadBuffer(relation, block);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let lsn = pg_sys::BufferGetLSNAtomic(buffer);
-            if lsn == 0 || lsn != self.lsn || !logged {
-                *self = Page::of(buffer);
-            } else if begins {
-                self.is_quiet = true;
-            }
-            pg_sys::UnlockReleaseBuffer(buffer);
-        }
-    }
-}
-
-/// Reads a page that is locked.
-unsafe fn describe(page: pg_sys::Page) -> Page {
-    let mut found = Page::UNKNOWN;
-    // SAFETY: a buffer's rows begin with `xid` and `cid`, NOT NULL and of fixed width, so they stand right behind the row's header.
-    unsafe {
-        if pg_sys::PageIsNew(page) {
-            return found;
-        }
-        let header = &*page.cast::<pg_sys::PageHeaderData>();
-        let (free, used) =
-            (u32::from(header.pd_upper - header.pd_lower), u32::from(header.pd_special - header.pd_upper));
-        found.half_full = free < pg_sys::BLCKSZ / 2;
-        let count = u32::from(pg_sys::PageGetMaxOffsetNumber(page));
-        found.has_room = used > 0 && free * count >= used;
-        found.deleter = header.pd_prune_xid;
-        for (_, row) in items(page) {
-            match row {
-                Item::Dead => found.has_dead_pointers = true,
-                Item::Row(xid, _) => found.span.add(Span { oldest: xid, newest: xid }),
-                Item::RolledBack | Item::Other => {}
-            }
-        }
-    }
-    found
 }

@@ -9,7 +9,7 @@
 
 use pgrx::pg_sys;
 
-use super::pages::Page;
+use super::page::Page;
 
 /// What there is to do in a buffer.
 pub(super) struct Work {

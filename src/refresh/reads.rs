@@ -16,6 +16,8 @@ pub struct Reads {
     pub scans: Vec<Scanned>,
     /// Every source once.
     pub sources: BTreeSet<u32>,
+    /// Those whose changes are consolidated by what reads them.
+    pub regrouped: BTreeSet<u32>,
     /// The columns of each stage's state, and those of the stream table.
     pub states: Vec<Vec<String>>,
     pub outputs: Vec<String>,
@@ -44,6 +46,7 @@ impl Reads {
             renewable: program.renewable(),
             scans: scanned.collect(),
             sources: program.sources(),
+            regrouped: program.sources().into_iter().filter(|source| program.regroups(*source)).collect(),
             states: program.stages.iter().map(|stage| names(stage.columns())).collect(),
             outputs: program.output_names(),
         }

@@ -21,9 +21,13 @@ use std::collections::BTreeSet;
 /// The largest size class of changes that are few: of these it is asked first whether they reach a state.
 const FEW: u32 = 1;
 
-/// One row that was inserted or deleted, or one that was updated, has nothing to cancel; one that came and went has.
-fn may_cancel(read: &Changes) -> bool {
-    read.rows > 2 || (read.rows == 2 && !read.one_command)
+/// Whether something is to be taken out of the changes before they are read. One row that was inserted or deleted, or one that was updated,
+/// has nothing to cancel; one that came and went has. What one command wrote to the only source that changed is left to those who read
+/// it, if they consolidate it.
+fn may_cancel(reads: &Reads, changes: &[(u32, Changes)]) -> bool {
+    let any = changes.iter().any(|(_, read)| read.rows > 2 || (read.rows == 2 && !read.one_command));
+    let grouped = |(source, read): &(u32, Changes)| read.one_command && reads.regrouped.contains(source);
+    any && !(changes.len() == 1 && changes.iter().all(grouped))
 }
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.
@@ -35,7 +39,7 @@ pub(super) fn differential(
 ) -> Result<(i64, i64)> {
     prepared.check(table)?;
     check_rights(&prepared.reads)?;
-    let consolidated = changes.iter().any(|(_, read)| may_cancel(read));
+    let consolidated = may_cancel(&prepared.reads, changes);
     let stores: Vec<TupleStore> = match consolidated {
         true => changes.iter().map(|(source, read)| consolidate(prepared, *source, read, snapshot)).collect(),
         false => Vec::new(),

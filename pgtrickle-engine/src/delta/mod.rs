@@ -16,6 +16,7 @@ pub mod limit;
 pub mod operator;
 pub mod polled;
 mod probes;
+mod regrouped;
 pub mod stage;
 mod wanted;
 pub mod zset;

@@ -409,7 +409,7 @@ fn reads_right(predicate: &Scalar, width: usize) -> bool {
 }
 
 /// The equated columns of L and R, if every other predicate reads one side only.
-fn keys(predicates: &[Scalar], width: usize) -> Option<Vec<(usize, usize)>> {
+pub(in crate::delta) fn keys(predicates: &[Scalar], width: usize) -> Option<Vec<(usize, usize)>> {
     let mut keys = Vec::new();
     for predicate in predicates {
         if let Some((left, right)) = predicate.as_equality_across(width) {
