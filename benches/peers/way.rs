@@ -27,7 +27,7 @@ pub(crate) enum Way {
 
 impl Way {
     pub(crate) const ALL: [Way; 6] =
-        [Way::Differential, Way::Recomputed, Way::Auto, Way::Full, Way::Concurrent, Way::Floor];
+        [Way::Differential, Way::Auto, Way::Recomputed, Way::Full, Way::Concurrent, Way::Floor];
 
     /// Of a stream table that is refreshed this way.
     fn mode(self) -> Option<&'static str> {
