@@ -53,7 +53,8 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let options = Options::new(&arguments.pg_config)?.stage(&arguments.stage)?;
-    let options = options.setting("shared_preload_libraries", "pg_trickle").setting("shared_buffers", "1GB");
+    let shared_buffers = shared_buffers();
+    let options = options.setting("shared_preload_libraries", "pg_trickle").setting("shared_buffers", &shared_buffers);
     let server = Server::start(&options)?;
     let mut client = server.connect("postgres")?;
     let origin = Origin::of_this_machine(&mut client)?;
@@ -81,9 +82,14 @@ fn main() -> Result<()> {
         }
     }
     ensure!(!found.is_empty(), "no query of TPC-H has a name of {}", arguments.queries.join(", "));
-    let text = format!("{origin}\n{}", table::tables(&found, arguments.scale));
+    let text = format!("{origin}shared_buffers is {shared_buffers}.\n\n{}", table::tables(&found, arguments.scale));
     println!("{text}");
     arguments.page.map_or(Ok(()), |file| page::write(&file, PART, &text))
+}
+
+/// A quarter of the memory, as the server's documentation advises; a gigabyte where it is not known.
+fn shared_buffers() -> String {
+    page::memory().map_or("1GB".to_owned(), |kilobytes| format!("{}MB", kilobytes / 4 / 1024))
 }
 
 fn load(server: &Server, scale: f64) -> Result<()> {

@@ -83,11 +83,14 @@ fn machine() -> Result<String> {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown processor", |(_, model)| model);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes =
-        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
-    let memory = kilobytes.map_or(String::new(), |kilobytes| format!(", {} GB", kilobytes.div_ceil(1 << 20)));
+    let memory = memory().map_or(String::new(), |kilobytes| format!(", {} GB", kilobytes.div_ceil(1 << 20)));
     Ok(format!("{model}, {} cores{memory}", std::thread::available_parallelism()?))
+}
+
+/// The machine's memory in kB, where the system tells.
+pub fn memory() -> Option<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// What else ran: figures from a busy machine are to be taken with care.

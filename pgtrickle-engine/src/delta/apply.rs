@@ -392,7 +392,7 @@ fn is_plain(column: &Column) -> bool {
 
 /// The predicate that rows `s` and `q` differ in one of the columns, if there are any: those of images that need no look at more than
 /// the values first.
-fn differs<'a>(columns: impl Iterator<Item = &'a Column>) -> Option<String> {
+pub(super) fn differs<'a>(columns: impl Iterator<Item = &'a Column>) -> Option<String> {
     let (plain, others): (Vec<&Column>, Vec<&Column>) = columns.partition(|column| is_plain(column));
     let named = |alias: &str, columns: &[&Column]| {
         list(columns.iter().map(|column| format!("{alias}.{}", Ident::new(&column.name))))

@@ -4,15 +4,17 @@
 //! It does in three ways ([`Rows`]): without PARTITION BY all of them did; where `g` passes the partition columns on, by
 //! these; and where it passes on a key of R that `T` is stored by, by the keys of `ΔR` and of `R ⋉ K`. In the last, the old
 //! row of a key in `R ⋉ K` was of a partition in K too, else it would be in ΔR, and so would its partition; and every old
-//! row of K is either still in `R ⋉ K` or in ΔR.
+//! row of K is either still in `R ⋉ K` or in ΔR. There each new row is compared with the one stored under its key, as the rows of a partition come
+//! one after the other, and only those that differ are the change; the others that are known by their key have no new row.
 
 use super::keyed::{Computation, Keyed};
 use super::{Context, Working, all_columns, column, now};
+use crate::delta::apply::differs;
 use crate::delta::key::{key_index, same_key};
 use crate::delta::{Identity, Stage, StageKind};
 use crate::query::analysis::clock::yields_truth;
 use crate::query::analysis::keys::keys;
-use crate::query::{Column, Rel, Scalar};
+use crate::query::{Column, Equality, Rel, Scalar};
 use crate::sql::{Ident, QualifiedName, list};
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +120,7 @@ impl Shown {
         if !touched.is_empty() {
             with.push_str(&format!(", {}", touched.trim_end_matches(", ")));
         }
+        let names = list(output.iter().enumerate().map(|(i, c)| format!("s.{} AS {}", Ident::new(&c.name), column(i))));
         let (new, old) = match &self.rows {
             Rows::All => (self.keyed.anew(body), format!("FROM {table} AS s WHERE EXISTS (SELECT FROM d)")),
             Rows::OfPartitions(places) => {
@@ -126,19 +129,59 @@ impl Shown {
             }
             Rows::OfKeys(pairs) => {
                 with.push_str(&format!(", i AS MATERIALIZED ({})", self.keyed.restricted(body)));
-                let key = |alias| named(pairs.iter().map(|(of_body, place)| (*of_body, place)), alias, output);
-                let places: Vec<usize> = pairs.iter().map(|(_, place)| *place).collect();
-                let known = format!("SELECT {} FROM d UNION SELECT {} FROM i", key("d"), key("i"));
-                (self.keyed.fill("SELECT i.* FROM i"), found(&known, &places, stored))
+                let new = self.over(&self.keyed.fill("SELECT i.* FROM i"), context);
+                let places = 0..output.len();
+                return format!(
+                    "WITH {with}{} SELECT {}, 1 AS w FROM u UNION ALL SELECT {}, -1 AS w FROM u WHERE u.known \
+                     UNION ALL SELECT {names}, -1 AS w {}",
+                    self.compared(&new, pairs, stored),
+                    all_columns("u", output.len(), false),
+                    list(places.map(|i| format!("u.s{} AS {}", i + 1, column(i)))),
+                    self.gone(pairs, stored)
+                );
             }
         };
-        let names = output.iter().enumerate().map(|(i, c)| format!("s.{} AS {}", Ident::new(&c.name), column(i)));
         format!(
-            "WITH {with} SELECT {}, 1 AS w FROM ({}) AS n UNION ALL SELECT {}, -1 AS w {old}",
+            "WITH {with} SELECT {}, 1 AS w FROM ({}) AS n UNION ALL SELECT {names}, -1 AS w {old}",
             all_columns("n", output.len(), false),
             self.over(&new, context),
-            list(names),
         )
+    }
+
+    /// The WITH items `r`, the `new` rows, and `u`, those that differ from the one that is stored under their key, `s1 …`, or of which none is
+    /// `known`.
+    fn compared(&self, new: &str, pairs: &[(usize, usize)], (output, table, fits): Stored<'_>) -> String {
+        let renamed = output.iter().enumerate().map(|(i, c)| format!("n.{} AS {}", column(i), Ident::new(&c.name)));
+        let both = output.iter().enumerate().map(|(i, c)| {
+            let name = Ident::new(&c.name);
+            format!("q.{name} AS {}, s.{name} AS s{}", column(i), i + 1)
+        });
+        let key = key_columns(pairs, output);
+        let is_equal = |(place, column): &(usize, &Column)| {
+            column.ty.equality == Equality::Image && pairs.iter().any(|(_, key)| key == place)
+        };
+        let others = output.iter().enumerate().filter(|column| !is_equal(column)).map(|(_, column)| column);
+        let differs = differs(others).map_or(String::new(), |differs| format!(" OR {differs}"));
+        format!(
+            ", r AS MATERIALIZED (SELECT {} FROM ({new}) AS n), u AS MATERIALIZED (SELECT {}, s.ctid IS NOT NULL AS known \
+             FROM r AS q LEFT JOIN {table} AS s ON {} WHERE s.ctid IS NULL{differs})",
+            list(renamed),
+            list(both),
+            same_key(&key, "s", "q", fits),
+        )
+    }
+
+    /// `FROM` the stored rows `s` of keys without a new row.
+    fn gone(&self, pairs: &[(usize, usize)], stored: Stored<'_>) -> String {
+        let (output, ..) = stored;
+        let key = |alias| named(pairs.iter().map(|(of_body, place)| (*of_body, place)), alias, output);
+        let places: Vec<usize> = pairs.iter().map(|(_, place)| *place).collect();
+        let still = list(places.iter().map(|place| format!("r.{}", Ident::new(&output[*place].name))));
+        let known = match keeps_all(&self.above) {
+            true => format!("SELECT {} FROM d", key("d")),
+            false => format!("(SELECT {} FROM d UNION SELECT {} FROM i)", key("d"), key("i")),
+        };
+        found(&format!("{known} EXCEPT SELECT {still} FROM r"), &places, stored)
     }
 
     /// The index by which the stream table, whose columns are `output`, finds the rows of a partition, if it needs one.
@@ -147,6 +190,19 @@ impl Shown {
         let columns: Vec<Column> = places.iter().map(|place| output[*place].clone()).collect();
         key_index(&columns, false).map(|(index, _)| index)
     }
+}
+
+/// Nothing is filtered, so each row of the body has a row of the stream table.
+fn keeps_all(above: &Rel) -> bool {
+    match above {
+        Rel::Working { .. } => true,
+        Rel::Project { input, .. } => keeps_all(input),
+        _ => false,
+    }
+}
+
+fn key_columns(pairs: &[(usize, usize)], output: &[Column]) -> Vec<Column> {
+    pairs.iter().map(|(_, place)| output[*place].clone()).collect()
 }
 
 /// The columns of `alias`, named as the stream table's at their places.
