@@ -77,7 +77,7 @@ struct File {
     chunks: Vec<Chunk>,
     /// Log positions of the visibility map's pages when they were read; 0: never.
     maps: Vec<u64>,
-    /// How many pages were in motion at the last look, if that was for a reading and nothing was removed since.
+    /// How many pages were in motion at the last look, if that was for a reading and no removal followed.
     fresh: Option<u32>,
     /// By reader, before which transaction it had consumed everything at the last removal on its behalf.
     removed: HashMap<i64, u64>,
@@ -245,15 +245,12 @@ unsafe fn survey(
     unsafe {
         let count = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         let mut work = Work { pages: Vec::new(), seal: false, count };
-        if count == 0 {
-            return (Vec::new(), work);
-        }
         FILES.with_borrow_mut(|files| {
             let file = known(files, relation);
             let logged = is_logged(relation);
-            // A removal follows a reading, and looks at each page under its lock.
+            // A removal follows a reading, and looks at each page under its lock, if VACUUM has not given the page back meanwhile.
             let moving = match file.fresh.take() {
-                Some(moving) if reading.is_none() => moving,
+                Some(moving) if reading.is_none() && count as usize >= file.pages.len() => moving,
                 _ => file.look(relation, count, logged, reading.is_some()),
             };
             file.fresh = reading.map(|_| moving);

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use pgrx::PgList;
 use pgrx::pg_sys::{self, Oid};
 
 use super::snapshot;
@@ -62,6 +63,48 @@ pub fn has_parent(relation: u32) -> bool {
 pub fn with_trigger(name: &str) -> Vec<u32> {
     let sql = format!("SELECT t.tgrelid::text FROM pg_catalog.pg_trigger AS t WHERE t.tgname = '{name}'");
     super::utility::lines(&sql).iter().filter_map(|oid| oid.parse().ok()).collect()
+}
+
+/// Whether a command changes each row of the relation at most once. Not so where foreign keys may: what their actions do to several columns of a
+/// row, or one after the other, counts as the command's own (`ri_PerformCheck` fires no triggers of its own). Of tables with parents or
+/// children that is not looked at.
+pub fn changes_rows_once(relation: u32) -> bool {
+    // SAFETY: the reference is given back at once; NULL when the relation is gone. Of the list only the constraints' numbers are kept.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(Oid::from_u32(relation));
+        if relation.is_null() {
+            return false;
+        }
+        let class = &*(*relation).rd_rel;
+        let alone = class.relkind as u8 == pg_sys::RELKIND_RELATION && !(class.relhassubclass || class.relispartition);
+        let keys = PgList::<pg_sys::ForeignKeyCacheInfo>::from_pg(pg_sys::RelationGetFKeyList(relation));
+        let keys: Vec<Oid> = keys.iter_ptr().map(|key| (*key).conoid).collect();
+        pg_sys::RelationClose(relation);
+        alone && !keys.into_iter().any(|key| acts(key))
+    }
+}
+
+/// `ConstraintRelationId` of `catalog/pg_constraint_d.h`.
+const PG_CONSTRAINT: u32 = 2606;
+
+/// Whether the foreign key does something to rows when the row that they refer to goes or changes.
+unsafe fn acts(key: Oid) -> bool {
+    let cache = pg_sys::SysCacheIdentifier::CONSTROID as i32;
+    // SAFETY: the tuple is a pg_constraint row, of which both columns are never NULL; it is released after it was read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache, key.into());
+        if tuple.is_null() {
+            return true;
+        }
+        let action = |name: &CStr| {
+            let column = pg_sys::get_attnum(Oid::from_u32(PG_CONSTRAINT), name.as_ptr());
+            pg_sys::SysCacheGetAttrNotNull(cache, tuple, column).value() as u8
+        };
+        let harmless = [pg_sys::FKCONSTR_ACTION_NOACTION, pg_sys::FKCONSTR_ACTION_RESTRICT];
+        let acts = [c"confupdtype", c"confdeltype"].into_iter().any(|name| !harmless.contains(&action(name)));
+        pg_sys::ReleaseSysCache(tuple);
+        acts
+    }
 }
 
 /// Whether the relation has a trigger of this name.

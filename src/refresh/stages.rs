@@ -14,6 +14,7 @@ use crate::pg::executor::{Named, Param, Sink};
 use crate::pg::rowwise::Told;
 use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::source;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Found, Leaf};
 use std::collections::BTreeSet;
@@ -26,8 +27,12 @@ const FEW: u32 = 1;
 /// it, if they consolidate it.
 fn may_cancel(reads: &Reads, changes: &[(u32, Changes)]) -> bool {
     let any = changes.iter().any(|(_, read)| read.rows > 2 || (read.rows == 2 && !read.one_command));
-    let grouped = |(source, read): &(u32, Changes)| read.one_command && reads.regrouped.contains(source);
-    any && !(changes.len() == 1 && changes.iter().all(grouped))
+    any && match changes {
+        [(source, read)] => {
+            !(read.one_command && reads.regrouped.contains(source) && source::changes_rows_once(*source))
+        }
+        _ => true,
+    }
 }
 
 /// Applies `changes` to `table`; returns the rows inserted and deleted.

@@ -10,6 +10,7 @@ tests![
     rows_on_pages_that_are_at_rest_again,
     rows_of_open_transactions_on_pages_that_were_at_rest,
     pages_that_vacuum_took_away,
+    pages_that_vacuum_took_away_from_who_had_read_them,
     rows_that_were_rolled_back,
     rows_written_beside_an_open_transaction,
 ];
@@ -217,4 +218,32 @@ fn rows_written_beside_an_open_transaction(db: &mut Database) {
     writer.run("ROLLBACK");
     wait_idle(db, "fast", usual);
     db.cycle(&["UPDATE t SET v = v + 1 WHERE id = 7"]);
+}
+
+/// A removal goes by what a reading found out, which may be long ago where nothing was read since.
+fn pages_that_vacuum_took_away_from_who_had_read_them(db: &mut Database) {
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 10) i");
+    db.stream("fast", "SELECT id, v FROM t");
+    db.run("SELECT pgtrickle.create_stream_table('full', 'SELECT id, v + 1 AS v FROM t', schedule => '1h', refresh_mode => 'FULL')");
+    let buffer = db.text("SELECT buffer_relid::regclass::text FROM pgtrickle.pgt_change_tracking");
+    let mut other = db.connect();
+    let full = refresh("\"full\"");
+    other.run("INSERT INTO t SELECT i, i FROM generate_series(1001, 21000) i");
+    db.run(&refresh("fast"));
+    db.run(&full);
+    for v in 0..2 {
+        other.run(&format!("UPDATE t SET v = {v} WHERE id = 1"));
+        db.run(&refresh("fast"));
+    }
+    assert!(length(db, &buffer) > 50);
+    for v in 2..4 {
+        other.run(&full);
+        other.run(&full);
+        other.run(&format!("UPDATE t SET v = {v} WHERE id = 1"));
+    }
+    other.run(&format!("VACUUM {buffer}"));
+    assert!(length(db, &buffer) < 10);
+    other.run("UPDATE t SET v = 7 WHERE id = 1");
+    db.run(&full);
+    db.cycle(&["UPDATE t SET v = 8 WHERE id = 1"]);
 }

@@ -6,7 +6,8 @@
 //! consolidate what was read is to do the same work twice.
 //!
 //! It holds for a Z-set each of whose rows was in the source before, with a negative weight, or is in it now. Only then is no
-//! expression evaluated on a row that never was there at the end of a transaction; one command writes no other.
+//! expression evaluated on a row that never was there at the end of a transaction. A command that changes each row at most once writes no
+//! other.
 
 use super::operator::semi_join;
 use super::{Program, StageKind};

@@ -23,6 +23,7 @@ tests![
     cursors_and_prepared_statements,
     functions_that_write,
     writes_of_many_transactions,
+    actions_of_foreign_keys,
 ];
 
 fn source(db: &mut Database) {
@@ -234,4 +235,24 @@ fn writes_of_many_transactions(db: &mut Database) {
         ));
     }
     db.cycle(&[]);
+}
+
+/// What several foreign keys do to a row for one command counts as the command's: there are images of rows that never were at the end of one.
+fn actions_of_foreign_keys(db: &mut Database) {
+    db.run(
+        "CREATE TABLE p (id int PRIMARY KEY);
+         CREATE TABLE t (id int PRIMARY KEY, g int, a int REFERENCES p ON DELETE SET NULL ON UPDATE CASCADE,
+                         b int REFERENCES p ON DELETE SET NULL ON UPDATE CASCADE,
+                         c int REFERENCES p ON DELETE CASCADE, d int REFERENCES p ON UPDATE CASCADE);
+         INSERT INTO p SELECT generate_series(1, 60);
+         INSERT INTO t SELECT i, i % 3, i, i + 20, CASE WHEN i > 10 THEN i + 40 END, i FROM generate_series(1, 20) i",
+    );
+    let one_of_two = "CASE WHEN (a IS NULL) <> (b IS NULL) THEN 0 ELSE 1 END";
+    db.stream("sums", &format!("SELECT g, count(*) AS n, sum(100 / {one_of_two}) AS s FROM t GROUP BY g"));
+    db.stream("parents", "SELECT id FROM p WHERE EXISTS (SELECT FROM t WHERE t.d = p.id)");
+    db.cycle(&["DELETE FROM p WHERE id IN (45, 46)"]);
+    db.cycle(&["BEGIN; UPDATE t SET d = NULL; COMMIT"]);
+    db.cycle(&["DELETE FROM p WHERE id IN (5, 25, 6, 26, 7, 27)"]);
+    db.cycle(&["DELETE FROM p WHERE id IN (12, 32, 52, 13, 33, 53)"]);
+    db.cycle(&["UPDATE t SET d = 1 WHERE id > 14", "UPDATE p SET id = id + 1000 WHERE id IN (1, 2, 3)"]);
 }
