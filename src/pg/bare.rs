@@ -22,6 +22,7 @@ unsafe extern "C-unwind" {
     pub(super) fn table_close(relation: Relation, lock: LOCKMODE);
     pub(super) fn GetTopFullTransactionId() -> FullTransactionId;
     pub(super) fn GetCurrentCommandId(used: bool) -> CommandId;
+    pub(super) fn CommandCounterIncrement();
     pub(super) fn tuplestore_tuple_count(store: *mut Tuplestorestate) -> i64;
     pub(super) fn tuplestore_rescan(store: *mut Tuplestorestate);
     pub(super) fn tuplestore_gettupleslot(

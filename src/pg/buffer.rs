@@ -20,7 +20,7 @@ pub struct Changes {
     pub store: TupleStore,
     /// How many rows there are.
     pub rows: u64,
-    /// One command wrote all of them.
+    /// One command wrote all of them, and changed each row of the source at most once.
     pub one_command: bool,
     /// The source was truncated, or for another reason the rows do not tell what became of it: recompute.
     pub truncated: bool,

@@ -161,6 +161,7 @@ struct Writer {
     filled: usize,
     bytes: usize,
     wrote: bool,
+    divided: bool,
     /// Where `heap_multi_insert` may leave what it allocates.
     scratch: pg_sys::MemoryContext,
 }
@@ -195,6 +196,7 @@ impl Writer {
                 filled: 0,
                 bytes: 0,
                 wrote: false,
+                divided: false,
                 scratch: std::ptr::null_mut(),
             }
         }
@@ -224,11 +226,13 @@ impl Writer {
                 (Some(old), Some(new)) if old.count == new.count => {
                     while let (Some(before), Some(after)) = (old.next(), new.next()) {
                         self.row(Some(before), Some(after));
+                        self.divide();
                     }
                 }
                 (old, new) => {
                     while let Some(before) = old.as_mut().and_then(|rows| rows.next()) {
                         self.row(Some(before), None);
+                        self.divide();
                     }
                     while let Some(after) = new.as_mut().and_then(|rows| rows.next()) {
                         self.row(None, Some(after));
@@ -236,6 +240,19 @@ impl Writer {
                 }
             }
             [old, new].into_iter().flatten().for_each(|rows| rows.end());
+        }
+    }
+
+    /// What is written from here on is another command's, when the statement may have changed a row several times and one has been written.
+    unsafe fn divide(&mut self) {
+        if self.layout.acted_on && self.wrote && !self.divided {
+            self.divided = true;
+            // SAFETY: the rows of the batch are in the buffer before the counter moves. Statements of triggers move it too.
+            unsafe {
+                self.flush();
+                bare::CommandCounterIncrement();
+                self.cid = bare::GetCurrentCommandId(true);
+            }
         }
     }
 

@@ -66,6 +66,9 @@ pub(super) struct Layout {
     pub(super) broken: bool,
     /// What readers that take no rows are told.
     pub(super) announcements: Announcements,
+    /// A command may change a row several times: what actions of foreign keys do to several columns of a row, or one after the other, counts as
+    /// the command's own (`ri_PerformCheck` fires no triggers of its own).
+    pub(super) acted_on: bool,
     relation: u32,
 }
 
@@ -160,6 +163,7 @@ pub(super) fn marker(source: u32, buffer: pg_sys::Relation) -> &'static Layout {
         leading: false,
         broken: true,
         announcements: Announcements::None,
+        acted_on: false,
         relation: source,
     };
     let layout: &'static Layout = Box::leak(Box::new(layout));
@@ -192,6 +196,7 @@ unsafe fn make(source: u32, relation: pg_sys::Relation, buffer: pg_sys::Relation
             leading: false,
             broken: false,
             announcements: Announcements::None,
+            acted_on: source::is_acted_on(relation),
             relation: (*relation).rd_id.to_u32(),
         };
         for target in FIXED..layout.width {

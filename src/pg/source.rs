@@ -65,23 +65,18 @@ pub fn with_trigger(name: &str) -> Vec<u32> {
     super::utility::lines(&sql).iter().filter_map(|oid| oid.parse().ok()).collect()
 }
 
-/// Whether a command changes each row of the relation at most once. Not so where foreign keys may: what their actions do to several columns of a
-/// row, or one after the other, counts as the command's own (`ri_PerformCheck` fires no triggers of its own). Of tables with parents or
-/// children that is not looked at.
-pub fn changes_rows_once(relation: u32) -> bool {
-    // SAFETY: the reference is given back at once; NULL when the relation is gone. Of the list only the constraints' numbers are kept.
-    unsafe {
-        let relation = pg_sys::RelationIdGetRelation(Oid::from_u32(relation));
-        if relation.is_null() {
-            return false;
-        }
-        let class = &*(*relation).rd_rel;
-        let alone = class.relkind as u8 == pg_sys::RELKIND_RELATION && !(class.relhassubclass || class.relispartition);
+/// Whether foreign keys of the relation do something to its rows when rows that they refer to go or change.
+///
+/// # Safety
+/// The relation is open.
+pub(super) unsafe fn is_acted_on(relation: pg_sys::Relation) -> bool {
+    // SAFETY: by contract. Of the list only the constraints' numbers are kept, since looking one up may make it anew.
+    let keys: Vec<Oid> = unsafe {
         let keys = PgList::<pg_sys::ForeignKeyCacheInfo>::from_pg(pg_sys::RelationGetFKeyList(relation));
-        let keys: Vec<Oid> = keys.iter_ptr().map(|key| (*key).conoid).collect();
-        pg_sys::RelationClose(relation);
-        alone && !keys.into_iter().any(|key| acts(key))
-    }
+        keys.iter_ptr().map(|key| (*key).conoid).collect()
+    };
+    // SAFETY: constraints of a relation that is open and locked.
+    keys.into_iter().any(|key| unsafe { acts(key) })
 }
 
 /// `ConstraintRelationId` of `catalog/pg_constraint_d.h`.

@@ -14,7 +14,6 @@ use crate::pg::executor::{Named, Param, Sink};
 use crate::pg::rowwise::Told;
 use crate::pg::settings::WarmPages;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::source;
 use crate::pg::tuplestore::TupleStore;
 use pgtrickle_engine::delta::{Found, Leaf};
 use std::collections::BTreeSet;
@@ -28,9 +27,7 @@ const FEW: u32 = 1;
 fn may_cancel(reads: &Reads, changes: &[(u32, Changes)]) -> bool {
     let any = changes.iter().any(|(_, read)| read.rows > 2 || (read.rows == 2 && !read.one_command));
     any && match changes {
-        [(source, read)] => {
-            !(read.one_command && reads.regrouped.contains(source) && source::changes_rows_once(*source))
-        }
+        [(source, read)] => !(read.one_command && reads.regrouped.contains(source)),
         _ => true,
     }
 }

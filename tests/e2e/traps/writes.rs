@@ -255,4 +255,9 @@ fn actions_of_foreign_keys(db: &mut Database) {
     db.cycle(&["DELETE FROM p WHERE id IN (5, 25, 6, 26, 7, 27)"]);
     db.cycle(&["DELETE FROM p WHERE id IN (12, 32, 52, 13, 33, 53)"]);
     db.cycle(&["UPDATE t SET d = 1 WHERE id > 14", "UPDATE p SET id = id + 1000 WHERE id IN (1, 2, 3)"]);
+    // Gone when the changes are read.
+    db.cycle(&[
+        "DELETE FROM p WHERE id IN (14, 34)",
+        "ALTER TABLE t DROP CONSTRAINT t_a_fkey, DROP CONSTRAINT t_b_fkey",
+    ]);
 }
