@@ -334,7 +334,7 @@ fn output(input: &str) -> String {
         let mut changed: BTreeSet<Leaf> = names.iter().map(|name| leaf(name)).collect();
         for stage in 0..program.stages.len() {
             let before = changed.clone();
-            if let Some(sql) = program.maintain(stage, &storage, &changed) {
+            if let Some(sql) = program.maintain(stage, &storage, &changed, Extent::Many.into()) {
                 changed.insert(Leaf::Stage(stage));
                 writeln!(text, "stage {stage}:\n{}", broken(&sql)).expect("a String grows");
                 if let Some(sql) = of_few(&program, stage, &storage, &before) {
@@ -349,9 +349,9 @@ fn output(input: &str) -> String {
 /// What finds the changes of the stage when there are few, where that is more than a part of the statement.
 fn of_few(program: &Program, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
     if stage + 1 < program.stages.len() {
-        return program.find(stage, storage, changed, Extent::Few);
+        return program.find(stage, storage, changed, Extent::Few.into());
     }
-    let [few, many] = [Extent::Few, Extent::Many].map(|extent| program.change(storage, changed, extent));
+    let [few, many] = [Extent::Few, Extent::Many].map(|extent| program.change(storage, changed, extent.into()));
     few.filter(|few| many.as_ref() != Some(few))
 }
 

@@ -4,7 +4,7 @@ use crate::catalog::StreamTable;
 use crate::pg::object;
 use crate::pg::transaction::Caught;
 use crate::refresh;
-use pgtrickle_engine::delta::{Identity, Leaf, Program, Storage};
+use pgtrickle_engine::delta::{Extent, Identity, Leaf, Program, Storage};
 use std::collections::BTreeSet;
 
 /// The rows of `explain_st`.
@@ -68,7 +68,7 @@ fn deltas(program: &Program, storage: &Storage) -> Vec<(String, Option<String>)>
         let mut changed = BTreeSet::from([Leaf::Source(source)]);
         let mut statements = Vec::new();
         for stage in 0..program.stages.len() {
-            if let Some(sql) = program.maintain(stage, storage, &changed) {
+            if let Some(sql) = program.maintain(stage, storage, &changed, Extent::Many.into()) {
                 changed.insert(Leaf::Stage(stage));
                 statements.push(sql);
             }

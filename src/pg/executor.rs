@@ -227,6 +227,12 @@ impl Statement {
         self.planned(relations, |planned| unsafe { (*planned.planTree).total_cost })
     }
 
+    /// How many rows it yields, as the planner estimates.
+    pub fn rows(&self, relations: &[Named]) -> f64 {
+        // SAFETY: as above.
+        self.planned(relations, |planned| unsafe { (*planned.planTree).plan_rows })
+    }
+
     /// Looks at the plan with which the statement will be executed.
     fn planned<T>(&self, relations: &[Named], look: impl FnOnce(&pg_sys::PlannedStmt) -> T) -> T {
         // SAFETY: as in `execute`; nothing is executed. The plan is generic, so it takes no parameters.

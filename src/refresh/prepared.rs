@@ -23,7 +23,7 @@ use crate::pg::rowwise::{self, Told};
 use crate::pg::security::RunAs;
 use crate::pg::settings::{PinnedSettings, QuerySettings, WarmPages};
 use crate::pg::tuplestore::TupleStore;
-use pgtrickle_engine::delta::{Extent, Identity, Leaf, Polled, Program, Storage};
+use pgtrickle_engine::delta::{Expected, Extent, Identity, Leaf, Polled, Program, Storage};
 use pgtrickle_engine::query::Volatility;
 use pgtrickle_engine::sql::QualifiedName;
 use std::cell::{Cell, RefCell};
@@ -321,13 +321,19 @@ impl Prepared {
     /// What finds the change after many changes may look each of them up or join them, and the planner, who knows the indexes, is
     /// asked which takes less.
     fn prepare(&self, step: &Step, parameters: &[Param], relations: &[Named]) -> Statement {
-        let text = self.text(step, Extent::Many);
+        let known: RefCell<HashMap<String, f64>> = RefCell::default();
+        let rows = |query: &str| {
+            let planned = || Statement::prepare(query, parameters, relations).rows(relations);
+            *known.borrow_mut().entry(query.into()).or_insert_with(planned)
+        };
+        let expected = |extent: Extent| Expected { extent, rows: Some(&rows) };
+        let text = self.text(step, expected(Extent::Many));
         let statement = Statement::prepare(&text, parameters, relations);
         let probing = match step {
             Step::Find { input, .. } | Step::Reach { input, .. } | Step::Change { input, .. }
                 if input.delta_size > 0 =>
             {
-                self.text(step, Extent::Probing)
+                self.text(step, expected(Extent::Probing))
             }
             _ => return statement,
         };
@@ -400,8 +406,11 @@ impl Prepared {
     }
 
     /// The text of a step; of one that finds a change, for so many changes where they are not very few.
-    fn text(&self, step: &Step, many: Extent) -> String {
-        let extent = |delta_size: u32| if delta_size == 0 { Extent::Few } else { many };
+    fn text(&self, step: &Step, many: Expected) -> String {
+        let extent = |delta_size: u32| match delta_size {
+            0 => Expected { extent: Extent::Few, ..many },
+            _ => many,
+        };
         match step {
             Step::Consolidate { source, .. } => self.program.consolidated(*source),
             Step::Want { source, .. } => self
@@ -410,7 +419,7 @@ impl Prepared {
                 .unwrap_or_else(|| unreachable!("only programs that cannot use every row are asked")),
             Step::Maintain { stage, changed, .. } => self
                 .program
-                .maintain(*stage, &self.storage, changed)
+                .maintain(*stage, &self.storage, changed, Expected { extent: Extent::Many, ..many })
                 .unwrap_or_else(|| unreachable!("a stage is maintained only when one of its leaves changed")),
             Step::Find { stage, changed, input } => self
                 .program

@@ -8,7 +8,7 @@ use super::operator::{Context, Own, column, delta, now};
 use super::probes::Probed;
 use super::stage::recursion;
 use super::zset::{consolidate, difference, row};
-use super::{Extent, Leaf, Program, Stage, StageKind, Storage};
+use super::{Expected, Leaf, Program, Stage, StageKind, Storage};
 use crate::query::analysis::keys::keys;
 use crate::query::{Column, Equality, Rel};
 use crate::sql::{Ident, QualifiedName, conjunction, list};
@@ -108,8 +108,14 @@ impl Program {
     /// The statement that applies the changes of the leaves in `changed` to the stored result of `stage`; `None` when
     /// the stage reads none of them. An inner stage's statement yields what it changed (its state's columns and `w`), the
     /// last one's a row `(inserted int8, deleted int8, net int8)`, see [`NET`].
-    pub fn maintain(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>) -> Option<String> {
-        self.maintain_in(stage, Context::new(storage, changed))
+    pub fn maintain(
+        &self,
+        stage: usize,
+        storage: &Storage,
+        changed: &BTreeSet<Leaf>,
+        expected: Expected,
+    ) -> Option<String> {
+        self.maintain_in(stage, Context { expected, ..Context::new(storage, changed) })
     }
 
     /// Likewise, as `context` has it.
@@ -134,10 +140,10 @@ impl Program {
 
     /// A SELECT of the change of the stream table, `c1 … cn, w`, rows that cancel among them, after the changes of the
     /// leaves in `changed`; `None` when the last stage reads none of them. To apply it is the caller's.
-    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
+    pub fn change(&self, storage: &Storage, changed: &BTreeSet<Leaf>, expected: Expected) -> Option<String> {
         let last = self.stages.len() - 1;
         let own = self.own(last, storage);
-        let context = Context { own: own.as_ref(), extent, ..Context::new(storage, changed) };
+        let context = Context { own: own.as_ref(), expected, ..Context::new(storage, changed) };
         Some(self.shown(last, &delta(&self.stages[last].body, &context)?, &context))
     }
 
@@ -147,9 +153,15 @@ impl Program {
     }
 
     /// A SELECT that tells it: it has a row when the changes of the leaves in `changed` may change the state.
-    pub fn reached(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
+    pub fn reached(
+        &self,
+        stage: usize,
+        storage: &Storage,
+        changed: &BTreeSet<Leaf>,
+        expected: Expected,
+    ) -> Option<String> {
         let Stage { body, kind: StageKind::Keyed(keyed) } = &self.stages[stage] else { return None };
-        let context = Context { extent, ..Context::new(storage, changed) };
+        let context = Context { expected, ..Context::new(storage, changed) };
         Some(keyed.reach()?.reached(&delta(body, &context)?, body.columns().len(), &storage.states[stage]))
     }
 
@@ -187,9 +199,15 @@ impl Program {
 
     /// That SELECT, after the changes of the leaves in `changed`; `None` when the stage reads none of them. To apply what it yields is
     /// the caller's.
-    pub fn find(&self, stage: usize, storage: &Storage, changed: &BTreeSet<Leaf>, extent: Extent) -> Option<String> {
+    pub fn find(
+        &self,
+        stage: usize,
+        storage: &Storage,
+        changed: &BTreeSet<Leaf>,
+        expected: Expected,
+    ) -> Option<String> {
         let own = self.own(stage, storage);
-        let context = Context { own: own.as_ref(), extent, ..Context::new(storage, changed) };
+        let context = Context { own: own.as_ref(), expected, ..Context::new(storage, changed) };
         let Stage { body, kind } = &self.stages[stage];
         let change = delta(body, &context)?;
         match kind {

@@ -70,6 +70,20 @@ pub enum Extent {
     Probing,
 }
 
+/// What is known of the relations that a text will read. It decides how long that takes, not what it yields.
+#[derive(Clone, Copy)]
+pub struct Expected<'a> {
+    pub extent: Extent,
+    /// How many rows a SELECT will yield.
+    pub rows: Option<&'a dyn Fn(&str) -> f64>,
+}
+
+impl From<Extent> for Expected<'_> {
+    fn from(extent: Extent) -> Self {
+        Expected { extent, rows: None }
+    }
+}
+
 /// Where the program's relations are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {

@@ -12,7 +12,7 @@
 //! Old content is never `new UNION ALL -delta` inside a join: such an arm has no parameterised path, and the planner
 //! then reads the other side whole.
 
-use super::order::Order;
+use super::order::{self, Order, Size};
 use super::{Context, column};
 use crate::delta::zset::consolidate;
 use crate::query::{Column, Rel, Scalar};
@@ -47,16 +47,31 @@ pub(super) fn delta_of(
     context: &Context,
 ) -> Option<String> {
     let join = Join { delta: changes, ..Join::new(inputs, predicates, context) };
-    let steps = join.steps();
-    match steps.changed.as_slice() {
+    let every = 0..inputs.len();
+    let changed: Vec<usize> = every.clone().filter(|input| join.delta[*input].is_some()).collect();
+    match changed.as_slice() {
         [] => None,
         [only] => {
-            let every: Vec<usize> = (0..inputs.len()).collect();
+            let every: Vec<usize> = every.collect();
             let weight = format!("a{only}.w");
             Some(join.select(&Term { earlier: None, added: &every, changed: Some(*only), weight }))
         }
-        _ => Some(join.left_deep(&steps)),
+        _ => {
+            let size = |place: usize, own: &[&Scalar]| size(&inputs[place], &join.owned(place, own), context);
+            let order = Order::of((inputs, &join.spans), predicates, size);
+            Some(join.left_deep(&join.steps(&order.steps(&changed))))
+        }
     }
+}
+
+/// The size of `input` under the condition `own` on it, called `a`, if it is known.
+fn size(input: &Rel, own: &str, context: &Context) -> Option<Size> {
+    // What a recursion has reached has a name inside of it only.
+    let rows = context.expected.rows.filter(|_| !input.reads_working())?;
+    let whole = rows(&super::now(order::whole(input), context));
+    let left = rows(&format!("SELECT FROM ({}) AS a WHERE {own}", super::now(input, context)));
+    let kept = (left / whole).clamp(f64::MIN_POSITIVE, 1.0);
+    (whole > 0.0 && kept.is_finite()).then_some(Size { rows: whole, kept })
 }
 
 struct Join<'a> {
@@ -66,7 +81,6 @@ struct Join<'a> {
     columns: Vec<Column>,
     /// Where each input's columns lie among the join's.
     spans: Vec<Range<usize>>,
-    order: Order,
 }
 
 /// The order of the inputs for [`Join::left_deep`].
@@ -93,7 +107,6 @@ impl<'a> Join<'a> {
             now: inputs.iter().map(|input| super::now(input, context)).collect(),
             delta: vec![None; inputs.len()],
             columns: inputs.iter().flat_map(Rel::columns).collect(),
-            order: Order::of(inputs, predicates, &spans),
             spans,
         }
     }
@@ -114,21 +127,24 @@ impl<'a> Join<'a> {
         inputs
     }
 
-    fn steps(&self) -> Steps {
-        let is_changed = |input: usize| self.delta[input].is_some();
-        let every = 0..self.now.len();
-        let changed: Vec<usize> = every.clone().filter(|input| is_changed(*input)).collect();
+    /// Predicates that read the input at `place` alone, as a condition on its rows, called `a`.
+    fn owned(&self, place: usize, own: &[&Scalar]) -> String {
+        let name = |at: usize| format!("a.{}", column(at - self.spans[place].start));
+        conjunction(own.iter().map(|predicate| predicate.render(name)))
+    }
+
+    fn steps(&self, taken: &[usize]) -> Steps {
         let mut steps = Steps { changed: Vec::new(), bridges: Vec::new(), rest: Vec::new() };
-        let (mut bridge, taken) = (Vec::new(), self.order.steps(&changed));
-        for input in &taken {
-            if is_changed(*input) {
+        let mut bridge = Vec::new();
+        for input in taken {
+            if self.delta[*input].is_some() {
                 steps.changed.push(*input);
                 steps.bridges.push(std::mem::take(&mut bridge));
             } else {
                 bridge.push(*input);
             }
         }
-        steps.rest = every.filter(|input| !taken.contains(input)).collect();
+        steps.rest = (0..self.now.len()).filter(|input| !taken.contains(input)).collect();
         steps
     }
 

@@ -20,7 +20,7 @@ pub mod union_all;
 pub mod window;
 
 use crate::delta::limit::Limit;
-use crate::delta::{Extent, Leaf, Storage};
+use crate::delta::{Expected, Extent, Leaf, Storage};
 use crate::query::Rel;
 use semi_join::Operands;
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ pub struct Context<'a> {
     pub working: Option<Working>,
     /// Ends the text where it becomes too long.
     pub limit: Option<&'a Limit>,
-    pub extent: Extent,
+    pub expected: Expected<'a>,
 }
 
 /// The stored rows of a recursion.
@@ -57,7 +57,7 @@ pub struct Working {
 
 impl<'a> Context<'a> {
     pub fn new(storage: &'a Storage, changed: &'a BTreeSet<Leaf>) -> Self {
-        Context { storage, changed, own: None, working: None, limit: None, extent: Extent::Many }
+        Context { storage, changed, own: None, working: None, limit: None, expected: Extent::Many.into() }
     }
 }
 

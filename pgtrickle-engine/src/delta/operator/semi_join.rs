@@ -128,7 +128,7 @@ impl<'a> SemiJoin<'a> {
         let flips = match keys(operands.predicates, width) {
             Some(keys) => Flips::Keyed(keys),
             None if analysis::keys::keys(operands.right).contains(&Vec::new()) => Flips::Only,
-            None if equates && context.extent != Extent::Few => Flips::Numbered,
+            None if equates && context.expected.extent != Extent::Few => Flips::Numbered,
             None => Flips::Each,
         };
         SemiJoin {
@@ -189,7 +189,7 @@ impl<'a> SemiJoin<'a> {
 
     /// Likewise, where the planner cannot make a join of it. It may hash all of R then; a value of `l`'s own is looked up.
     fn matched_by_row(&self) -> String {
-        match self.context.extent {
+        match self.context.expected.extent {
             Extent::Probing => {
                 format!("((SELECT true FROM ({}) AS r WHERE {} LIMIT 1) IS TRUE)", self.right, self.condition())
             }
@@ -253,7 +253,7 @@ impl<'a> SemiJoin<'a> {
             "(SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} LIMIT greatest(n.m, 0) + 1) AS o)",
             same()
         );
-        if self.context.extent != Extent::Many {
+        if self.context.expected.extent != Extent::Many {
             // OFFSET 0 keeps the count from being written out where it is used.
             return format!(
                 "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM (SELECT {grouped}, n.m, {count} AS c \
@@ -296,7 +296,7 @@ impl<'a> SemiJoin<'a> {
 
     /// The rows of L with one of the keys that the SELECT `keys` yields in `columns`, if keys are to be looked up.
     fn among(&self, keys: &str, columns: Vec<usize>) -> Option<String> {
-        let probing = self.context.extent == Extent::Probing;
+        let probing = self.context.expected.extent == Extent::Probing;
         probing.then(|| among::now(self.operand, &Keys { text: keys, columns }, self.context))?
     }
 
