@@ -42,6 +42,9 @@ struct Arguments {
     /// Where to write how the refreshes are executed that are slower than REFRESH MATERIALIZED VIEW
     #[arg(long)]
     explain: Option<PathBuf>,
+    /// Likewise those that are less than so many times as fast
+    #[arg(long, default_value_t = 1.0)]
+    explain_below: f64,
     /// Where results are kept: those of queries that are not measured this time show on the page too
     #[arg(long)]
     results: Option<PathBuf>,
@@ -69,7 +72,7 @@ fn main() -> Result<()> {
             continue;
         }
         let (measured, plans) = bench
-            .measure(&query, arguments.explain.is_some())
+            .measure(&query, arguments.explain.as_ref().map(|_| arguments.explain_below))
             .with_context(|| format!("{} at scale {}", query.name, arguments.scale))?;
         eprintln!("{}", table::line(&measured));
         if let (Some(plans), Some(file)) = (plans, &arguments.explain) {

@@ -69,8 +69,8 @@ impl Bench {
         Ok(Bench { client: server.connect(database)?, changes, samples, limit })
     }
 
-    /// Measures one query and, if asked to, tells how its refresh runs where it is slower than REFRESH.
-    pub(crate) fn measure(&mut self, query: &Query, explain: bool) -> Result<(Measured, Option<String>)> {
+    /// Measures one query and tells how its refresh runs where it is less than `explain_below` times as fast as REFRESH, if that is given.
+    pub(crate) fn measure(&mut self, query: &Query, explain_below: Option<f64>) -> Result<(Measured, Option<String>)> {
         eprintln!("measuring {}", query.name);
         self.create(query)?;
         let mut costs = Vec::new();
@@ -82,9 +82,9 @@ impl Bench {
         }
         self.client.batch_execute(WAYS[1])?;
         oracle::verify(&mut self.client, "recomputed")?;
-        let slow = |cost: &Costs| cost.gain_on_refresh().is_none_or(|gain| gain < 1.0);
-        let slow = SHARES.into_iter().zip(&costs).find(|(_, cost)| slow(cost));
-        let plans = slow.filter(|_| explain).map(|(share, _)| self.plans(share)).transpose()?;
+        let slow = |below| move |cost: &Costs| cost.gain_on_refresh().is_none_or(|gain| gain < below);
+        let slow = explain_below.map(slow).and_then(|slow| SHARES.into_iter().zip(&costs).find(|(_, cost)| slow(cost)));
+        let plans = slow.map(|(share, _)| self.plans(share)).transpose()?;
         let rows = self.client.query_one("SELECT count(*) FROM refreshed", &[])?.try_get(0)?;
         self.client.batch_execute(
             "SELECT pgtrickle.drop_stream_table('maintained');

@@ -153,9 +153,13 @@ fn current(name: &CStr) -> &CStr {
     unsafe { CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) }
 }
 
-/// While it lives, a page costs the planner the same wherever it is. What a delta meets are pages that were written, or read by
+/// What access to a page in memory costs, by what it costs to read a page of a table through, with all of its rows.
+const WARM: f64 = 0.5;
+
+/// While it lives, access to a page costs the planner the same wherever it is, and each time. What a delta meets are pages that were written, or read by
 /// the delta before, and most of them are in memory; if each were an access to a disk, the planner would read a thousand
-/// rows in a row to find two, and a whole table to find one in a hundred.
+/// rows in a row to find two, and a whole table to find one in a hundred. And if what was accessed once were free from then on, as
+/// it is for the planner up to `effective_cache_size` (`index_pages_fetched`), it would look up a hundred thousand rows for no more than their table has pages.
 #[derive(Debug)]
 pub struct WarmPages(#[expect(dead_code, reason = "held for its drop")] Level);
 
@@ -164,8 +168,11 @@ impl WarmPages {
     #[expect(clippy::new_without_default, reason = "a guard is made deliberately")]
     pub fn new() -> Self {
         let level = Level::new();
-        let value = current(c"seq_page_cost").to_owned();
+        // SAFETY: a number that exists from the server's start on.
+        let page = WARM * unsafe { pg_sys::seq_page_cost };
+        let value = CString::new(page.to_string()).expect("digits have no NUL");
         level.set(c"random_page_cost", &value);
+        level.set(c"effective_cache_size", c"1");
         WarmPages(level)
     }
 }

@@ -17,6 +17,7 @@ mod result;
 
 use super::column;
 use crate::delta::key::{equal, is_short, key_index, same_key};
+use crate::query::analysis::scale::is_fixed;
 use crate::query::{AggregateCall, Column, DataType, Equality, Rel, Scalar};
 use crate::sql::{QualifiedName, conjunction, list};
 use serde::{Deserialize, Serialize};
@@ -51,15 +52,17 @@ impl State {
             ty: scalar.ty.clone(),
             nullable: nullable(scalar),
         });
+        let known = |scalar: &Scalar| Scalar { fixed_scale: is_fixed(input, scalar), ..scalar.clone() };
         let mut state = State {
             key_columns: key_columns.collect(),
-            keys: keys.iter().map(|(_, scalar)| scalar.clone()).collect(),
+            keys: keys.iter().map(|(_, scalar)| known(scalar)).collect(),
             accumulators: Vec::new(),
             results: Vec::new(),
         };
         for (_, call) in calls {
             let never_null = call.filter.is_none() && call.argument.as_ref().is_some_and(|x| !nullable(x));
-            let result = state.add(call, never_null);
+            let call = AggregateCall { argument: call.argument.as_ref().map(known), ..call.clone() };
+            let result = state.add(&call, never_null);
             state.results.push(result);
         }
         state
