@@ -103,7 +103,7 @@ struct Scope {
 impl Arguments {
     fn effort(&self) -> Effort {
         if self.quick {
-            Effort { many: 15, some: 5, few: 5, large: 2, patience: Duration::from_secs(1) }
+            Effort { many: 100, some: 20, few: 5, large: 2, patience: Duration::from_secs(1) }
         } else {
             Effort { many: 100, some: 20, few: 7, large: 5, patience: Duration::from_secs(8) }
         }

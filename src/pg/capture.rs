@@ -22,7 +22,9 @@ use super::executor::Work;
 use super::layout::{self, Announcements, FIXED, Layout};
 use super::snapshot::Snapshot;
 use super::stored::{self, Head};
-use super::{bare, buffer, image, trigger, xact};
+use super::transition::{Rows, count};
+use super::xact::{self, Write};
+use super::{bare, buffer, image, trigger};
 
 /// The weight of a row that says: the rows do not tell what became of the source.
 pub(super) const MARKER: i32 = 0;
@@ -40,7 +42,7 @@ unsafe fn capture_statement(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
         let call = trigger::called(fcinfo);
         let (old, new) = ((*call).tg_oldtable, (*call).tg_newtable);
         if (count(old) > 0 || count(new) > 0)
-            && let Some(mut writer) = Writer::open((*call).tg_relation, (*call).tg_trigger)
+            && let Some(mut writer) = Writer::open(call, Apart::Always)
         {
             writer.statement((*(*call).tg_relation).rd_att, old, new);
             writer.finish();
@@ -55,7 +57,7 @@ unsafe fn capture_row(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: called as a trigger, so the relation is open and locked.
     unsafe {
         let call = trigger::called(fcinfo);
-        if let Some(mut writer) = Writer::open((*call).tg_relation, (*call).tg_trigger) {
+        if let Some(mut writer) = Writer::open(call, Apart::Once) {
             match (*call).tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
                 pg_sys::TRIGGER_EVENT_INSERT => writer.row(None, Some((*call).tg_trigslot)),
                 pg_sys::TRIGGER_EVENT_DELETE => writer.row(Some((*call).tg_trigslot), None),
@@ -73,7 +75,7 @@ unsafe fn capture_truncate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     // SAFETY: called as a trigger, so the relation is open and locked.
     unsafe {
         let call = trigger::called(fcinfo);
-        if let Some(mut writer) = Writer::open((*call).tg_relation, (*call).tg_trigger) {
+        if let Some(mut writer) = Writer::open(call, Apart::Always) {
             writer.marker();
             writer.finish();
         }
@@ -137,10 +139,14 @@ fn write_one(source: u32, weight: i32) {
     }
 }
 
-/// How many rows a transition table holds; there is none for the other kinds of statements.
-unsafe fn count(store: *mut pg_sys::Tuplestorestate) -> i64 {
-    // SAFETY: a transition table is valid while its trigger runs.
-    if store.is_null() { 0 } else { unsafe { bare::tuplestore_tuple_count(store) } }
+/// When rows are written under a command id of their own, though others of the source were under that of the command. The server fires triggers of
+/// parents and children, and of what a function in SQL did last, without a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Apart {
+    /// Each time.
+    Always,
+    /// Once: all but the first row of a command have the next id.
+    Once,
 }
 
 /// A buffer being written. Its memory is the trigger's, which is reset when the trigger has returned.
@@ -168,26 +174,40 @@ struct Writer {
 
 impl Writer {
     /// # Safety
-    /// Called from a trigger on `relation`.
-    unsafe fn open(relation: pg_sys::Relation, trigger: *const pg_sys::Trigger) -> Option<Self> {
-        // SAFETY: by contract.
+    /// `call` is that of a trigger.
+    unsafe fn open(call: *const pg_sys::TriggerData, apart: Apart) -> Option<Self> {
+        // SAFETY: by contract; the counter moves as it does for statements of triggers.
         unsafe {
-            let (buffer, layout) = layout::open(relation, trigger)?;
-            Some(Self::new(buffer, layout))
+            let (buffer, layout) = layout::open((*call).tg_relation, (*call).tg_trigger)?;
+            let command = bare::GetCurrentCommandId(true);
+            let last = xact::last_write(layout.source).filter(|last| last.command == command);
+            let goes_on = last.is_some_and(|last| apart == Apart::Once && last.goes_on);
+            if last.is_some() && !goes_on {
+                bare::CommandCounterIncrement();
+            }
+            Some(Self::writing((buffer, layout), last.is_some() && apart == Apart::Once))
         }
     }
 
     /// # Safety
     /// `buffer` is open and locked, and `layout` is for it.
     unsafe fn new(buffer: pg_sys::Relation, layout: &'static Layout) -> Self {
-        xact::note_write(layout.source);
+        // SAFETY: by contract.
+        unsafe { Self::writing((buffer, layout), false) }
+    }
+
+    /// # Safety
+    /// As for [`Writer::new`].
+    unsafe fn writing((buffer, layout): (pg_sys::Relation, &'static Layout), goes_on: bool) -> Self {
         // SAFETY: a transaction that writes gets an id.
         unsafe {
+            let command = bare::GetCurrentCommandId(true);
+            xact::note_write(layout.source, Write { command, goes_on });
             Writer {
                 buffer,
                 layout,
                 xid: bare::GetTopFullTransactionId().value,
-                cid: bare::GetCurrentCommandId(true),
+                cid: command,
                 values: std::ptr::null_mut(),
                 nulls: std::ptr::null_mut(),
                 single: std::ptr::null_mut(),
@@ -252,6 +272,7 @@ impl Writer {
                 self.flush();
                 bare::CommandCounterIncrement();
                 self.cid = bare::GetCurrentCommandId(true);
+                xact::note_write(self.layout.source, Write { command: self.cid, goes_on: false });
             }
         }
     }
@@ -442,38 +463,5 @@ impl Writer {
             }
             bare::table_close(self.buffer, pg_sys::NoLock as i32);
         }
-    }
-}
-
-/// The rows of a transition table, in order.
-struct Rows {
-    store: *mut pg_sys::Tuplestorestate,
-    slot: *mut pg_sys::TupleTableSlot,
-    count: i64,
-}
-
-impl Rows {
-    /// # Safety
-    /// `store`, if any, holds rows of `descriptor`.
-    unsafe fn of(store: *mut pg_sys::Tuplestorestate, descriptor: pg_sys::TupleDesc) -> Option<Self> {
-        if store.is_null() {
-            return None;
-        }
-        // SAFETY: the table is ours to read from its start, whoever read it before.
-        unsafe {
-            bare::tuplestore_rescan(store);
-            let slot = bare::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple);
-            Some(Rows { store, slot, count: count(store) })
-        }
-    }
-
-    unsafe fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
-        // SAFETY: without a copy, the row is valid until the next one of this table is fetched.
-        unsafe { bare::tuplestore_gettupleslot(self.store, true, false, self.slot) }.then_some(self.slot)
-    }
-
-    unsafe fn end(self) {
-        // SAFETY: made by `of`.
-        unsafe { bare::ExecDropSingleTupleTableSlot(self.slot) }
     }
 }

@@ -64,6 +64,7 @@ pub mod table;
 pub mod tasks;
 mod threshold;
 pub mod transaction;
+mod transition;
 pub mod tuplestore;
 pub mod types;
 pub mod used_type;

@@ -13,8 +13,23 @@ use pgrx::pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PR
 
 use super::{layout, shmem};
 
+/// A source that the current transaction wrote.
+struct Written {
+    source: u32,
+    last: Write,
+}
+
+/// How rows of a source were written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Under which command id.
+    pub command: u32,
+    /// It began with rows of the same command under another id.
+    pub goes_on: bool,
+}
+
 thread_local! {
-    static WRITTEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static WRITTEN: RefCell<Vec<Written>> = const { RefCell::new(Vec::new()) };
     /// Counts the times that this session wrote a source.
     static WRITES: Cell<u64> = const { Cell::new(0) };
     /// There is something to do when the transaction ends.
@@ -22,15 +37,19 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that the current transaction wrote `source`. A rolled-back savepoint does not take the note back; it is a hint.
-pub fn note_write(source: u32) {
+/// Notes that the current transaction writes `source`. A rolled-back savepoint does not take the note back; it is a hint.
+pub fn note_write(source: u32, write: Write) {
     expect_end();
     WRITES.set(WRITES.get() + 1);
-    WRITTEN.with_borrow_mut(|written| {
-        if written.last() != Some(&source) && !written.contains(&source) {
-            written.push(source);
-        }
+    WRITTEN.with_borrow_mut(|written| match written.iter_mut().rfind(|known| known.source == source) {
+        Some(known) => known.last = write,
+        None => written.push(Written { source, last: write }),
     });
+}
+
+/// How the current transaction wrote `source` last, if it did.
+pub fn last_write(source: u32) -> Option<Write> {
+    WRITTEN.with_borrow(|written| written.iter().rfind(|known| known.source == source).map(|known| known.last))
 }
 
 /// What tells one part of a session from another: the transaction, the subtransaction, and how often sources have been written.
@@ -75,13 +94,12 @@ unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _argument: 
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type) {
     // SAFETY: a backend stays in the database that it connected to.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    WRITTEN.with_borrow_mut(|written| {
-        match event {
-            XACT_EVENT_COMMIT if !written.is_empty() => shmem::announce(database, written),
-            XACT_EVENT_PREPARE if !written.is_empty() => shmem::announce_prepared(database, written),
-            _ => {}
-        }
-        written.clear();
-    });
+    let written: Vec<u32> =
+        WRITTEN.with_borrow_mut(|written| written.drain(..).map(|written| written.source).collect());
+    match event {
+        XACT_EVENT_COMMIT if !written.is_empty() => shmem::announce(database, &written),
+        XACT_EVENT_PREPARE if !written.is_empty() => shmem::announce_prepared(database, &written),
+        _ => {}
+    }
     layout::free_retired();
 }

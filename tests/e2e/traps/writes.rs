@@ -24,6 +24,9 @@ tests![
     functions_that_write,
     writes_of_many_transactions,
     actions_of_foreign_keys,
+    actions_of_foreign_keys_on_partitions,
+    actions_of_foreign_keys_on_children,
+    functions_that_write_the_table_that_is_written,
 ];
 
 fn source(db: &mut Database) {
@@ -260,4 +263,44 @@ fn actions_of_foreign_keys(db: &mut Database) {
         "DELETE FROM p WHERE id IN (14, 34)",
         "ALTER TABLE t DROP CONSTRAINT t_a_fkey, DROP CONSTRAINT t_b_fkey",
     ]);
+}
+
+/// Row triggers capture what is done to partitions.
+fn actions_of_foreign_keys_on_partitions(db: &mut Database) {
+    db.run(
+        "CREATE TABLE p (id int PRIMARY KEY);
+         CREATE TABLE t (id int, g int, a int REFERENCES p ON DELETE SET NULL, b int REFERENCES p ON DELETE SET NULL) PARTITION BY RANGE (id);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10); CREATE TABLE t2 PARTITION OF t DEFAULT;
+         INSERT INTO p SELECT generate_series(1, 60);
+         INSERT INTO t SELECT i, i % 3, i, i + 20 FROM generate_series(1, 20) i",
+    );
+    let one_of_two = "CASE WHEN (a IS NULL) <> (b IS NULL) THEN 0 ELSE 1 END";
+    db.stream("sums", &format!("SELECT g, count(*) AS n, sum(100 / {one_of_two}) AS s FROM t GROUP BY g"));
+    db.cycle(&["DELETE FROM p WHERE id IN (5, 25)"]);
+    db.cycle(&["DELETE FROM p WHERE id IN (6, 26, 12, 32, 7, 27)"]);
+}
+
+/// One command fires triggers of the parent and of the child.
+fn actions_of_foreign_keys_on_children(db: &mut Database) {
+    db.run(
+        "CREATE TABLE t (id int, g int, a int);
+         CREATE TABLE c (PRIMARY KEY (id), FOREIGN KEY (a) REFERENCES c ON UPDATE SET NULL) INHERITS (t);
+         INSERT INTO c VALUES (1, 1, NULL), (2, 1, 1), (3, 2, 2)",
+    );
+    db.stream("sums", "SELECT g, count(*) AS n, sum(100 / CASE WHEN id > 10 AND a IS NOT NULL THEN 0 ELSE 1 END) AS s FROM t GROUP BY g");
+    db.cycle(&["UPDATE t SET id = id + 10, g = g + 1"]);
+}
+
+/// What a function in SQL does last is not told from what the command around it does.
+fn functions_that_write_the_table_that_is_written(db: &mut Database) {
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, g int, v int); INSERT INTO t SELECT i, 1, 1 FROM generate_series(1, 5) AS i;
+         CREATE FUNCTION fix(i int) RETURNS int LANGUAGE sql AS 'UPDATE t SET v = 5 WHERE id = i RETURNING id';
+         CREATE FUNCTION gone(i int) RETURNS int LANGUAGE sql AS 'DELETE FROM t WHERE id = i RETURNING id'",
+    );
+    db.stream("sums", "SELECT g, count(*) AS n, sum(100 / v) AS s FROM t GROUP BY g");
+    db.stream("rows", "SELECT a.id, 100 / a.v AS s, b.g FROM t AS a JOIN t AS b ON b.id = a.id");
+    db.cycle(&["INSERT INTO t VALUES (10, 1, 0) RETURNING fix(id)"]);
+    db.cycle(&["INSERT INTO t VALUES (11, 1, 0) RETURNING gone(id)"]);
+    db.cycle(&["INSERT INTO t VALUES (12, 1, 0), (13, 1, 0) RETURNING fix(id)"]);
 }

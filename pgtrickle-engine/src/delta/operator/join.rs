@@ -57,7 +57,7 @@ pub(super) fn delta_of(
             Some(join.select(&Term { earlier: None, added: &every, changed: Some(*only), weight }))
         }
         _ => {
-            let size = |place: usize, own: &[&Scalar]| size(&inputs[place], &join.owned(place, own), context);
+            let size = |place: usize, own: &[&Scalar]| size(&inputs[place], join.owned(place, own), context);
             let order = Order::of((inputs, &join.spans), predicates, size);
             Some(join.left_deep(&join.steps(&order.steps(&changed))))
         }
@@ -65,12 +65,16 @@ pub(super) fn delta_of(
 }
 
 /// The size of `input` under the condition `own` on it, called `a`, if it is known.
-fn size(input: &Rel, own: &str, context: &Context) -> Option<Size> {
+fn size(input: &Rel, own: Option<String>, context: &Context) -> Option<Size> {
     // What a recursion has reached has a name inside of it only.
     let rows = context.expected.rows.filter(|_| !input.reads_working())?;
     let whole = rows(&super::now(order::whole(input), context));
-    let left = rows(&format!("SELECT FROM ({}) AS a WHERE {own}", super::now(input, context)));
-    let kept = (left / whole).clamp(f64::MIN_POSITIVE, 1.0);
+    let filtered = own.is_some() || order::is_filtered(input);
+    let left = filtered.then(|| {
+        let own = own.map_or(String::new(), |own| format!(" WHERE {own}"));
+        rows(&format!("SELECT FROM ({}) AS a{own}", super::now(input, context)))
+    });
+    let kept = left.map_or(1.0, |left| (left / whole).clamp(f64::MIN_POSITIVE, 1.0));
     (whole > 0.0 && kept.is_finite()).then_some(Size { rows: whole, kept })
 }
 
@@ -127,10 +131,10 @@ impl<'a> Join<'a> {
         inputs
     }
 
-    /// Predicates that read the input at `place` alone, as a condition on its rows, called `a`.
-    fn owned(&self, place: usize, own: &[&Scalar]) -> String {
+    /// Predicates that read the input at `place` alone, as a condition on its rows, called `a`, if there are any.
+    fn owned(&self, place: usize, own: &[&Scalar]) -> Option<String> {
         let name = |at: usize| format!("a.{}", column(at - self.spans[place].start));
-        conjunction(own.iter().map(|predicate| predicate.render(name)))
+        (!own.is_empty()).then(|| conjunction(own.iter().map(|predicate| predicate.render(name))))
     }
 
     fn steps(&self, taken: &[usize]) -> Steps {

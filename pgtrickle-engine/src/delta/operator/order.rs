@@ -191,7 +191,7 @@ pub(super) fn whole(input: &Rel) -> &Rel {
 }
 
 /// Not all rows of what is read belong to the input.
-fn is_filtered(input: &Rel) -> bool {
+pub(super) fn is_filtered(input: &Rel) -> bool {
     !std::ptr::eq(whole(input), input)
 }
 
