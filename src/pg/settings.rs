@@ -154,7 +154,7 @@ fn current(name: &CStr) -> &CStr {
 }
 
 /// What access to a page in memory costs, by what it costs to read a page of a table through, with all of its rows.
-const WARM: f64 = 0.5;
+const WARM: f64 = 0.25;
 
 /// While it lives, access to a page costs the planner the same wherever it is, and each time. What a delta meets are pages that were written, or read by
 /// the delta before, and most of them are in memory; if each were an access to a disk, the planner would read a thousand

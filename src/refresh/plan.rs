@@ -26,7 +26,7 @@ pub(super) struct Plan {
 
 /// So many changes are always read.
 const FEWEST_READ: u64 = 512;
-/// What it takes to read a changed row and to compute with it, as the planner counts: a page, in memory, is 0.5.
+/// What it takes to read a changed row and to compute with it, as the planner counts: a page, in memory, is 0.25.
 const COST_OF_CHANGE: f64 = 0.1;
 
 /// Chooses differential or full. Rows are not read before, only counted, where that is all that the choice takes.
