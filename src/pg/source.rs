@@ -173,10 +173,14 @@ pub fn drop_after(child: u32, parent: u32) {
 /// buffer yet; a refresh there would take them for old ones and count them twice later. The relation is then open in an
 /// executor below, and its lock tells that this transaction writes it. A cursor over a source that the transaction has
 /// written looks the same.
+///
+/// What an action of a foreign key has written is captured after other triggers of the table that it came from: its triggers wait to be
+/// fired. Of a source that waits for deferred ones that is thought too, in a trigger.
 pub fn is_being_written(source: u32) -> bool {
     if snapshot::own_xid().is_none() {
         return false;
     }
+    let in_trigger = is_in_trigger();
     members(source).into_iter().any(|member| {
         // SAFETY: the reference is given back at once; NULL when the relation is gone.
         unsafe {
@@ -187,7 +191,14 @@ pub fn is_being_written(source: u32) -> bool {
             let written = (*relation).rd_refcnt > 1
                 && pg_sys::CheckRelationLockedByMe(relation, pg_sys::RowExclusiveLock as i32, true);
             pg_sys::RelationClose(relation);
-            written
+            written || (in_trigger && pg_sys::AfterTriggerPendingOnRel(Oid::from_u32(member)))
         }
     })
+}
+
+/// Whether a trigger of this session runs.
+fn is_in_trigger() -> bool {
+    // SAFETY: a function without arguments that gives a number.
+    let depth = unsafe { pgrx::direct_function_call::<i32>(pg_sys::pg_trigger_depth, &[]) };
+    depth.is_some_and(|depth| depth > 0)
 }

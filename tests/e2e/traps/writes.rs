@@ -27,6 +27,7 @@ tests![
     actions_of_foreign_keys_on_partitions,
     actions_of_foreign_keys_on_children,
     functions_that_write_the_table_that_is_written,
+    a_refresh_between_an_action_and_its_capture,
 ];
 
 fn source(db: &mut Database) {
@@ -303,4 +304,21 @@ fn functions_that_write_the_table_that_is_written(db: &mut Database) {
     db.cycle(&["INSERT INTO t VALUES (10, 1, 0) RETURNING fix(id)"]);
     db.cycle(&["INSERT INTO t VALUES (11, 1, 0) RETURNING gone(id)"]);
     db.cycle(&["INSERT INTO t VALUES (12, 1, 0), (13, 1, 0) RETURNING fix(id)"]);
+}
+
+/// Capture of what the action did comes after the trigger that refreshes.
+fn a_refresh_between_an_action_and_its_capture(db: &mut Database) {
+    db.run(
+        "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE, v int);
+         CREATE TABLE u (id int PRIMARY KEY, w int);
+         INSERT INTO p SELECT generate_series(1, 5); INSERT INTO t SELECT i, i, 10 FROM generate_series(1, 5) AS i;
+         INSERT INTO u SELECT i, 1 FROM generate_series(1, 5) AS i;
+         CREATE FUNCTION refresh() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+             PERFORM pgtrickle.refresh_stream_table('sums'); RETURN NULL; END$$;
+         CREATE TRIGGER zz AFTER DELETE ON p FOR EACH ROW EXECUTE FUNCTION refresh()",
+    );
+    db.stream("sums", "SELECT count(*) AS n, sum(v * w) AS s FROM t JOIN u USING (id)");
+    db.run("UPDATE u SET w = 7 WHERE id = 2");
+    assert_eq!(db.fails("DELETE FROM p WHERE id = 2").sqlstate, "55006");
+    db.cycle(&["ALTER TABLE p DISABLE TRIGGER zz", "DELETE FROM p WHERE id = 2"]);
 }
