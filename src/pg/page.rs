@@ -198,20 +198,28 @@ unsafe fn read(relation: pg_sys::Relation, blocks: impl Iterator<Item = u32>, mu
     }
 }
 
-/// How many rows of the `wanted` transactions and commands there are in the blocks; of many some are counted, at equal distances.
+/// How many of the `rows` on the blocks are of the `wanted` transactions and commands; where there are many blocks, by the share of those on some of
+/// them, at equal distances.
 ///
 /// # Safety
 /// As [`read`].
-pub(super) unsafe fn count(relation: pg_sys::Relation, blocks: &[u32], wanted: impl Fn(u64, u32) -> bool) -> u64 {
+pub(super) unsafe fn count(
+    relation: pg_sys::Relation,
+    (blocks, rows): (&[u32], u64),
+    wanted: impl Fn(u64, u32) -> bool,
+) -> u64 {
     let every = (blocks.len() / MOST_COUNTED).max(1);
-    let mut found = 0;
+    let (mut found, mut seen) = (0, 0);
     // SAFETY: by contract.
     unsafe {
         read(relation, blocks.iter().copied().step_by(every), |_, _, item| {
-            found += u64::from(matches!(item, Item::Row(xid, cid, _) if wanted(xid, cid)))
+            if let Item::Row(xid, cid, _) = item {
+                found += u64::from(wanted(xid, cid));
+                seen += 1;
+            }
         });
     }
-    found * blocks.len() as u64 / blocks.len().div_ceil(every).max(1) as u64
+    if every == 1 { found } else { found * rows / seen.max(1) }
 }
 
 /// Where the rows of transactions that `frontier` does not hold are, if the `ranges` are few pages with few such rows.

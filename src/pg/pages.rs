@@ -120,22 +120,23 @@ pub(super) unsafe fn count(
     ranges: &[Range],
     (frontier, target): (&Frontier, &Frontier),
 ) -> u64 {
-    let (mut rows, mut mixed) = (0, Vec::new());
+    let (mut rows, mut mixed, mut of_mixed) = (0, Vec::new(), 0);
     // SAFETY: by contract.
     unsafe {
         FILES.with_borrow_mut(|files| {
             let pages = &known(files, relation).pages;
             for block in ranges.iter().cloned().flatten() {
-                match pages.get(block as usize) {
-                    Some(page) if page.span.oldest >= frontier.end() && page.span.newest < target.begin() => {
-                        rows += u64::from(page.rows);
-                    }
-                    _ => mixed.push(block),
+                let Some(page) = pages.get(block as usize) else { continue };
+                if page.span.oldest >= frontier.end() && page.span.newest < target.begin() {
+                    rows += u64::from(page.rows);
+                } else {
+                    mixed.push(block);
+                    of_mixed += u64::from(page.rows);
                 }
             }
         });
         let wanted = |xid, cid| target.contains(xid, cid) && !frontier.contains(xid, cid);
-        rows + page::count(relation, &mixed, wanted)
+        rows + page::count(relation, (&mixed, of_mixed), wanted)
     }
 }
 

@@ -37,7 +37,8 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that the current transaction writes `source`. A rolled-back savepoint does not take the note back; it is a hint.
+/// Notes that the current transaction writes `source`. A rolled-back savepoint does not take the note back: who waits for the source is woken for
+/// nothing, and command ids are not used again.
 pub fn note_write(source: u32, write: Write) {
     expect_end();
     WRITES.set(WRITES.get() + 1);

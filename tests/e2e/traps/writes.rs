@@ -262,7 +262,7 @@ fn actions_of_foreign_keys(db: &mut Database) {
     // Gone when the changes are read.
     db.cycle(&[
         "DELETE FROM p WHERE id IN (14, 34)",
-        "ALTER TABLE t DROP CONSTRAINT t_a_fkey, DROP CONSTRAINT t_b_fkey",
+        "ALTER TABLE t DROP CONSTRAINT t_a_fkey, DROP CONSTRAINT t_b_fkey, DROP CONSTRAINT t_c_fkey, DROP CONSTRAINT t_d_fkey",
     ]);
 }
 
@@ -286,7 +286,7 @@ fn actions_of_foreign_keys_on_children(db: &mut Database) {
     db.run(
         "CREATE TABLE t (id int, g int, a int);
          CREATE TABLE c (PRIMARY KEY (id), FOREIGN KEY (a) REFERENCES c ON UPDATE SET NULL) INHERITS (t);
-         INSERT INTO c VALUES (1, 1, NULL), (2, 1, 1), (3, 2, 2)",
+         INSERT INTO c VALUES (1, 1, NULL), (2, 1, 1)",
     );
     db.stream("sums", "SELECT g, count(*) AS n, sum(100 / CASE WHEN id > 10 AND a IS NOT NULL THEN 0 ELSE 1 END) AS s FROM t GROUP BY g");
     db.cycle(&["UPDATE t SET id = id + 10, g = g + 1"]);
