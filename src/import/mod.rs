@@ -36,6 +36,7 @@ mod ordering;
 mod passes;
 mod recursion;
 mod refuse;
+mod restriction;
 mod row;
 mod select;
 mod setop;
@@ -56,6 +57,7 @@ use std::collections::BTreeSet;
 
 pub use crate::pg::constructs::Construct;
 pub use passes::{Pass, passes};
+pub use restriction::is_worth_it;
 pub use sources::{Source, SourceKind};
 pub use summary::{Call, Summary};
 

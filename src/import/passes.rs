@@ -1,12 +1,12 @@
 //! The query after each step of compilation, for `explain_query_rewrite`.
 
-use super::{decorrelated, refuse, select};
+use super::{decorrelated, is_worth_it, refuse, select};
 use crate::error::Result;
 use crate::pg::analyze::{Analysed, with_analysed};
 use pgtrickle_engine::delta::stage;
 use pgtrickle_engine::query::Rel;
 use pgtrickle_engine::query::explain::tree;
-use pgtrickle_engine::query::rewrite::{PASSES, prune::prune};
+use pgtrickle_engine::query::rewrite::{PASSES, prune::prune, restrict};
 
 /// A step of compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ fn after_import(analysed: &Analysed<'_>, passes: &mut Vec<Pass>) -> Result<()> {
     for (name, pass) in PASSES {
         rel = step(passes, name, rel, |rel| Ok(pass(rel)))?;
     }
+    rel = step(passes, "group_restriction", rel, |rel| Ok(restrict::apply(rel, &is_worth_it)))?;
     let (stages, _) = stage::cut(rel);
     let shown = stages.iter().enumerate().map(|(i, stage)| format!("Stage {i}\n{}", stage.explain()));
     passes.push(Pass { name: "staging", after: (stages.len() > 1).then(|| shown.collect()) });

@@ -8,7 +8,7 @@ use super::{full, load, milliseconds, poll, prepared, storage};
 use crate::catalog::{self, Action, HistoryEntry, Initiator, Mode, NewStreamTable, SourceType};
 use crate::cdc;
 use crate::error::{Error, Result};
-use crate::import::{Imported, Source, SourceKind};
+use crate::import::{Imported, Source, SourceKind, is_worth_it};
 use crate::pg::clock;
 use crate::pg::definition;
 use crate::pg::function;
@@ -52,7 +52,7 @@ pub fn create(definition: Definition) -> Result<i64> {
     let settings = QuerySettings::of_session();
     let _settings = PinnedSettings::new();
     let refusal = refusal(&imported, mode)?;
-    let program = compile(&imported, refusal.is_some());
+    let program = compile(&imported, refusal.is_some(), None);
     let relid = storage::create_stream_table(&name, &imported.canonical, &program)?;
     let owner = object::owner(relid).ok_or_else(|| Error::Internal(format!("{name} has no owner")))?;
     let json = serde_json::to_string(&program).map_err(|error| Error::Internal(error.to_string()))?;
@@ -90,13 +90,17 @@ pub fn create(definition: Definition) -> Result<i64> {
     Ok(id)
 }
 
-/// The program of the query; one that is recomputed is a single step to it.
-pub(super) fn compile(imported: &Imported, recomputed: bool) -> Program {
+/// The program of the query; one that is recomputed is a single step to it. What the planner was asked for `like`, one of the same query, it is not
+/// asked again.
+pub(super) fn compile(imported: &Imported, recomputed: bool, like: Option<&Program>) -> Program {
     let tree = match &imported.tree {
         Ok(tree) if !recomputed => tree.clone(),
         _ => Rel::Opaque { query: imported.canonical.clone(), columns: imported.outputs.clone() },
     };
-    let mut program = Program::compile(tree);
+    let mut program = match like {
+        Some(like) => like.anew(tree),
+        None => Program::with(tree, &is_worth_it),
+    };
     program.moves_one_way = imported.moves_one_way;
     program
 }

@@ -168,7 +168,7 @@ fn compiled(table: &StreamTable, known: &catalog::Definition, json: &str) -> Res
     let anew = {
         let _rights = RunAs::owner(owner);
         let _settings = PinnedSettings::new();
-        compile(&import(&query)?, recomputed)
+        compile(&import(&query)?, recomputed, Some(&program))
     };
     match anew.is_stored_alike(&program) {
         true => Ok((anew, query, Some(wording))),

@@ -158,6 +158,7 @@ fn rewriting_is_shown_step_by_step(db: &mut Database) {
             "distinct_to_groups|t|t",
             "filter_merging|f|f",
             "leading_rows|f|f",
+            "group_restriction|f|f",
             "staging|t|t",
         ]
     );

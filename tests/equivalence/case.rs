@@ -25,10 +25,16 @@ impl Case {
         let tables: Vec<Table> =
             (0..random.random_range(3..5)).map(|number| Table::random(&mut random, number)).collect();
         let mut setup: Vec<String> = DEFINITIONS.map(String::from).into();
+        // The planner knows what there is, and refreshes find it.
+        let counted = random.random_bool(0.5);
         for table in &tables {
             setup.push(table.create());
             let conflict = if table.keys > 0 { " ON CONFLICT DO NOTHING" } else { "" };
             setup.push(format!("INSERT INTO {} VALUES {}{conflict}", table.name, table.rows(&mut random, 20)));
+            if counted {
+                setup.extend(table.indexes());
+                setup.push(format!("ANALYZE {}", table.name));
+            }
         }
         let mut relations: Vec<Relation> = tables.iter().map(Table::relation).collect();
         let mut copies = Vec::new();

@@ -32,6 +32,12 @@ impl Table {
         format!("CREATE TABLE {} ({})", self.name, parts.join(", "))
     }
 
+    /// One for each integer column that is no key.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = String> {
+        let integers = self.columns.iter().skip(self.keys).filter(|column| matches!(column.ty, Type::Int));
+        integers.map(|column| format!("CREATE INDEX ON {} ({})", self.name, column.name))
+    }
+
     pub(crate) fn key_columns(&self) -> Vec<String> {
         self.columns.iter().take(self.keys).map(|column| column.name.clone()).collect()
     }

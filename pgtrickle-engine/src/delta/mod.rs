@@ -15,16 +15,18 @@ mod key;
 pub mod limit;
 pub mod operator;
 pub mod polled;
-mod probes;
+pub mod probes;
 mod regrouped;
 pub mod stage;
 mod wanted;
 pub mod zset;
 
 use crate::query::analysis::keys::is_source_key;
+use crate::query::rewrite::restrict::{self, Worth};
 use crate::query::{Column, Rel, rewrite};
 use crate::sql::QualifiedName;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 pub use apply::{Found, Identity};
@@ -107,19 +109,38 @@ pub struct Program {
     /// What the clock is compared with only grows, or only falls, as time goes on.
     #[serde(default)]
     pub moves_one_way: bool,
+    /// Of the aggregations that can be, in their order, which are restricted.
+    #[serde(default)]
+    restricted: Vec<bool>,
 }
 
 impl Program {
-    /// Rewrites `tree` and cuts it into stages.
+    /// Rewrites `tree` and cuts it into stages, no aggregation restricted.
     pub fn compile(tree: Rel) -> Program {
+        Program::with(tree, &|_| false)
+    }
+
+    /// Likewise, those aggregations restricted for which that is `worth` it.
+    pub fn with(tree: Rel, worth: Worth) -> Program {
         let output = tree.columns();
-        let tree = rewrite::all(tree);
+        let answers = RefCell::new(Vec::new());
+        let tree = restrict::apply(rewrite::all(tree), &|candidate| {
+            let answer = worth(candidate);
+            answers.borrow_mut().push(answer);
+            answer
+        });
         let (stages, identity) = stage::cut(tree.clone());
         let key_fits = match &identity {
             Identity::Key(key) => key.iter().all(|column| is_source_key(&tree, *column)),
             Identity::Bag => false,
         };
-        Program { stages, output, identity, key_fits, moves_one_way: false }
+        Program { stages, output, identity, key_fits, moves_one_way: false, restricted: answers.into_inner() }
+    }
+
+    /// `tree` compiled like this program, of whose query it is another wording.
+    pub fn anew(&self, tree: Rel) -> Program {
+        let answers = RefCell::new(self.restricted.iter().copied());
+        Program::with(tree, &|_| answers.borrow_mut().next().unwrap_or(false))
     }
 
     /// Every source that any stage reads, by `pg_class.oid`.

@@ -120,6 +120,15 @@ fn index(columns: &[Column], names: &str) -> Option<String> {
     }
 }
 
+/// The columns of sources, by `pg_class.oid` and attribute number, that `columns` of `rel` are, unchanged.
+pub fn source_columns(rel: &Rel, columns: &[usize]) -> Vec<(u32, i16)> {
+    let of_source = |column: &usize| match origin(rel, *column)? {
+        (Probed::Source(relid), attnum) => Some((relid, i16::try_from(attnum).ok()?)),
+        _ => None,
+    };
+    columns.iter().filter_map(of_source).collect()
+}
+
 /// What the joins in `rel` look up.
 fn in_joins(rel: &Rel, found: &mut Vec<Probe>) {
     let inputs = rel.inputs();

@@ -22,6 +22,7 @@ mod names;
 mod outer_joins;
 mod reached;
 mod recursion;
+mod restricted;
 mod rows;
 mod sets;
 mod settings;
@@ -55,6 +56,7 @@ pub(crate) const MODULES: &[&[Test]] = &[
     outer_joins::TESTS,
     reached::TESTS,
     recursion::TESTS,
+    restricted::TESTS,
     rows::TESTS,
     sets::TESTS,
     settings::TESTS,

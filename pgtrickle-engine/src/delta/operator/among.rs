@@ -36,31 +36,56 @@ pub(super) fn now(rel: &Rel, keys: &Keys, context: &Context) -> Option<String> {
                 conjunction(same.into_iter())
             ))
         }
-        Rel::Filter { input, predicates } => {
-            Some(filter::content(&now(input, keys, context)?, input.columns().len(), predicates))
+        _ => {
+            let (place, input, columns) = below(rel, &keys.columns)?;
+            let restricted = now(input, &Keys { columns, ..*keys }, context)?;
+            match rel {
+                Rel::Filter { input, predicates } => {
+                    Some(filter::content(&restricted, input.columns().len(), predicates))
+                }
+                Rel::Project { outputs, .. } => Some(project::content(&restricted, outputs)),
+                Rel::Join { inputs, predicates } => {
+                    Some(join::content(inputs, (place, restricted), predicates, context))
+                }
+                Rel::SemiJoin { left, right, predicates, yields } => Some(semi_join::content(
+                    semi_join::Operands { left, right, predicates, yields },
+                    restricted,
+                    context,
+                )),
+                _ => None,
+            }
         }
+    }
+}
+
+/// The leaf that the restriction of `columns` of `rel` reaches.
+pub(super) fn leaf<'r>(rel: &'r Rel, columns: &[usize]) -> Option<&'r Rel> {
+    match rel {
+        Rel::Scan(_) | Rel::Stage { .. } => Some(rel),
+        _ => below(rel, columns).and_then(|(_, input, columns)| leaf(input, &columns)),
+    }
+}
+
+/// The input of `rel` that has all of `columns`, its place, and the columns in it.
+fn below<'r>(rel: &'r Rel, columns: &[usize]) -> Option<(usize, &'r Rel, Vec<usize>)> {
+    match rel {
+        Rel::Filter { input, .. } => Some((0, input, columns.to_vec())),
         Rel::Project { input, outputs } => {
             let from = |place: &usize| outputs[*place].1.as_column();
-            let columns = keys.columns.iter().map(from).collect::<Option<_>>()?;
-            Some(project::content(&now(input, &Keys { columns, ..*keys }, context)?, outputs))
+            Some((0, input, columns.iter().map(from).collect::<Option<_>>()?))
         }
-        Rel::Join { inputs, predicates } => {
+        Rel::Join { inputs, .. } => {
             let mut first = 0;
             for (place, input) in inputs.iter().enumerate() {
                 let own = first..first + input.columns().len();
-                if keys.columns.iter().all(|column| own.contains(column)) {
-                    let columns = keys.columns.iter().map(|column| column - first).collect();
-                    let restricted = now(input, &Keys { columns, ..*keys }, context)?;
-                    return Some(join::content(inputs, (place, restricted), predicates, context));
+                if columns.iter().all(|column| own.contains(column)) {
+                    return Some((place, input, columns.iter().map(|column| column - first).collect()));
                 }
                 first = own.end;
             }
             None
         }
-        Rel::SemiJoin { left, right, predicates, yields } if !is_mark(yields, &keys.columns, left) => {
-            let restricted = now(left, keys, context)?;
-            Some(semi_join::content(semi_join::Operands { left, right, predicates, yields }, restricted, context))
-        }
+        Rel::SemiJoin { left, yields, .. } if !is_mark(yields, columns, left) => Some((0, left, columns.to_vec())),
         _ => None,
     }
 }

@@ -11,12 +11,19 @@
 //! that, so that equated columns can be hashed and ΔR is not read once per row. Where R has at most one row, `m` is all: ΔR is the row
 //! `r0` that was there and the row `r1` that is, `f(l) = [p(l, r1)] - [p(l, r0)]`, and L is read once if anything of it changed.
 //!
+//! `f` is asked for at rows of ΔL and L alone. So where L has at most one row per key, and few of the keys, the changed keys are looked up there first,
+//! and matches are counted of those only that L or ΔL has.
+//!
 //! No more of `c` is asked for than decides: of at most `max(m, 0) + 1` matches it is known whether `c ≤ m`, or `c = 0`. So a
 //! key that half of R has costs no more than a rare one, where each is looked up by itself, as few are. With an index on the equated columns that
 //! is the way for many, too ([`Extent::Probing`]); without one these are joined to R and counted, so that R is read once, not once per key.
 //!
 //! No state: both sides are asked as they are now. Where both changed, the two terms meet rows that never were together;
 //! they cancel, so the result is consolidated.
+
+mod by_key;
+
+pub(in crate::delta) use by_key::keys;
 
 use super::among::{self, Keys, equated};
 use super::{Context, all_columns, column};
@@ -26,9 +33,6 @@ use crate::query::analysis;
 use crate::query::rel::Yield;
 use crate::query::{Column, Rel, Scalar};
 use crate::sql::{conjunction, list};
-
-/// Up to so many changed keys are looked up one by one.
-const FEW_KEYS: usize = 16;
 
 /// The operands of a semi-join.
 #[derive(Clone, Copy)]
@@ -65,17 +69,17 @@ pub(super) fn delta(operands: Operands, context: &Context) -> Option<String> {
 
 /// Likewise, given the changes of both sides.
 pub(super) fn delta_of(operands: Operands, [left, right]: [Option<String>; 2], context: &Context) -> Option<String> {
-    let join = SemiJoin::new(operands, context);
+    let mut join = SemiJoin::new(operands, context);
+    join.narrows = right.is_some() && join.has_few_keys();
     match (left, right) {
         (None, None) => None,
         (Some(left), None) => Some(join.of_change(&left, "", &join.matched())),
         (None, Some(right)) => Some(format!("{}{}", join.with(None, &right), join.of_flips(&right))),
         (Some(left), Some(right)) => {
             let before = format!("CASE f.f WHEN 1 THEN false WHEN -1 THEN true ELSE {} END", join.matched_by_row());
-            let seen = match join.flips {
-                Flips::Numbered => join.of_change(&format!("SELECT * FROM {CHANGED}"), &join.beside(&right), &before),
-                _ => join.of_change(&left, &join.beside(&right), &before),
-            };
+            let is_named = join.narrows || matches!(join.flips, Flips::Numbered);
+            let changed = if is_named { format!("SELECT * FROM {CHANGED}") } else { left.clone() };
+            let seen = join.of_change(&changed, &join.beside(&right), &before);
             let both = format!("({seen}) UNION ALL ({})", join.of_flips(&right));
             Some(format!("{}{}", join.with(Some(&left), &right), consolidate(&both, &join.yielded)))
         }
@@ -94,6 +98,8 @@ struct SemiJoin<'a> {
     /// The columns of the right side.
     of_right: Vec<Column>,
     flips: Flips,
+    /// Changed keys are looked up in L before their matches are counted.
+    narrows: bool,
     operand: &'a Rel,
     context: &'a Context<'a>,
 }
@@ -113,7 +119,7 @@ enum Flips {
 /// ΔR where R has at most one row.
 const ONLY: &str = "lone";
 
-/// The numbered rows of ΔL, and for those that ΔR matches the net weight of their matches in it.
+/// The rows of ΔL, numbered where flips are, and for those that ΔR matches the net weight of their matches in it.
 const CHANGED: &str = "ln";
 const CHANGED_MATCHES: &str = "lm";
 /// Likewise the rows of L that ΔR matches.
@@ -133,6 +139,7 @@ impl<'a> SemiJoin<'a> {
         };
         SemiJoin {
             flips,
+            narrows: false,
             left: super::now(operands.left, context),
             right: super::now(operands.right, context),
             width,
@@ -219,58 +226,11 @@ impl<'a> SemiJoin<'a> {
     /// The `WITH` clause of what flips are found by: the flip `f` of each key, numbered rows, the only row; or none.
     fn with(&self, left: Option<&str>, right: &str) -> String {
         match &self.flips {
-            Flips::Keyed(keys) => self.flips_of_keys(keys, right),
+            Flips::Keyed(keys) => self.flips_of_keys(keys, left, right),
             Flips::Only => format!("WITH {ONLY} AS MATERIALIZED ({}) ", consolidate(right, &self.of_right)),
             Flips::Numbered => self.numbers(left, right),
             Flips::Each => String::new(),
         }
-    }
-
-    fn flips_of_keys(&self, keys: &[(usize, usize)], right: &str) -> String {
-        let (own, now) = (self.own_of_right(), &self.right);
-        let flip = "CASE WHEN k.m > 0 AND k.c <= k.m THEN 1 WHEN k.m < 0 AND k.c = 0 THEN -1 END AS f";
-        if keys.is_empty() {
-            let net = format!("SELECT pg_catalog.sum(r.w)::int8 AS m FROM ({right}) AS r WHERE {own}");
-            let count = format!(
-                "SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} LIMIT greatest(n.m, 0) + 1) AS o"
-            );
-            return format!(
-                "WITH f AS MATERIALIZED (SELECT {flip} FROM (SELECT n.m, ({count}) AS c FROM ({net}) AS n) AS k) "
-            );
-        }
-        let names = || (1..=keys.len()).map(|i| format!("k{i}"));
-        let of_change = keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} AS k{}", column(*r), i + 1));
-        let net = format!(
-            "SELECT {}, pg_catalog.sum(r.w)::int8 AS m FROM ({right}) AS r WHERE {own} GROUP BY {} HAVING pg_catalog.sum(r.w) <> 0",
-            list(of_change),
-            list(1..=keys.len())
-        );
-        let same =
-            || conjunction(keys.iter().enumerate().map(|(i, (_, r))| format!("r.{} = n.k{}", column(*r), i + 1)));
-        let grouped = list(names().map(|name| format!("n.{name}")));
-        let keys = list(names().map(|name| format!("k.{name}")));
-        let count = format!(
-            "(SELECT pg_catalog.count(*) FROM (SELECT FROM ({now}) AS r WHERE {own} AND {} LIMIT greatest(n.m, 0) + 1) AS o)",
-            same()
-        );
-        if self.context.expected.extent != Extent::Many {
-            // OFFSET 0 keeps the count from being written out where it is used.
-            return format!(
-                "WITH f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} FROM (SELECT {grouped}, n.m, {count} AS c \
-                 FROM ({net}) AS n OFFSET 0) AS k) AS f WHERE f.f IS NOT NULL) "
-            );
-        }
-        let few = format!("(SELECT pg_catalog.count(*) FROM n) <= {FEW_KEYS}");
-        let looked_up = format!("SELECT {grouped}, n.m, {count} AS c FROM n WHERE {few}");
-        let joined = format!(
-            "SELECT {grouped}, n.m, pg_catalog.count(r.present) AS c FROM n \
-             LEFT JOIN (SELECT r.*, 1 AS present FROM ({now}) AS r WHERE {own}) AS r ON {} WHERE NOT {few} GROUP BY {grouped}, n.m",
-            same()
-        );
-        format!(
-            "WITH n AS MATERIALIZED ({net}), f AS MATERIALIZED (SELECT * FROM (SELECT {keys}, {flip} \
-             FROM ({looked_up} UNION ALL {joined}) AS k) AS f WHERE f.f IS NOT NULL) "
-        )
     }
 
     /// The `WITH` clause with the numbered rows of ΔL, `left`, if there are any, and those of L that ΔR, `right`, matches.
@@ -298,16 +258,6 @@ impl<'a> SemiJoin<'a> {
     fn among(&self, keys: &str, columns: Vec<usize>) -> Option<String> {
         let probing = self.context.expected.extent == Extent::Probing;
         probing.then(|| among::now(self.operand, &Keys { text: keys, columns }, self.context))?
-    }
-
-    /// Which flip is that of `l`.
-    fn is_flip_of_left(&self, keys: &[(usize, usize)]) -> String {
-        let same = keys.iter().enumerate().map(|(i, (l, _))| format!("l.{} = f.k{}", column(*l), i + 1));
-        let own = self
-            .predicates
-            .iter()
-            .filter(|p| !reads_right(p, self.width) && p.as_equality_across(self.width).is_none());
-        conjunction(same.chain(own.map(|p| p.render(|place| self.name(place)))))
     }
 
     /// Joins to `l` its flip, NULL when there is none.
@@ -406,19 +356,6 @@ impl<'a> SemiJoin<'a> {
 fn reads_right(predicate: &Scalar, width: usize) -> bool {
     let columns = predicate.columns();
     !columns.is_empty() && columns.iter().all(|place| *place >= width)
-}
-
-/// The equated columns of L and R, if every other predicate reads one side only.
-pub(in crate::delta) fn keys(predicates: &[Scalar], width: usize) -> Option<Vec<(usize, usize)>> {
-    let mut keys = Vec::new();
-    for predicate in predicates {
-        if let Some((left, right)) = predicate.as_equality_across(width) {
-            keys.push((left, right - width));
-        } else if !reads_right(predicate, width) && predicate.columns().iter().any(|place| *place >= width) {
-            return None;
-        }
-    }
-    Some(keys)
 }
 
 #[cfg(test)]

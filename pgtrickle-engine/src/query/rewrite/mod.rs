@@ -10,6 +10,7 @@ mod lift;
 pub mod merge_filters;
 mod one_row;
 pub mod prune;
+pub mod restrict;
 mod values;
 
 use crate::query::Rel;
