@@ -15,7 +15,7 @@ const FEW: f64 = 0.25;
 /// So many rows of a group may have to be looked up when its key comes.
 const MOST_PER_KEY: f64 = 100.0;
 
-/// By the planner's estimates: few keys pass the filter, and the rows of one are few and found by an index. It is decided for long, so tables that
+/// By the planner's estimates: few rows pass the filter, each with a key of its own, and the rows of one key are few and found by an index. It is decided for long, so tables that
 /// were never counted restrict nothing.
 pub fn is_worth_it(candidate: &Candidate) -> bool {
     let Rel::Filter { input, .. } = candidate.filtered else { return false };
@@ -24,7 +24,7 @@ pub fn is_worth_it(candidate: &Candidate) -> bool {
     let looked_up = probes::source_columns(candidate.rows, candidate.columns).into_iter().find(leading);
     let rows = looked_up.map_or(0.0, |(relid, _)| object::estimated_rows(relid));
     let keys = object::estimated_rows(keyed.relid);
-    rows > 0.0 && rows <= MOST_PER_KEY * keys && expected(candidate.filtered) <= FEW * keys
+    candidate.is_unique() && rows > 0.0 && rows <= MOST_PER_KEY * keys && expected(candidate.filtered) <= FEW * keys
 }
 
 /// How many rows the planner expects of `rel`, which reads nothing that is stored for a stream table.

@@ -23,7 +23,7 @@ pub mod zset;
 
 use crate::query::analysis::keys::is_source_key;
 use crate::query::rewrite::restrict::{self, Worth};
-use crate::query::{Column, Rel, rewrite};
+use crate::query::{Column, Rel, Scan, rewrite};
 use crate::sql::QualifiedName;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -109,7 +109,7 @@ pub struct Program {
     /// What the clock is compared with only grows, or only falls, as time goes on.
     #[serde(default)]
     pub moves_one_way: bool,
-    /// Of the aggregations that can be, in their order, which are restricted.
+    /// What was answered when it was asked which aggregations are worth a restriction, in the order of the questions.
     #[serde(default)]
     restricted: Vec<bool>,
 }
@@ -137,7 +137,7 @@ impl Program {
         Program { stages, output, identity, key_fits, moves_one_way: false, restricted: answers.into_inner() }
     }
 
-    /// `tree` compiled like this program, of whose query it is another wording.
+    /// The program of `tree`, another wording of the same query: the same questions have the same answers.
     pub fn anew(&self, tree: Rel) -> Program {
         let answers = RefCell::new(self.restricted.iter().copied());
         Program::with(tree, &|_| answers.borrow_mut().next().unwrap_or(false))
@@ -172,7 +172,7 @@ impl Program {
     }
 
     /// What is stored and captured for one of the programs serves the other: the same tables, with columns of the same types,
-    /// found by the same indexes, and the same columns of the same sources.
+    /// found by the same indexes, made of the same columns of the same sources.
     pub fn is_stored_alike(&self, other: &Program) -> bool {
         self.layout() == other.layout()
     }
@@ -187,13 +187,13 @@ impl Program {
             let index = if last { Some(self.output_index()) } else { stage.index() };
             (columns, index, if last { self.output_probes() } else { self.probes(i) })
         });
-        let scans = self.stages.iter().flat_map(|stage| stage.body.scans());
-        let read = scans.flat_map(|scan| scan.columns.iter().map(|column| (scan.relid, column.attnum)));
+        let scan = |scan: &Scan| (scan.relid, scan.columns.iter().map(|column| column.attnum).collect());
+        let read = self.stages.iter().map(|stage| stage.body.scans().into_iter().map(scan).collect());
         Layout { tables: tables.collect(), read: read.collect() }
     }
 
     /// Calls `change` on every scan, so that names can follow the relations that they stand for.
-    pub fn for_each_scan(&mut self, mut change: impl FnMut(&mut crate::query::Scan)) {
+    pub fn for_each_scan(&mut self, mut change: impl FnMut(&mut Scan)) {
         for stage in &mut self.stages {
             for_each_scan(&mut stage.body, &mut change);
         }
@@ -208,15 +208,15 @@ type Table = (Vec<(u32, i32, u32)>, Option<(String, bool)>, Vec<String>);
 struct Layout {
     /// Of each stage's result.
     tables: Vec<Table>,
-    /// `pg_class.oid` and `attnum` of the columns that are read.
-    read: BTreeSet<(u32, i16)>,
+    /// Of each stage, what it reads in order: `pg_class.oid` and the attribute numbers of the columns.
+    read: Vec<Vec<(u32, Vec<i16>)>>,
 }
 
 fn is_recursive(rel: &Rel) -> bool {
     matches!(rel, Rel::Recursive { .. }) || rel.inputs().into_iter().any(is_recursive)
 }
 
-fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut crate::query::Scan)) {
+fn for_each_scan(rel: &mut Rel, change: &mut impl FnMut(&mut Scan)) {
     match rel {
         Rel::Scan(scan) => change(scan),
         _ => rel.inputs_mut().into_iter().for_each(|input| for_each_scan(input, change)),

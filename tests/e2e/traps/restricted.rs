@@ -7,6 +7,7 @@ tests![
     groups_that_decide_about_rows,
     columns_that_are_equal_and_not_the_same,
     a_restriction_is_chosen_once,
+    a_key_that_comes_later_changes_nothing,
 ];
 
 /// Parts, of which one in ten has a name that is asked for, and lines of them.
@@ -188,4 +189,31 @@ fn a_restriction_is_chosen_once(db: &mut Database) {
     db.refresh("before");
     db.run("ALTER TABLE part RENAME COLUMN label TO name; ALTER TABLE item RENAME TO line");
     db.cycle(&["DELETE FROM line WHERE part = 5 AND id > 1000"]);
+}
+
+/// Two filtered tables could restrict the groups; the one that would be asked about first becomes unique afterwards.
+fn a_key_that_comes_later_changes_nothing(db: &mut Database) {
+    db.run(
+        "CREATE TYPE mood AS ENUM ('a', 'b');
+         CREATE TABLE a (id int PRIMARY KEY, kind int, mood mood DEFAULT 'a');
+         CREATE TABLE b (id int, code int UNIQUE, kind int);
+         CREATE TABLE x (id serial PRIMARY KEY, k int, v int);
+         CREATE INDEX ON x (k);
+         INSERT INTO a SELECT i, i % 10 FROM generate_series(1, 200) AS i;
+         INSERT INTO b SELECT i, i, (i + 5) % 10 FROM generate_series(1, 100) AS i;
+         INSERT INTO x (k, v) SELECT i % 220, i % 7 FROM generate_series(1, 2000) AS i;
+         ANALYZE a, b, x",
+    );
+    streams(
+        db,
+        &[(
+            "sums",
+            "SELECT b.kind, count(*) AS n, sum(g.c) AS s FROM b JOIN a ON a.id = b.code
+             JOIN (SELECT k, count(*) AS c FROM x GROUP BY k) AS g ON g.k = a.id
+             WHERE a.kind = 3 AND a.mood = 'a' AND b.kind = 3 GROUP BY b.kind",
+        )],
+    );
+    db.run("ALTER TABLE b ALTER code SET NOT NULL; ALTER TYPE mood RENAME TO temper");
+    db.cycle(&["UPDATE a SET kind = 3 WHERE id = 8"]);
+    db.cycle(&["UPDATE b SET kind = 4 WHERE code = 18", "UPDATE b SET kind = 3 WHERE code = 13"]);
 }

@@ -6,7 +6,7 @@
 //!
 //! **Why.** With `l_quantity < (SELECT 0.2 * avg(l_quantity) FROM lineitem WHERE l_partkey = p_partkey)` and one part in a thousand, 200 groups are
 //! kept up instead of 200 000. The keys of H are a stage of their own, small enough to be at hand: a changed row of X that no group is
-//! made of costs a look at them. A key that comes has its rows of X looked up. So this is worth it where H has few of its table's rows and X an index.
+//! made of costs a look at them. A key that comes has its rows of X looked up. So this is worth it where H has few of its table's rows, each with another key, and X an index.
 
 use super::map_inputs;
 use crate::query::analysis::keys::keys;
@@ -22,12 +22,22 @@ const BUILT_IN: &str = "OPERATOR(pg_catalog.=)";
 pub struct Candidate<'a> {
     /// What its keys would be of: the filtered rows of a source.
     pub filtered: &'a Rel,
-    /// The rows that it is made of, and the columns of them that are among the keys.
+    /// The columns of it that would be keys.
+    pub of: &'a [usize],
+    /// The rows that it is made of, and the columns of them that would equal the keys.
     pub rows: &'a Rel,
     pub columns: &'a [usize],
 }
 
-/// Whether a restriction is worth it.
+impl Candidate<'_> {
+    /// No two of the filtered rows have the same key.
+    pub fn is_unique(&self) -> bool {
+        keys(self.filtered).iter().any(|key| !key.is_empty() && key.iter().all(|column| self.of.contains(column)))
+    }
+}
+
+/// Whether a restriction is worth it. Which ones are asked about, and in which order, follows from the query and the answers alone, not from
+/// keys or statistics, which change.
 pub type Worth<'a> = &'a dyn Fn(&Candidate) -> bool;
 
 /// A filtered relation of which each row of another has one.
@@ -116,10 +126,7 @@ fn restricted(rel: &Rel, found: &[Filtered], span: Range<usize>, worth: Worth) -
     found.iter().find_map(|filtered| {
         let own = filtered.equal.iter().filter(|(column, _)| span.contains(column));
         let equal: Vec<(usize, usize)> = own.map(|(column, of)| (column - span.start, *of)).collect();
-        let of: Vec<usize> = equal.iter().map(|(_, of)| *of).collect();
-        let is_one =
-            keys(&filtered.rel).iter().any(|key| !key.is_empty() && key.iter().all(|column| of.contains(column)));
-        is_one.then(|| among(rel, (&filtered.rel, &equal), worth))?
+        among(rel, (&filtered.rel, &equal), worth)
     })
 }
 
@@ -165,7 +172,7 @@ fn among(rel: &Rel, (filtered, equal): (&Rel, &[(usize, usize)]), worth: Worth) 
 fn with_keys(rel: &Rel, (filtered, on): (&Rel, &[(usize, usize)]), worth: Worth) -> Option<Rel> {
     let (columns, of): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
     let is_possible = !columns.is_empty() && !rel.reads_working();
-    if !is_possible || !worth(&Candidate { filtered, rows: rel, columns: &columns }) {
+    if !is_possible || !worth(&Candidate { filtered, of: &of, rows: rel, columns: &columns }) {
         return None;
     }
     let (own, wanted) = (rel.columns(), filtered.columns());
@@ -295,7 +302,7 @@ mod tests {
 
     fn restricted_in(rel: Rel) -> usize {
         let columns = rel.columns();
-        let rel = apply(rel, &|_| true);
+        let rel = apply(rel, &|candidate| candidate.is_unique());
         assert_eq!(rel.columns(), columns);
         restrictions(&rel)
     }
