@@ -184,8 +184,7 @@ fn with_keys(rel: &Rel, (filtered, on): (&Rel, &[(usize, usize)]), worth: Worth)
     let right = Rel::Aggregate { input: Box::new(filtered.clone()), keys, calls: Vec::new() };
     let equality = |(place, column): (usize, &usize)| {
         let text = |text: &str| Fragment::Text(text.into());
-        let places = [*column, own.len() + place].map(Fragment::Column);
-        let [left, right] = places;
+        let [left, right] = [*column, own.len() + place].map(Fragment::Column);
         let fragments = vec![text("("), left, text(&format!(" {BUILT_IN} ")), right, text(")")];
         Scalar { fragments, ..Scalar::column(0, DataType::boolean(), own[*column].nullable) }
     };
